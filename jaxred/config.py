@@ -1,0 +1,225 @@
+"""The typed configuration of a run: one comment a field, validated at the edge.
+
+Every launcher takes the same `StudyConfig`, so that the parts of a study (extraction, pipeline, redundancy, report)
+agree on what they work on. Override any field on the command line: `--config.probe.l1=1e-4`,
+`--config.selection.deltas='((1,1),)'`.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxred.errors import UserError
+
+DTYPES = ("float32", "bfloat16", "float16")
+METRICS = (
+    "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
+)  # fmt: skip
+REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
+
+
+@dataclass(unsafe_hash=True)
+class TaskConfig:
+    """What is classified, and which of its examples are used."""
+
+    name: str = (
+        "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, mrpc, ...), or parallel (.word/.label files)
+    )
+    kind: str = "classification"  # classification or regression
+    data_dir: str = ""  # the folder with the task's files; not used by movie_reviews
+    metric: str = "accuracy"  # the score that layers and neurons are selected by: one of METRICS
+    limit_instances: int = -1  # use only so many training examples, sampled in proportion to the classes; -1: all
+    dev_fraction: float = 0.1  # share of train held out as dev, where the task has no dev file of its own
+    split_seed: int = 7361  # seed of that split; the original's is 7361
+    fallback_label: str = (
+        ""  # a training label that test labels unseen in train count as; empty: such rows are an error
+    )
+
+
+@dataclass(unsafe_hash=True)
+class EncoderConfig:
+    """The pretrained encoder whose redundancy is measured."""
+
+    path: str = "all-MiniLM-L6-v2"  # a Hugging Face folder, or the name of the packaged model of the `demo` extra
+    n_layers: int = -1  # run only the first so many transformer layers; -1: all
+    compute_dtype: str = "float32"  # float32 (true float32 products) or bfloat16
+
+
+@dataclass(unsafe_hash=True)
+class ExtractionConfig:
+    """How text becomes rows of activations."""
+
+    pooling: str = "cls"  # the sentence vector: cls (the [CLS] position) or mean (over all real tokens)
+    max_length: int = 128  # tokens a sentence or pair is truncated to, special tokens included
+    dtype: str = "float32"  # the stored type: float32, bfloat16 or float16
+    token_budget: int = 0  # padded tokens a batch; 0: 2,048 on CPU, 65,536 on accelerators
+    window_rows: int = 4096  # rows written and committed at once; a killed run resumes at the next window
+
+
+@dataclass(unsafe_hash=True)
+class ProbeConfig:
+    """A linear elastic-net probe: mean loss + l1 * sum|W| + l2 * ||W||_F, trained by Adam (the original's defaults)."""
+
+    l1: float = 1e-5  # weight of the sum of absolute weights
+    l2: float = 1e-5  # weight of the Frobenius norm, un-squared unless squared_l2
+    squared_l2: bool = False  # penalise ||W||_F^2 instead of ||W||_F
+    learning_rate: float = 1e-3  # Adam's step size
+    epochs: int = 10  # passes over the training rows
+    batch_size: int = 128  # rows a step; the last short batch of an epoch is used
+    shuffle: bool = False  # a new row order every epoch; the original keeps the order of the data
+    standardize: bool = False  # scale each neuron to mean 0 and variance 1 on the training rows
+    seed: int = 42  # seed of the initial weights and of shuffling
+
+
+@dataclass(unsafe_hash=True)
+class ClusteringConfig:
+    """Correlation clustering of neurons, and which neuron stands for a cluster."""
+
+    thresholds: tuple[float, ...] = (-1.0, 0.3)  # CCFS thresholds on the distance; -1: no clustering
+    sweep_thresholds: tuple[float, ...] = (
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+    )  # thresholds of the cluster sweep
+    window_threshold: float = 0.3  # the threshold at which the windows of clusters are counted
+    distance: str = "absolute"  # absolute: 1 - |r|; signed: 1 - r
+    representative: str = "random"  # random (seeded), medoid, or lowest_layer
+    seed: int = 42  # seed of the random representatives
+
+
+@dataclass(unsafe_hash=True)
+class SelectionConfig:
+    """How much score may be given up for fewer layers and fewer neurons."""
+
+    deltas: tuple[tuple[float, float], ...] = (
+        (3.0, 1.0),
+        (2.0, 1.0),
+        (1.0, 1.0),
+    )  # (layers, neurons) in percent of the score
+
+
+@dataclass(unsafe_hash=True)
+class StudyConfig:
+    """A whole study, from text to report."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON values; tuples become lists."""
+    return {
+        name: to_dict(value) if dataclasses.is_dataclass(value) else _plain(value)
+        for name, value in ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
+    }
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Fields whose values differ between two configurations, as 'probe.l1 was 1e-05 and is now 0.1'."""
+    found = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name} was {before!r} and is now {after!r}")
+    return found
+
+
+def validate(config: StudyConfig) -> None:
+    """Refuses unknown, impossible and contradictory values before any work is done.
+
+    Raises:
+        UserError: naming the field, the value found and the values allowed.
+    """
+    task, encoder, extraction = config.task, config.encoder, config.extraction
+    probe, clustering = config.probe, config.clustering
+
+    _choice("task.kind", task.kind, ("classification", "regression"))
+    _choice("task.metric", task.metric, METRICS)
+    if (task.kind == "regression") != (task.metric in REGRESSION_METRICS):
+        classes = tuple(m for m in METRICS if m not in REGRESSION_METRICS)
+        allowed = ", ".join(REGRESSION_METRICS if task.kind == "regression" else classes)
+        raise UserError(
+            f"config.task.metric={task.metric!r} does not fit task.kind={task.kind!r}: choose one of {allowed}."
+        )
+    _require(
+        task.limit_instances == -1 or task.limit_instances > 1,
+        "task.limit_instances",
+        task.limit_instances,
+        "-1 or more than 1",
+    )
+    _require(0 < task.dev_fraction < 1, "task.dev_fraction", task.dev_fraction, "a number between 0 and 1")
+    _require(0 <= task.split_seed < 2**32, "task.split_seed", task.split_seed, "between 0 and 2**32 - 1")
+    if task.kind == "regression" and task.fallback_label:
+        raise UserError("config.task.fallback_label names a class, but task.kind is 'regression': leave it empty.")
+
+    _require(
+        encoder.n_layers >= -1, "encoder.n_layers", encoder.n_layers, "-1 (all layers) or the number of layers to run"
+    )
+    _choice("encoder.compute_dtype", encoder.compute_dtype, ("float32", "bfloat16"))
+    _choice("extraction.pooling", extraction.pooling, ("cls", "mean"))
+    _choice("extraction.dtype", extraction.dtype, DTYPES)
+    _require(extraction.max_length >= 4, "extraction.max_length", extraction.max_length, "at least 4 tokens")
+    budget, least = extraction.token_budget, extraction.max_length
+    _require(budget == 0 or budget >= least, "extraction.token_budget", budget, f"0 (automatic) or at least {least}")
+    _require(extraction.window_rows >= 1, "extraction.window_rows", extraction.window_rows, "at least 1 row")
+
+    for name in ("l1", "l2"):
+        _require(0 <= getattr(probe, name) < math.inf, f"probe.{name}", getattr(probe, name), "a number of at least 0")
+    _require(0 < probe.learning_rate < math.inf, "probe.learning_rate", probe.learning_rate, "a number above 0")
+    _require(probe.epochs >= 1, "probe.epochs", probe.epochs, "at least 1")
+    _require(probe.batch_size >= 1, "probe.batch_size", probe.batch_size, "at least 1")
+    for section, seed in (("probe", probe.seed), ("clustering", clustering.seed)):
+        _require(0 <= seed < 2**32, f"{section}.seed", seed, "between 0 and 2**32 - 1")
+
+    _require(len(clustering.thresholds) > 0, "clustering.thresholds", clustering.thresholds, "at least one threshold")
+    for threshold in clustering.thresholds:
+        _require(
+            threshold == -1 or 0 <= threshold <= 1,
+            "clustering.thresholds",
+            threshold,
+            "-1 (no clustering) or within [0, 1]",
+        )
+    for threshold in (*clustering.sweep_thresholds, clustering.window_threshold):
+        _require(0 <= threshold <= 1, "clustering.sweep_thresholds and window_threshold", threshold, "within [0, 1]")
+    for name in ("thresholds", "sweep_thresholds"):
+        values = getattr(clustering, name)
+        _require(len(set(values)) == len(values), f"clustering.{name}", values, "different thresholds, each once")
+    _choice("clustering.distance", clustering.distance, ("absolute", "signed"))
+    _choice("clustering.representative", clustering.representative, ("random", "medoid", "lowest_layer"))
+
+    _require(
+        len(config.selection.deltas) > 0,
+        "selection.deltas",
+        config.selection.deltas,
+        "at least one (layers, neurons) pair",
+    )
+    for pair in config.selection.deltas:
+        valid = isinstance(pair, tuple | list) and len(pair) == 2 and all(0 <= delta <= 100 for delta in pair)
+        _require(valid, "selection.deltas", pair, "pairs (layers, neurons) of percentages within [0, 100]")
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"config.{name}={value!r} is not known: choose one of {', '.join(allowed)}.")
+
+
+def _require(condition: bool, name: str, value: Any, allowed: str) -> None:
+    if not condition:
+        raise UserError(f"config.{name}={value!r} is not possible: it must be {allowed}.")

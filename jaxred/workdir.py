@@ -1,0 +1,95 @@
+"""A run's folder: where everything lies, and to which configuration it belongs.
+
+::
+
+    config.json            the resolved configuration
+    activations/<split>/   activation stores
+    moments/               moments of the training rows
+    results/*.json         what the studies found
+    probes/                their trained probes (orbax)
+    figures/*.png          the report's figures
+    report.html
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from jaxred.config import StudyConfig, differences, to_dict, validate
+from jaxred.errors import UserError
+from jaxred.files import write_text
+
+log = logging.getLogger("jaxred")
+
+
+class Workdir:
+    """The folder of one configuration."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @classmethod
+    def claim(cls, path: str | Path, config: StudyConfig, overwrite: bool = False) -> "Workdir":
+        """Checks the configuration and makes the folder its own.
+
+        Raises:
+            UserError: if the configuration is impossible, or the folder holds a run of another one and `overwrite`
+                is not set.
+        """
+        validate(config)
+        workdir = cls(path)
+        if not str(path):
+            raise UserError("Pass --workdir=FOLDER: the folder in which the run keeps what it makes.")
+        if workdir.path.exists() and not workdir.path.is_dir():
+            raise UserError(f"--workdir={path} is a file; it must be a folder, or not exist yet.")
+        now = json.loads(json.dumps(to_dict(config)))
+        before = workdir.saved_config()
+        if before is not None and before != now and not overwrite:
+            changed = "; ".join(differences(before, now))
+            raise UserError(
+                f"{path} holds a run of another configuration: {changed}. Choose another --workdir, or pass "
+                f"--overwrite to replace "
+                "its results (activations that still fit are kept)."
+            )
+        if before != now:
+            write_text(workdir.path / "config.json", json.dumps(now, indent=2) + "\n")
+        return workdir
+
+    def saved_config(self) -> dict[str, Any] | None:
+        """The configuration that the folder belongs to; None for a new folder."""
+        file = self.path / "config.json"
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(f"Cannot read {file} ({error}): delete it, or choose another --workdir.") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another --workdir.")
+        return content
+
+    def activations(self, split: str) -> Path:
+        return self.path / "activations" / split
+
+    @property
+    def moments(self) -> Path:
+        return self.path / "moments" / "train.npz"
+
+    def result(self, name: str) -> Path:
+        return self.path / "results" / f"{name}.json"
+
+    def results(self) -> list[Path]:
+        """The result files that are there."""
+        return sorted((self.path / "results").glob("*.json"))
+
+    def probes(self, name: str) -> Path:
+        return self.path / "probes" / name
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
