@@ -1,0 +1,84 @@
+"""Task files to examples: the built-in movie reviews, GLUE, and the original's parallel files."""
+
+from pathlib import Path
+
+from jaxred.config import TaskConfig
+from jaxred.data.examples import Dataset
+from jaxred.data.glue import GLUE_TASKS, glue_name, load_glue
+from jaxred.data.movie_reviews import load_movie_reviews
+from jaxred.data.parallel import load_parallel
+from jaxred.data.split import sample_in_proportion
+from jaxred.errors import UserError
+
+TASKS = ("movie_reviews", *GLUE_TASKS, "parallel")
+
+_FEWEST_ROWS = 10  # a tenth of the training rows becomes dev, and that must be at least one
+
+
+def load_task(config: TaskConfig) -> Dataset:
+    """The examples that a task configuration asks for.
+
+    Args:
+        config: its `name`, `kind`, `data_dir`, `limit_instances` (which cuts train only) and `split_seed` are used.
+
+    Returns:
+        The dataset, with the splits 'train' and 'test', and 'dev' where the task has its own.
+
+    Raises:
+        UserError: an unknown task, a kind the task does not have, a missing folder, bad files, or training data that
+            nothing can be learnt from (under 10 rows, one class, one score).
+    """
+    dataset = _read(config)
+    if config.limit_instances >= 0:
+        train = dataset.splits["train"]
+        rows = sample_in_proportion([example.label for example in train], config.limit_instances, config.split_seed)
+        dataset = Dataset(dataset.name, dataset.kind, {**dataset.splits, "train": [train[i] for i in rows]})
+    _check_train(dataset, config)
+    return dataset
+
+
+def _read(config: TaskConfig) -> Dataset:
+    if config.name == "movie_reviews":
+        return load_movie_reviews(config.kind)
+    if config.name == "parallel":
+        return load_parallel(_folder(config, "train.word, train.label, test.word and test.label"), config.kind)
+    name = glue_name(config.name)
+    if name is None:
+        raise UserError(f"config.task.name={config.name!r} is not known: choose one of {', '.join(TASKS)}.")
+    task = GLUE_TASKS[name]
+    if task.kind != config.kind:
+        metric = "pearson_and_spearman" if task.kind == "regression" else "accuracy"
+        raise UserError(
+            f"config.task.kind={config.kind!r} does not fit task {name}, which is {task.kind}: pass "
+            f"--config.task.kind={task.kind} and a metric for it, as --config.task.metric={metric}."
+        )
+    return load_glue(name, _folder(config, f"{task.file('train')} and {task.file('test')}"))
+
+
+def _folder(config: TaskConfig, files: str) -> Path:
+    if not config.data_dir:
+        raise UserError(f"Task {config.name} needs a folder with {files}: pass it as --config.task.data_dir.")
+    folder = Path(config.data_dir).expanduser()
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise UserError(
+            f"config.task.data_dir={config.data_dir!r} {found}, but task {config.name} needs a folder with {files}: "
+            "pass one as --config.task.data_dir."
+        )
+    return folder
+
+
+def _check_train(dataset: Dataset, config: TaskConfig) -> None:
+    labels = [example.label for example in dataset.splits["train"]]
+    if len(labels) < _FEWEST_ROWS:
+        limit = f" (config.task.limit_instances={config.limit_instances})" if config.limit_instances >= 0 else ""
+        raise UserError(
+            f"Task {dataset.name} has {len(labels)} training rows{limit}, but at least {_FEWEST_ROWS} are needed: "
+            "give more."
+        )
+    if len(set(labels)) == 1:
+        what, need = ("class", "classes") if dataset.kind == "classification" else ("score", "different scores")
+        raise UserError(
+            f"All {len(labels)} training rows of task {dataset.name} have the same {what}, {labels[0]!r}, but at least "
+            f"two {need} are needed to learn anything: check the labels."
+        )

@@ -1,0 +1,67 @@
+"""Text files of the user: lines, and the scores written in them."""
+
+import codecs
+import math
+from pathlib import Path
+
+from jaxred.errors import UserError
+
+
+def read_lines(path: Path) -> list[str]:
+    r"""The lines of a UTF-8 text file, without line ends.
+
+    Lines end at `\n` or `\r\n` only: the other Unicode line separators (U+2028, U+0085, `\v`, `\f`, a lone `\r`) occur
+    inside sentences and are text. A byte-order mark and the newline of the last line are dropped; empty lines are kept.
+
+    Args:
+        path: the file.
+
+    Returns:
+        At least one line; line `i` of the list is line `i + 1` of the file.
+
+    Raises:
+        UserError: the file is missing, a folder, unreadable, empty, or not UTF-8 (naming the line).
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: a UTF-8 text file is expected there; check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, but a UTF-8 text file is expected there; check the path.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): make it a readable UTF-8 text file.") from None
+
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if not content:
+        raise UserError(f"{path} is empty, but at least one line of text is expected: write the file again.")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not valid UTF-8; convert the file to UTF-8."
+        ) from None
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def parse_score(cell: str, path: Path, line: int) -> float:
+    """The finite number that a cell of a text file holds.
+
+    Args:
+        cell: the text of the cell; white space around the number is allowed.
+        path: the file, for the message.
+        line: the 1-based line, for the message.
+
+    Returns:
+        The number.
+
+    Raises:
+        UserError: the cell is empty, not a number, NaN or infinite.
+    """
+    try:
+        score = float(cell) if "_" not in cell else math.nan  # Python alone reads '1_0' as 10
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise UserError(f"{path}, line {line}: the score is {cell!r}, but a finite number is expected: mend that line.")
+    return score
