@@ -1,0 +1,76 @@
+"""Correlation clustering of neurons: one tree, cut at any threshold (Dalvi et al. 2020, section 5.2).
+
+Neurons are numbered globally: layer * hidden_size + index.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+
+@dataclass(frozen=True)
+class ClusterTree:
+    """The average-linkage tree of the neurons; cutting it is cheap."""
+
+    linkage: Float[np.ndarray, "merge 4"]  # SciPy's linkage matrix
+    n_neurons: int
+
+    def cut(self, threshold: float) -> Int[np.ndarray, " neuron"]:
+        """Each neuron's cluster, numbered from 1, when clusters further apart than the threshold are kept apart."""
+        if self.n_neurons == 1:
+            return np.ones(1, np.int32)
+        return fcluster(self.linkage, threshold, criterion="distance")
+
+
+def cluster_tree(correlation: Float[np.ndarray, "neuron neuron"], distance: str = "absolute") -> ClusterTree:
+    """Average linkage over the distance 1 - |r| (absolute) or 1 - r (signed)."""
+    n_neurons = len(correlation)
+    if n_neurons == 1:
+        return ClusterTree(np.zeros((0, 4)), 1)
+    apart = 1 - (np.abs(correlation) if distance == "absolute" else correlation).astype(np.float64)
+    np.fill_diagonal(apart, 0)
+    return ClusterTree(linkage(squareform(apart, checks=False), "average"), n_neurons)
+
+
+def representatives(
+    labels: Int[np.ndarray, " neuron"],
+    rule: str = "random",
+    correlation: Float[np.ndarray, "neuron neuron"] | None = None,
+    seed: int = 42,
+) -> Int[np.ndarray, " cluster"]:
+    """One neuron for each cluster, clusters in the order of their labels.
+
+    Args:
+        labels: each neuron's cluster.
+        rule: random (drawn with the seed, as in the original), medoid (the member with the largest mean |r| to its
+            cluster), or
+            lowest_layer (the member with the smallest number).
+        correlation: needed by medoid.
+        seed: of the random draws.
+    """
+    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels)[1:])[:-1])
+    if rule == "random":
+        draw = np.random.RandomState(seed)
+        return np.array([draw.choice(cluster) for cluster in members])
+    if rule == "lowest_layer":
+        return np.array([cluster[0] for cluster in members])
+    if rule != "medoid" or correlation is None:
+        raise ValueError(f"rule {rule!r} is not random or lowest_layer, and medoid needs the correlation")
+    return np.array([c[np.argmax(np.abs(correlation[np.ix_(c, c)]).sum(1))] for c in members])
+
+
+def window_histogram(labels: Int[np.ndarray, " neuron"], hidden_size: int) -> Int[np.ndarray, " window"]:
+    """How many clusters span how many layers: entry w - 1 counts clusters of window w.
+
+    The window of a cluster is its highest layer - its lowest layer + 1 (the original's `cluster_analysis.py`).
+    """
+    layer = np.arange(len(labels)) // hidden_size
+    n_layers = -(-len(labels) // hidden_size)
+    lowest = np.full(labels.max(), n_layers)
+    highest = np.zeros(labels.max(), int)
+    np.minimum.at(lowest, labels - 1, layer)
+    np.maximum.at(highest, labels - 1, layer)
+    return np.bincount(highest - lowest, minlength=n_layers)

@@ -1,0 +1,54 @@
+"""The original's scores, computed by scikit-learn and SciPy."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+OVERALL = "__OVERALL__"
+
+
+def score(metric: str, predictions: np.ndarray, targets: np.ndarray) -> float:
+    """One of `config.METRICS` on class ids or on scores.
+
+    F1 is that of class 1 where there are two classes (the original's), and the mean over classes where there are
+    more, which the original cannot score. A correlation with a constant is 0: nothing is explained by it.
+    """
+    predictions, targets = np.ravel(predictions), np.ravel(targets)
+    if metric == "accuracy":
+        return float(np.mean(predictions == targets))
+    if metric == "f1":
+        two = max(predictions.max(), targets.max()) <= 1
+        return float(
+            sklearn_metrics.f1_score(targets, predictions, average="binary" if two else "macro", zero_division=0)
+        )
+    if metric == "accuracy_and_f1":
+        return (score("accuracy", predictions, targets) + score("f1", predictions, targets)) / 2
+    if metric == "matthews_corrcoef":
+        return float(sklearn_metrics.matthews_corrcoef(targets, predictions))
+    if metric in ("pearson", "spearman"):
+        if np.ptp(predictions) == 0 or np.ptp(targets) == 0:
+            return 0.0
+        correlation: Any = (stats.pearsonr if metric == "pearson" else stats.spearmanr)(predictions, targets)
+        return float(correlation.statistic)
+    if metric == "pearson_and_spearman":
+        return (score("pearson", predictions, targets) + score("spearman", predictions, targets)) / 2
+    raise ValueError(f"unknown metric {metric!r}")
+
+
+def scores(metric: str, predictions: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """The original's score entry: the metric under "__OVERALL__", then each class's share of right answers.
+
+    Args:
+        metric: one of `config.METRICS`.
+        predictions: class ids or scores.
+        targets: the same of the data.
+        classes: names of the class ids; empty for regression. A class without examples scores 0.
+    """
+    entry = {OVERALL: score(metric, predictions, targets)}
+    for class_id, name in enumerate(classes):
+        mine = targets == class_id
+        entry[name] = float(np.mean(predictions[mine] == class_id)) if mine.any() else 0.0
+    return entry
