@@ -1,0 +1,59 @@
+"""Trained probes on disk, by orbax."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from jaxred.errors import UserError
+from jaxred.features import Features
+from jaxred.probing import Probe
+
+
+def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> None:
+    """Writes probes as one orbax checkpoint: {name: {columns, weights, bias}}, columns as neuron numbers.
+
+    Where features were standardised, `scaling` holds the mean and deviation that the weights go with. The checkpoint
+    is written beside its place and renamed, and replaces an older one.
+    """
+    import orbax.checkpoint as ocp  # here, because importing it takes seconds
+
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    tree = {
+        name: {"columns": p.columns.astype(np.int32), "weights": p.weights, "bias": p.bias}
+        for name, p in probes.items()
+    }
+    if features.scaling is not None:
+        tree["scaling"] = dict(zip(("mean", "deviation"), features.scaling, strict=True))
+    place = folder.absolute()
+    fresh, old = place.with_name(f".{place.name}.new"), place.with_name(f".{place.name}.old")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            checkpointer.save(fresh, tree)
+        if place.exists():
+            os.replace(place, old)
+        os.replace(fresh, place)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"Cannot write the probes to {folder} ({error}). Make room or choose another --workdir."
+        ) from error
+
+
+def load_probes(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of saved probes, by probe name.
+
+    Raises:
+        UserError: if there is no checkpoint.
+    """
+    import orbax.checkpoint as ocp
+
+    if not folder.is_dir():
+        raise UserError(f"{folder} holds no probes: run launch/pipeline.py first.")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute())

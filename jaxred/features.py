@@ -1,0 +1,141 @@
+"""From activation stores to the matrices that probes train on: the split, the classes, the scaling."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxred.config import StudyConfig
+from jaxred.data.split import DataSplit, train_dev_split
+from jaxred.errors import UserError
+from jaxred.store import Store
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Features:
+    """The matrices of a task; a column is a neuron, numbered layer * hidden_size + index."""
+
+    matrices: dict[str, Float[np.ndarray, "row neuron"]]  # by split: train, dev, test
+    targets: dict[str, np.ndarray]  # class ids (int32) or scores (float32)
+    classes: tuple[str, ...]  # names of the class ids, sorted; empty for regression
+    n_layers: int  # the embedding output and every transformer layer
+    hidden_size: int
+    data_split: DataSplit | None  # which rows of the train store are train and dev, where dev is held out of train
+    fallbacks: dict[str, int] = field(
+        default_factory=dict
+    )  # test and dev labels unseen in train, counted as the fallback
+    scaling: tuple[np.ndarray, np.ndarray] | None = None  # mean and deviation that standardised the matrices
+
+    @property
+    def n_neurons(self) -> int:
+        return self.n_layers * self.hidden_size
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.classes) or 1
+
+    def layer_and_index(self, neuron: int) -> tuple[int, int]:
+        """A neuron's layer and its index in that layer."""
+        return int(neuron) // self.hidden_size, int(neuron) % self.hidden_size
+
+
+def split_of(stores: dict[str, Store], config: StudyConfig) -> DataSplit | None:
+    """The train/dev split of the train store's rows; None where dev has a store of its own."""
+    if "dev" in stores:
+        return None
+    return train_dev_split(stores["train"].n_rows, config.task.dev_fraction, config.task.split_seed)
+
+
+def load_features(stores: dict[str, Store], config: StudyConfig) -> Features:
+    """Reads the stores of a task into matrices.
+
+    Training rows come in the order of the split's shuffle, which is the order in which probes see them (as in the
+    original).
+
+    Raises:
+        UserError: if the stores do not fit together, or a label was never seen in train and no fallback is given.
+    """
+    train = stores["train"]
+    for name, store in stores.items():
+        if (store.n_layers, store.hidden_size) != (train.n_layers, train.hidden_size):
+            raise UserError(
+                f"The activation stores do not fit together: {name} has {store.n_layers} layers x "
+                f"{store.hidden_size} neurons, "
+                f"train has {train.n_layers} x {train.hidden_size}. Extract both with the same encoder."
+            )
+    split = split_of(stores, config)
+    rows: dict[str, np.ndarray | None] = {name: None for name in stores}
+    source = dict(stores)
+    if split is not None:
+        rows |= {"train": np.asarray(split.train_idx), "dev": np.asarray(split.dev_idx)}
+        source["dev"] = train
+    matrices = {name: source[name].matrix(rows[name]) for name in SPLITS}
+    labels = {name: source[name].labels()[slice(None) if rows[name] is None else rows[name]] for name in SPLITS}
+
+    fallbacks: dict[str, int] = {}
+    if config.task.kind == "regression":
+        classes: tuple[str, ...] = ()
+        targets = {name: values.astype(np.float32) for name, values in labels.items()}
+    else:
+        classes = tuple(sorted(set(labels["train"].tolist())))
+        targets = {
+            name: _class_ids(name, values, classes, config.task.fallback_label, fallbacks)
+            for name, values in labels.items()
+        }
+    scaling = None
+    if config.probe.standardize:
+        mean, deviation = matrices["train"].mean(0, dtype=np.float64), matrices["train"].std(0, dtype=np.float64)
+        deviation[deviation == 0] = 1
+        scaling = mean.astype(np.float32), deviation.astype(np.float32)
+        for matrix in matrices.values():
+            matrix -= scaling[0]
+            matrix /= scaling[1]
+    return Features(matrices, targets, classes, train.n_layers, train.hidden_size, split, fallbacks, scaling)
+
+
+def _class_ids(
+    split: str, labels: np.ndarray, classes: tuple[str, ...], fallback: str, counts: dict[str, int]
+) -> np.ndarray:
+    known = {name: class_id for class_id, name in enumerate(classes)}
+    unseen = [label for label in labels.tolist() if label not in known]
+    if unseen and fallback not in known:
+        raise UserError(
+            f"The {split} split has {len(unseen)} label(s) never seen in train, such as {unseen[0]!r}. Known are "
+            f"{', '.join(classes)}: "
+            "pass --config.task.fallback_label with one of them to count such rows as that class, or mend the labels."
+        )
+    if unseen:
+        counts[split] = len(unseen)
+    return np.array([known[label] if label in known else known[fallback] for label in labels.tolist()], np.int32)
+
+
+def describe(features: Features) -> dict[str, Any]:
+    """Rows, classes and their balance, and what a probe that always says the same would score (classification)."""
+    rows = {name: len(targets) for name, targets in features.targets.items()}
+    if not features.classes:
+        spread = {
+            name: {
+                "mean": float(t.mean()),
+                "deviation": float(t.std()),
+                "lowest": float(t.min()),
+                "highest": float(t.max()),
+            }
+            for name, t in features.targets.items()
+        }
+        return {"rows": rows, "targets": spread}
+    counts = {
+        name: {label: int(np.sum(targets == class_id)) for class_id, label in enumerate(features.classes)}
+        for name, targets in features.targets.items()
+    }
+    majority = max(features.classes, key=lambda label: counts["train"][label])
+    shares = {name: counts[name][majority] / max(rows[name], 1) for name in rows}
+    return {
+        "rows": rows,
+        "classes": list(features.classes),
+        "class_counts": counts,
+        "majority": {"class": majority, "accuracy": shares},
+        "fallbacks": features.fallbacks,
+    }

@@ -1,0 +1,185 @@
+"""The training step of a family of linear elastic-net probes: one read of a batch serves every probe.
+
+The loss of a probe with weights W and bias b on a batch is
+
+    mean loss(x W + b, y) + l1 * sum|W| + l2 * ||W||_F
+
+with cross-entropy (classes) or squared error (scores); the Frobenius norm is not squared unless asked, and the bias
+is not penalised. Adam steps through the batches. This is the probe of Dalvi et al. (2020), section 4, as its
+released code trains it.
+
+The columns of the matrix are cut into segments that the same probes own. A segment's weights lie side by side in one
+array [column, owner, output], so that the segment's part of every owner's outputs is one matrix product. Where a
+probe owns only some of a segment's columns, a mask keeps the other weights at exactly zero.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, as in PyTorch's defaults
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class Segment(NamedTuple):
+    """A run of columns and the probes that own it."""
+
+    start: int
+    stop: int
+    owners: tuple[int, ...]
+
+
+Masks = tuple[Bool[Array, "column owner"] | None, ...]  # which weights of a segment exist; None: all
+
+
+class Params(NamedTuple):
+    """The packed parameters of a family."""
+
+    weights: tuple[Float[Array, "column owner output"], ...]  # one array a segment
+    bias: Float[Array, "probe output"]
+
+
+class Penalty(NamedTuple):
+    """What may differ between the probes of a family."""
+
+    l1: Float[Array, " probe"]
+    l2: Float[Array, " probe"]
+    learning_rate: Float[Array, " probe"]
+
+
+@functools.partial(
+    jax.jit, static_argnames=("segments", "batch_size", "epochs", "squared_l2"), donate_argnames=("params",)
+)
+def train(
+    params: Params,
+    features: Float[Array, "row column"],
+    targets: Int[Array, " row"] | Float[Array, " row"],
+    penalty: Penalty,
+    masks: Masks,
+    order: Int[Array, "epoch row"] | None = None,
+    *,
+    segments: tuple[Segment, ...],
+    batch_size: int,
+    epochs: int,
+    squared_l2: bool = False,
+) -> tuple[Params, Float[Array, "epoch probe"]]:
+    """Trains every probe of a family on the same batches.
+
+    Args:
+        params: the initial parameters (given away: their buffers are reused).
+        features: the matrix; columns in the family's order.
+        targets: class ids (integers) or scores (floats; the probes then have one output).
+        penalty: l1, l2 and learning rate of every probe.
+        masks: for each segment, which of its weights exist; the others must start at zero and stay there.
+        order: the rows in each epoch's order; without it every epoch goes through the rows as they lie.
+        segments: which probes own which columns.
+        batch_size: rows a step; the last batch of an epoch may be shorter.
+        epochs: passes over the rows.
+        squared_l2: penalise the squared norm.
+
+    Returns:
+        The trained parameters, and each probe's mean loss over the batches of each epoch, penalties included.
+    """
+    n_rows = features.shape[0]
+    batch_size = min(batch_size, n_rows)
+    n_batches = -(-n_rows // batch_size)
+    starts = np.minimum(np.arange(n_batches) * batch_size, n_rows - batch_size)
+    # The last batch begins early so that every batch has one shape; rows that the batch before it has used weigh
+    # nothing.
+    fresh = starts[:, None] + np.arange(batch_size) >= np.arange(n_batches)[:, None] * batch_size
+    row_weights = jnp.asarray(fresh / fresh.sum(1, keepdims=True), features.dtype)
+    starts = jnp.asarray(starts, jnp.int32)
+
+    def step(state, batch):
+        params, first, second, count = state
+        start, row_weight, rows = batch
+        if rows is None:
+            x = jax.lax.dynamic_slice_in_dim(features, start, batch_size)
+            y = jax.lax.dynamic_slice_in_dim(targets, start, batch_size)
+        else:
+            x, y = features[rows], targets[rows]
+        loss, gradient = _loss_and_gradient(params, x, y, row_weight, penalty, masks, segments, squared_l2)
+        count = count + 1
+        first = jax.tree.map(lambda m, g: BETA_1 * m + (1 - BETA_1) * g, first, gradient)
+        second = jax.tree.map(lambda v, g: BETA_2 * v + (1 - BETA_2) * g * g, second, gradient)
+        size = penalty.learning_rate / (1 - BETA_1**count)
+        scale = jax.lax.rsqrt(1 - BETA_2**count)
+        update = [m / (jnp.sqrt(v) * scale + EPSILON) for m, v in zip(_leaves(first), _leaves(second), strict=True)]
+        sizes = [size[np.array(s.owners)][:, None] for s in segments] + [size[:, None]]
+        moved = [p - a * u for p, a, u in zip(_leaves(params), sizes, update, strict=True)]
+        return (Params(tuple(moved[:-1]), moved[-1]), first, second, count), loss
+
+    def epoch(state, rows):
+        if rows is not None:
+            rows = jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(rows, start, batch_size))(starts)
+        state, losses = jax.lax.scan(step, state, (starts, row_weights, rows))
+        return state, losses.mean(0)
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    state = (params, zeros, zeros, jnp.zeros((), features.dtype))
+    (params, *_), losses = jax.lax.scan(epoch, state, order, length=epochs)
+    return params, losses
+
+
+@functools.partial(jax.jit, static_argnames=("segments",))
+def logits(
+    params: Params, features: Float[Array, "row column"], *, segments: tuple[Segment, ...]
+) -> Float[Array, "row probe output"]:
+    """Every probe's outputs, x W + b."""
+    n_probes, n_outputs = params.bias.shape
+    parts = [
+        jnp.dot(features[:, s.start : s.stop], w.reshape(s.stop - s.start, -1), precision=HIGHEST)
+        for s, w in zip(segments, params.weights, strict=True)
+    ]
+    products = jnp.concatenate(parts, axis=1).reshape(features.shape[0], -1, n_outputs)
+    summed = jnp.einsum("btc,tp->bpc", products, _membership(segments, n_probes), precision=HIGHEST)
+    return summed + params.bias
+
+
+def _loss_and_gradient(params, x, y, row_weight, penalty, masks, segments, squared_l2):
+    outputs = logits(params, x, segments=segments)
+    n_probes, n_outputs = params.bias.shape
+    if jnp.issubdtype(y.dtype, jnp.integer):
+        log_probabilities = jax.nn.log_softmax(outputs)
+        target = jax.nn.one_hot(y, n_outputs, dtype=outputs.dtype)[:, None]
+        data_loss = -jnp.einsum("b,bpc->p", row_weight, log_probabilities * target, precision=HIGHEST)
+        error = (jnp.exp(log_probabilities) - target) * row_weight[:, None, None]
+    else:
+        residual = outputs - y[:, None, None]
+        data_loss = jnp.einsum("b,bpc->p", row_weight, residual * residual, precision=HIGHEST)
+        error = 2 * residual * row_weight[:, None, None]
+
+    membership = _membership(segments, n_probes)
+    squares = jnp.concatenate([jnp.sum(w * w, axis=(0, 2)) for w in params.weights]) @ membership
+    absolutes = jnp.concatenate([jnp.sum(jnp.abs(w), axis=(0, 2)) for w in params.weights]) @ membership
+    if squared_l2:
+        shrink, l2_loss = 2 * penalty.l2, penalty.l2 * squares
+    else:
+        norm = jnp.sqrt(squares)
+        shrink = jnp.where(norm > 0, penalty.l2 / jnp.where(norm > 0, norm, 1), 0)
+        l2_loss = penalty.l2 * norm
+    loss = data_loss + penalty.l1 * absolutes + l2_loss
+
+    gradients = []
+    for s, w, mask in zip(segments, params.weights, masks, strict=True):
+        owners = np.array(s.owners)
+        own_error = error[:, owners].reshape(x.shape[0], -1)
+        data = jnp.dot(x[:, s.start : s.stop].T, own_error, precision=HIGHEST).reshape(w.shape)
+        gradient = data + penalty.l1[owners][:, None] * jnp.sign(w) + shrink[owners][:, None] * w
+        gradients.append(gradient if mask is None else jnp.where(mask[:, :, None], gradient, 0))
+    return loss, Params(tuple(gradients), jnp.sum(error, axis=0))
+
+
+def _membership(segments: Sequence[Segment], n_probes: int) -> Float[Array, "part probe"]:
+    """Which probe each part (one owner of one segment) belongs to, as zeros and ones."""
+    owners = np.concatenate([np.array(s.owners) for s in segments])
+    return jnp.asarray(owners[:, None] == np.arange(n_probes), jnp.float32)
+
+
+def _leaves(params: Params) -> list[Array]:
+    return [*params.weights, params.bias]
