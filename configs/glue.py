@@ -1,0 +1,17 @@
+"""A GLUE task in the layout that GLUE is handed out in; its official dev set is the test set, as in the paper.
+
+    python launch/study.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data \
+        --config.encoder.path=path/to/finetuned-bert --workdir=runs/sst2
+
+Tasks: cola, sst2, mrpc, qqp, stsb, mnli (dev_matched), qnli, rte, wnli. The folder may be the task's own (with
+train.tsv and dev.tsv) or the one above it. The paper's encoders are fine-tuned on the task; a pretrained one works as
+well.
+"""
+
+from jaxred.config import StudyConfig, TaskConfig
+
+
+def get_config(task: str = "sst2") -> StudyConfig:
+    if task.lower().replace("-", "") == "stsb":
+        return StudyConfig(task=TaskConfig(name=task, kind="regression", metric="pearson_and_spearman"))
+    return StudyConfig(task=TaskConfig(name=task))

@@ -1,0 +1,15 @@
+"""Your own sentences: parallel files as the original's data script writes them.
+
+    python launch/study.py --config=configs/parallel.py --config.task.data_dir=my_task --workdir=runs/my_task
+
+The folder has train.word, train.label, test.word and test.label (and dev.word, dev.label if there is a dev set): a
+sentence a line, `first sentence ||| second sentence` for pairs, and a label a line.
+`--config=configs/parallel.py:regression` reads scores instead, from .score files if they are there.
+"""
+
+from jaxred.config import StudyConfig, TaskConfig
+
+
+def get_config(kind: str = "classification") -> StudyConfig:
+    metric = "pearson_and_spearman" if kind == "regression" else "accuracy"
+    return StudyConfig(task=TaskConfig(name="parallel", kind=kind, metric=metric))

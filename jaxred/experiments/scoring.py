@@ -1,0 +1,29 @@
+"""Trains a family on the training rows and scores every probe on all three splits."""
+
+from typing import Any
+
+from jaxred.config import StudyConfig
+from jaxred.features import SPLITS, Features
+from jaxred.metrics import OVERALL, scores
+from jaxred.probing import Family, Fit, fit
+
+Scores = dict[str, dict[str, float]]  # by split: the overall score and that of each class
+
+
+def fit_and_score(family: Family, features: Features, config: StudyConfig) -> tuple[Fit, list[Scores]]:
+    """The trained family, and the scores of each of its probes."""
+    trained = fit(family, features.matrices["train"], features.targets["train"], features.n_outputs, config.probe)
+    predictions = {split: trained.predict(features.matrices[split]) for split in SPLITS}
+    scored = [
+        {
+            split: scores(config.task.metric, predictions[split][:, probe], features.targets[split], features.classes)
+            for split in SPLITS
+        }
+        for probe in range(family.n_probes)
+    ]
+    return trained, scored
+
+
+def overall(entry: dict[str, Any], split: str) -> float:
+    """The score of the task's metric on one split."""
+    return entry[split][OVERALL]

@@ -1,0 +1,234 @@
+"""The report's figures, each from the result files alone."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from jaxred.files import replace_file
+from jaxred.metrics import OVERALL
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+BLUE, ORANGE, GREEN, GREY, INK = "#2a5d9f", "#d97706", "#2f855a", "#8a919c", "#1f2933"
+STYLE = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#c3c9d1",
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "axes.grid": True,
+    "grid.color": "#e6e9ed",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 150,
+}
+
+
+def draw(folder: Path, results: dict[str, dict[str, Any]]) -> dict[str, Path]:
+    """Draws every figure that the results allow; returns their files by name, in the order of the report."""
+    figures = {}
+    with mpl.rc_context(STYLE):
+        if "pipeline" in results:
+            figures["layers"] = _layers(results["pipeline"])
+            figures["minimal_neurons"] = _minimal_neurons(results["pipeline"])
+            figures["kept_neurons"] = _kept_neurons(results["pipeline"])
+        if "cluster_sweep" in results and "pipeline" in results:
+            figures["cluster_sweep"] = _cluster_sweep(results["cluster_sweep"], results["pipeline"])
+        if "redundancy" in results:
+            figures["cka"] = _cka(results["redundancy"])
+            figures["clusters"] = _clusters(results["redundancy"])
+            figures["windows"] = _windows(results["redundancy"])
+        files = {}
+        for name, figure in figures.items():
+            files[name] = folder / f"{name}.png"
+            replace_file(files[name], functools.partial(figure.savefig, format="png"))
+            plt.close(figure)
+    return files
+
+
+def metric_name(pipeline: dict[str, Any]) -> str:
+    """The task's metric in words."""
+    return pipeline["task"]["metric"].replace("_", " ").replace("corrcoef", "correlation")
+
+
+def _score(entry: dict[str, Any], split: str) -> float:
+    return entry[split][OVERALL]
+
+
+def _axes(width: float = 6.2, height: float = 3.5) -> tuple[Figure, Axes]:
+    figure, axes = plt.subplots(figsize=(width, height))
+    return figure, axes
+
+
+def _majority(axes: Axes, pipeline: dict[str, Any], split: str) -> None:
+    majority = pipeline["task"].get("majority")
+    if majority and pipeline["task"]["metric"] == "accuracy":
+        axes.axhline(
+            majority["accuracy"][split], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), label="majority class"
+        )
+
+
+def _layers(pipeline: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    layers = np.arange(len(pipeline["independent"]))
+    for name, label, color, marker in (
+        ("incremental", "layers 0 to this one", BLUE, "o"),
+        ("independent", "this layer alone", ORANGE, "s"),
+    ):
+        axes.plot(layers, [_score(e, "test") for e in pipeline[name]], color=color, marker=marker, ms=4.5, label=label)
+    axes.axhline(_score(pipeline["oracle"], "test"), color=INK, linewidth=1, label="oracle (all layers)")
+    _majority(axes, pipeline, "test")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="layer (0 is the embedding output)", ylabel=f"test {metric_name(pipeline)}", title="Score by layer")
+    axes.legend(fontsize=8.5)
+    return figure
+
+
+def _minimal_neurons(pipeline: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    colors = iter((BLUE, ORANGE, GREEN, "#7c3aed", "#be185d", "#0f766e", "#92400e", "#4b5563"))
+    seen = set()
+    for chosen in pipeline["selection"]:
+        key = chosen["top_layer"], chosen["threshold"]
+        if key in seen:
+            continue
+        seen.add(key)
+        color = next(colors, GREY)
+        sizes = sorted(int(k) for k in chosen["sizes"])
+        what = "no clustering" if chosen["clusters"] is None else f"clustering {chosen['threshold']:g}"
+        positive = [k for k in sizes if k > 0]
+        dev = [_score(chosen["sizes"][str(k)], "dev") for k in positive]
+        axes.plot(positive, dev, color=color, marker="o", ms=3, lw=1.3, label=f"layers 0–{chosen['top_layer']}, {what}")
+        axes.axhline(_score(chosen["base"], "dev"), color=color, linewidth=0.8, linestyle=":")
+        if chosen["n_minimal"] > 0:
+            axes.plot(
+                chosen["n_minimal"], _score(chosen["minimal_scores"], "dev"), "o", ms=10, mfc="none", mec=color, mew=1.5
+            )
+    _majority(axes, pipeline, "dev")
+    axes.set_xscale("log")
+    axes.set(
+        xlabel="neurons kept, best first (ring: minimal set; dotted: all candidates)",
+        ylabel=f"dev {metric_name(pipeline)}",
+        title="Score by number of neurons",
+    )
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _kept_neurons(pipeline: dict[str, Any]) -> Figure:
+    n_layers = pipeline["encoder"]["n_layers"]
+    hidden_size = pipeline["encoder"]["hidden_size"]
+    shown: dict[str, np.ndarray] = {}
+    for chosen in pipeline["selection"]:
+        what = "no clustering" if chosen["clusters"] is None else f"clustering {chosen['threshold']:g}"
+        label = f"layers 0–{chosen['top_layer']}, {what}: {chosen['n_minimal']:,} neurons"
+        layers = [layer for layer, _ in chosen["minimal_neurons"]]
+        shown.setdefault(label, np.bincount(layers, minlength=n_layers))
+    figure, axes = _axes()
+    width = 0.8 / len(shown)
+    for i, ((label, counts), color) in enumerate(
+        zip(shown.items(), (BLUE, ORANGE, GREEN, "#7c3aed", "#be185d", GREY), strict=False)
+    ):
+        place = np.arange(n_layers) + (i - (len(shown) - 1) / 2) * width
+        axes.bar(place, 100 * counts / hidden_size, width * 0.92, color=color, label=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="x", visible=False)
+    axes.set(xlabel="layer", ylabel="% of the layer's neurons", title="Where the minimal sets sit")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _cluster_sweep(sweep: dict[str, Any], pipeline: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    thresholds = [entry["threshold"] for entry in sweep["thresholds"]]
+    for split, color, marker in (("dev", ORANGE, "s"), ("test", BLUE, "o")):
+        axes.plot(
+            thresholds,
+            [_score(e["scores"], split) for e in sweep["thresholds"]],
+            color=color,
+            marker=marker,
+            ms=4.5,
+            label=split,
+        )
+        axes.axhline(_score(sweep["oracle"], split), color=color, linewidth=0.9, linestyle=":")
+    _majority(axes, pipeline, "test")
+    axes.set_xticks(thresholds, [f"{e['threshold']:g}\n{e['n_clusters']:,}" for e in sweep["thresholds"]])
+    axes.set(
+        xlabel="clustering threshold, and neurons left (dotted: all neurons)",
+        ylabel=metric_name(pipeline),
+        title="Score by clustering threshold",
+    )
+    axes.legend(fontsize=8.5)
+    return figure
+
+
+def _cka(redundancy: dict[str, Any]) -> Figure:
+    cka = np.array([[np.nan if v is None else v for v in row] for row in redundancy["cka"]], float)
+    n_layers = len(cka)
+    side = 2.6 + 0.32 * n_layers
+    figure, axes = _axes(side + 0.7, side)
+    colors = plt.get_cmap("viridis").with_extremes(bad="#e5e7eb")
+    image = axes.imshow(cka, vmin=0, vmax=1, cmap=colors, origin="lower")
+    for i, j in np.ndindex(cka.shape):
+        text = "–" if np.isnan(cka[i, j]) else f"{cka[i, j]:.2f}"
+        axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if cka[i, j] < 0.6 else INK)
+    axes.set_xticks(range(n_layers))
+    axes.set_yticks(range(n_layers))
+    axes.grid(visible=False)
+    note = " (–: constant layer)" if np.isnan(cka).any() else ""
+    axes.set(xlabel="layer", ylabel="layer", title=f"Linear CKA{note}")
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure
+
+
+def _clusters(redundancy: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    entries = redundancy["thresholds"]
+    thresholds = [e["threshold"] for e in entries]
+    n_neurons = redundancy["n_layers"] * redundancy["hidden_size"]
+    axes.bar(thresholds, [e["n_clusters"] for e in entries], width=0.07, color=BLUE)
+    for e in entries:
+        label = f"{e['n_clusters']:,}\n({e['redundant_share']:.0%})"
+        axes.annotate(label, (e["threshold"], e["n_clusters"]), ha="center", va="bottom", fontsize=7.5)
+    axes.set_ylim(0, n_neurons * 1.15)
+    axes.grid(axis="x", visible=False)
+    axes.set_xticks(thresholds)
+    axes.set(
+        xlabel="clustering threshold",
+        ylabel="clusters (share redundant)",
+        title=f"Clusters of the {n_neurons:,} neurons",
+    )
+    return figure
+
+
+def _windows(redundancy: dict[str, Any]) -> Figure:
+    figure, axes = _axes(5.2, 3.2)
+    counts = redundancy["windows"]
+    axes.bar(np.arange(1, len(counts) + 1), counts, width=0.7, color=BLUE)
+    for window, count in enumerate(counts, 1):
+        axes.annotate(f"{count:,}", (window, max(count, 0.7)), ha="center", va="bottom", fontsize=8)
+    axes.set_yscale("log")
+    axes.set_ylim(0.7, max(counts) * 3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="x", visible=False)
+    axes.set(
+        xlabel="window: layers that a cluster spans",
+        ylabel="clusters (log)",
+        title=f"Cluster windows at threshold {redundancy['window_threshold']:g}",
+    )
+    return figure

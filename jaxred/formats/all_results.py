@@ -1,0 +1,69 @@
+"""The original's `all_results.json`.
+
+Its `ordering` and `minimal_neuron_set` are positions inside the filtered matrix (the candidates in the order of
+`independent_neurons`), not neuron numbers; jaxred's own results name neurons by layer and index.
+"""
+
+import json
+from typing import Any
+
+from jaxred.data.split import DataSplit
+from jaxred.experiments.scoring import Scores, overall
+from jaxred.results import plain
+
+
+def pipeline_results(content: dict[str, Any], split: DataSplit | None) -> str:
+    """The pipeline's results as the original's scripts write them, as JSON text."""
+    last = len(content["incremental"]) - 1
+    results: dict[str, Any] = {} if split is None else {"data_split": split._asdict()}
+    results["baseline"] = _entry("baseline", content["oracle"])
+    results["independent_layerwise"] = [_entry(f"layer-{i}", s) for i, s in enumerate(content["independent"])]
+    results["incremental_layerwise"] = [
+        _entry(f"layer-0->{i}" if i < last else f"layer-{i}", s) for i, s in enumerate(content["incremental"])
+    ]
+    selection: dict[str, Any] = {}
+    for chosen in content["selection"]:
+        deltas = f"selection-{chosen['delta_layers']:g}-{chosen['delta_neurons']:g}"
+        top = content["incremental"][chosen["top_layer"]]
+        entry = selection.setdefault(
+            deltas,
+            {
+                "selected_top_layer": {
+                    "selected_top_layer": chosen["top_layer"],
+                    **{f"{name}_score": overall(top, name) for name in ("train", "dev", "test")},
+                },
+                "neuron_selection": {},
+            },
+        )
+        clustered = chosen["clusters"] is not None
+        entry["neuron_selection"][f"clustering-{chosen['threshold']:.2f}" if clustered else "no-clustering"] = _inner(
+            chosen
+        )
+    return json.dumps(plain({**results, "selection": selection}))
+
+
+def _inner(chosen: dict[str, Any]) -> dict[str, Any]:
+    """One searched set. Like the original, it lists the sizes tried up to the first that was accepted."""
+    inner: dict[str, Any] = {}
+    if chosen["clusters"] is not None:
+        inner["clustering_threshold"] = chosen["threshold"]
+        inner["clusters"] = chosen["clusters"]
+        inner["independent_neurons"] = chosen["candidates"]
+    position = {int(neuron): i for i, neuron in enumerate(chosen["candidates"])}
+    ordering = [position[int(neuron)] for neuron in chosen["ranking"]]
+    base = _entry("neuron-selection-base", chosen["base"])
+    inner |= {
+        "base_results": base,
+        "ordering": ordering,
+        "minimal_neuron_set_size": chosen["n_minimal"],
+        "minimal_neuron_set": ordering[: chosen["n_minimal"]],
+        f"selected-{chosen['n_candidates']}": base,
+    }
+    tried = {
+        f"selected-{k}": _entry(f"selected-{k}", s) for k, s in chosen["sizes"].items() if k <= chosen["n_minimal"]
+    }
+    return inner | {name: entry for name, entry in tried.items() if name not in inner}
+
+
+def _entry(name: str, scores: Scores) -> dict[str, Any]:
+    return {"name": name, **{f"{split}_scores": scores[split] for split in ("train", "dev", "test")}}

@@ -1,0 +1,57 @@
+"""Results on disk: JSON with the identity of what they are results of."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxred.errors import UserError
+from jaxred.files import write_text
+
+FORMAT = 1
+
+
+def fingerprint(content: Any) -> str:
+    """A short digest of JSON values."""
+    return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def save_result(path: Path, identity: str, content: dict[str, Any]) -> None:
+    """Writes a result in one step; NaN becomes null."""
+    document = {"format": FORMAT, "identity": identity, **plain(content)}
+    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def load_result(path: Path, identity: str | None = None) -> dict[str, Any] | None:
+    """A saved result; None where there is none, or one of another identity.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read the result {path} ({error}): delete it and run again.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "identity" not in content:
+        raise UserError(f"{path} is not a result of this version of jaxred: delete it and run again.")
+    return content if identity is None or content["identity"] == identity else None
+
+
+def plain(value: Any) -> Any:
+    """NumPy values as JSON's own; tuples as lists, keys as text, NaN as null."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,17 @@
+"""Extracts every layer's sentence vectors of a task into activation stores, WORKDIR/activations/<split>.
+
+python launch/extract.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data --workdir=runs/sst2
+"""
+
+from jaxred import app
+from jaxred.config import StudyConfig
+from jaxred.experiments import study
+
+
+def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
+    folder = study.run_stages(config, workdir, overwrite, ())
+    print(f"Activations: {folder.path / 'activations'}")
+
+
+if __name__ == "__main__":
+    app.run(main)

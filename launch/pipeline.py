@@ -1,0 +1,20 @@
+"""Oracle, layer probes, LayerSelector and CCFS on a task; extracts its activations first if they are not there.
+
+    python launch/pipeline.py --config=configs/demo.py --workdir=runs/demo
+
+Writes WORKDIR/results/pipeline.json, WORKDIR/results/all_results.json (the original's format) and
+WORKDIR/probes/pipeline.
+"""
+
+from jaxred import app, report
+from jaxred.config import StudyConfig
+from jaxred.experiments import study
+
+
+def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
+    folder = study.run_stages(config, workdir, overwrite, ("pipeline",))
+    print(f"\n{report.table(folder)}\n\nResults: {folder.result('pipeline')}")
+
+
+if __name__ == "__main__":
+    app.run(main)
