@@ -1,0 +1,52 @@
+"""Pretrained encoders: a Hugging Face folder becomes a model that returns the hidden states of every layer.
+
+Every encoder has
+
+- `config.n_layers`, `config.hidden_size`, and what the tokenizer must know: `config.model_type`, `config.vocab_size`,
+  `config.type_vocab_size`, `config.max_position_embeddings`;
+- `model(input_ids, attention_mask, token_type_ids, reduce)`: the hidden states of layer 0 (the embeddings) to n_layers;
+- `model.first_layers(k)`, the model cut to its first k layers, and `model.n_parameters(k)`, the size of that.
+
+To add one: a file with a config and a module that carries its table of weight names, and a line in `_ARCHITECTURES`.
+"""
+
+from pathlib import Path
+
+from flax import nnx
+
+from jaxred.errors import UserError
+from jaxred.models import checkpoint
+from jaxred.models.bert import Bert, BertConfig
+
+Encoder = Bert  # the union of the architectures
+
+_ARCHITECTURES = {BertConfig.model_type: (BertConfig, Bert)}
+
+
+def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32") -> Encoder:
+    """The encoder in a Hugging Face folder, as inference runs it.
+
+    Args:
+        folder: a folder with `config.json` and safetensors weights; see `checkpoint.resolve` for names.
+        n_layers: keep only the first so many layers; -1: all.
+        compute_dtype: float32 (true float32 products) or bfloat16.
+
+    Raises:
+        UserError: if the folder is not a checkpoint of a supported architecture, its weights do not fit its
+            configuration, or the model has fewer layers.
+    """
+    raw = checkpoint.read_config(folder)
+    if raw["model_type"] not in _ARCHITECTURES:
+        raise UserError(
+            f"{folder / 'config.json'}: model_type={raw['model_type']!r} is not supported: "
+            f"jaxred runs {', '.join(sorted(_ARCHITECTURES))}."
+        )
+    config_type, model_type = _ARCHITECTURES[raw["model_type"]]
+    config = config_type.from_dict(raw, folder / "config.json")
+    if not -1 <= n_layers <= config.n_layers:
+        raise UserError(
+            f"config.encoder.n_layers={n_layers}: a layer that does not exist; the model has {config.n_layers}."
+        )
+    abstract = nnx.eval_shape(lambda: model_type(config, compute_dtype, rngs=nnx.Rngs(0)))
+    model = checkpoint.load_weights(abstract, folder)
+    return model if n_layers == -1 else model.first_layers(n_layers)

@@ -1,0 +1,173 @@
+"""Text to token ids, and token ids to the padded arrays that an encoder takes."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jaxred.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an architecture wants a row of tokens padded, and which token stands for the sentence."""
+
+    padding_side: Literal["left", "right"]
+    pad_token_type_id: int
+    sentence_position: Literal["first", "last"]  # of the real tokens
+
+
+LAYOUTS = {
+    "bert": Layout(padding_side="right", pad_token_type_id=0, sentence_position="first"),
+}
+
+_VOCABULARIES = ("tokenizer.json", "vocab.txt")
+_FILES = (*_VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+
+@runtime_checkable
+class ModelConfig(Protocol):
+    """What a model's configuration says about the tokens it takes."""
+
+    @property
+    def model_type(self) -> str: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def type_vocab_size(self) -> int: ...
+
+    @property
+    def max_position_embeddings(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Tokenised sentences or pairs, special tokens included, not padded."""
+
+    ids: list[Int[np.ndarray, " _"]]  # int32, a sentence each
+    token_type_ids: list[Int[np.ndarray, " _"]]  # int32, a sentence each
+    lengths: Int[np.ndarray, " sentence"]  # tokens of each sentence
+    positions: Int[np.ndarray, " sentence"]  # the token that stands for each sentence
+    n_truncated: int  # sentences that lost tokens to max_length
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class PaddedBatch(NamedTuple):
+    """The arrays of one forward pass."""
+
+    input_ids: Int[np.ndarray, "batch token"]
+    attention_mask: Bool[np.ndarray, "batch token"]  # True at real tokens
+    token_type_ids: Int[np.ndarray, "batch token"]
+    positions: Int[np.ndarray, " batch"]  # the token that stands for each sentence
+
+
+class Tokenizer:
+    """The tokenizer of a Hugging Face folder, laid out for the model beside it."""
+
+    def __init__(self, folder: Path, config: ModelConfig):
+        """Reads the folder's tokenizer files; nothing is downloaded, and no code of the folder runs.
+
+        Args:
+            folder: a Hugging Face folder.
+            config: the configuration of the model that the tokens are for.
+
+        Raises:
+            UserError: if the files are missing or broken, or name more tokens than the model has.
+        """
+        if not any((folder / name).is_file() for name in _VOCABULARIES):
+            raise UserError(f"{folder} has no tokenizer: neither {' nor '.join(_VOCABULARIES)} is there.")
+        from transformers import AutoTokenizer  # here, because importing it takes seconds
+
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:
+            raise UserError(
+                f"The tokenizer of {folder} cannot be read ({type(error).__name__}: {error}): download its files again."
+            ) from error
+        if not self._tokenizer.is_fast:
+            raise UserError(f"{folder} has a slow tokenizer only: add the tokenizer.json of the fast one.")
+        if self._tokenizer.pad_token_id is None:
+            raise UserError(f"The tokenizer of {folder} has no padding token: name one in its tokenizer_config.json.")
+        self._folder = folder
+        self._config = config
+        self.layout = LAYOUTS[config.model_type]
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> TokenBatch:
+        """Tokenises sentences, or pairs of sentences.
+
+        Args:
+            texts: the sentences.
+            pairs: the second sentence of each, or None.
+            max_length: the most tokens a row may have, special tokens included; of a pair, the longer is cut first.
+
+        Raises:
+            UserError: if the model does not take so many tokens, a second sentence, or one of the tokens.
+        """
+        config = self._config
+        if max_length > config.max_position_embeddings:
+            raise UserError(
+                f"config.extraction.max_length={max_length} is not possible: "
+                f"the model has {config.max_position_embeddings} positions."
+            )
+        if not texts:
+            empty = np.zeros(0, np.int32)
+            return TokenBatch([], [], empty, empty, 0)
+        encodings = self._tokenizer(
+            list(texts), None if pairs is None else list(pairs), truncation="longest_first", max_length=max_length
+        ).encodings
+        ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        token_type_ids = [np.array(encoding.type_ids, np.int32) for encoding in encodings]
+        lengths = np.array([len(row) for row in ids], np.int32)
+        _check_range("token", max(int(row.max()) for row in ids), config.vocab_size, self._folder)
+        _check_range("token type", max(int(row.max()) for row in token_type_ids), config.type_vocab_size, self._folder)
+        positions = np.zeros_like(lengths) if self.layout.sentence_position == "first" else lengths - 1
+        return TokenBatch(ids, token_type_ids, lengths, positions, sum(bool(e.overflowing) for e in encodings))
+
+    def pad(
+        self, tokens: TokenBatch, rows: Sequence[int] | Int[np.ndarray, " row"], length: int, n_rows: int
+    ) -> PaddedBatch:
+        """Some rows of tokens as rectangular arrays.
+
+        Args:
+            tokens: what `encode` gave.
+            rows: which sentences, in the order wanted.
+            length: tokens a row, at least those of the longest.
+            n_rows: rows of the arrays; those beyond `rows` are padding alone.
+        """
+        input_ids = np.full((n_rows, length), self._tokenizer.pad_token_id, np.int32)
+        token_type_ids = np.full((n_rows, length), self.layout.pad_token_type_id, np.int32)
+        attention_mask = np.zeros((n_rows, length), bool)
+        positions = np.zeros(n_rows, np.int32)
+        for i, row in enumerate(rows):
+            start = length - tokens.lengths[row] if self.layout.padding_side == "left" else 0
+            real = slice(start, start + tokens.lengths[row])
+            input_ids[i, real] = tokens.ids[row]
+            token_type_ids[i, real] = tokens.token_type_ids[row]
+            attention_mask[i, real] = True
+            positions[i] = start + tokens.positions[row]
+        return PaddedBatch(input_ids, attention_mask, token_type_ids, positions)
+
+
+def fingerprint(folder: Path) -> str:
+    """The SHA-256, in hexadecimal, of the names and contents of a folder's tokenizer files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder / name for name in _FILES if (folder / name).is_file()):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _check_range(kind: str, largest: int, n_known: int, folder: Path) -> None:
+    if largest >= n_known:
+        raise UserError(
+            f"The tokenizer of {folder} gives {kind} {largest}, but the model beside it knows only {n_known} {kind}s: "
+            f"use the tokenizer that came with the model."
+        )

