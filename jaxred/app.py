@@ -10,11 +10,13 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxred.config import StudyConfig
+from jaxred.config import StudyConfig, TaskConfig
 from jaxred.errors import UserError
 
+DEFAULT_CONFIG = "configs/demo.py"
+
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", "configs/demo.py", "The experiment's file; override its fields with --config.field=value."
+    "config", help_string=f"The experiment's file, by default {DEFAULT_CONFIG}; override with --config.field=value."
 )
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder in which the run keeps what it makes.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what another configuration left in the workdir.")
@@ -31,7 +33,7 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
         main(_config(), _WORKDIR.value, _OVERWRITE.value)
 
     try:
-        app.run(call, flags_parser=_parse)
+        app.run(call, _with_config(sys.argv), flags_parser=_parse)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -40,23 +42,47 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
         sys.exit(130)
 
 
+def _with_config(argv: Sequence[str]) -> list[str]:
+    """The arguments, with the default configuration where they name none."""
+    named = [i for i, argument in enumerate(argv) if argument.lstrip("-").split("=")[0] == "config"]
+    if not named:
+        return [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
+    value = (argv[named[-1]].partition("=")[2] or "".join(argv[named[-1] + 1 : named[-1] + 2])).split(":")[0]
+    if not Path(value).is_file():
+        raise UserError(f"--config={value} names no file: give one, such as {DEFAULT_CONFIG}.")
+    return list(argv)
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Flags to values; a wrong one is told in a sentence."""
+    """Flags to values; a wrong one, or a configuration file that cannot be run, is told in a sentence."""
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, TypeError, ValueError, KeyError, OSError, ImportError) as error:
-        reason = str(error).strip("'\"").split("\n")[0].rstrip(".")
-        raise UserError(
-            f"{reason}. See --help for the flags and jaxred/config.py for the fields of --config."
-        ) from error
+    except UserError:
+        raise
+    except (flags.Error, KeyError) as error:
+        hint = "See --help for the flags and jaxred/config.py for the fields of --config."
+        raise UserError(f"{_first_line(error)}. {hint}") from error
+    except Exception as error:
+        raise UserError(f"--config cannot be used ({type(error).__name__}: {_first_line(error)}).") from error
 
 
 def _config() -> StudyConfig:
-    if not isinstance(_CONFIG.value, StudyConfig):
-        raise UserError(
-            f"--config must name a file whose get_config() returns a StudyConfig, not a {type(_CONFIG.value).__name__}."
-        )
-    return _CONFIG.value
+    config = _CONFIG.value
+    try:
+        fits = isinstance(config.task, TaskConfig)
+    except OSError as error:  # what ml_collections puts in place of a file that could not be run
+        raise UserError(f"--config cannot be loaded: {_first_line(error.__cause__ or error)}.") from error
+    except AttributeError:
+        fits = False
+    if not fits:
+        raise UserError(f"--config must name a file whose get_config() returns a StudyConfig, not {type(config)}.")
+    return config
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    return str(error).split("\n")[0].rstrip(".")
 
 
 def _log_to_stderr() -> None:

@@ -15,16 +15,17 @@ from jaxred.probing import Probe
 def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> None:
     """Writes probes as one orbax checkpoint: {name: {columns, weights, bias}}, columns as neuron numbers.
 
-    Where features were standardised, `scaling` holds the mean and deviation that the weights go with. The checkpoint
-    is written beside its place and renamed, and replaces an older one.
+    A probe without neurons is its bias alone and has no columns and weights. Where features were standardised,
+    `scaling` holds the mean and deviation that the weights go with. The checkpoint is written beside its place and
+    renamed, and replaces an older one.
     """
     import orbax.checkpoint as ocp  # here, because importing it takes seconds
 
     logging.getLogger("absl").setLevel(logging.WARNING)
-    tree = {
-        name: {"columns": p.columns.astype(np.int32), "weights": p.weights, "bias": p.bias}
-        for name, p in probes.items()
-    }
+    tree = {}
+    for name, probe in probes.items():
+        arrays = {"columns": probe.columns.astype(np.int32), "weights": probe.weights, "bias": probe.bias}
+        tree[name] = {key: array for key, array in arrays.items() if array.size}  # orbax refuses empty arrays
     if features.scaling is not None:
         tree["scaling"] = dict(zip(("mean", "deviation"), features.scaling, strict=True))
     place = folder.absolute()

@@ -180,7 +180,7 @@ def _cluster_sweep(sweep: dict[str, Any], pipeline: dict[str, Any]) -> Figure:
 def _cka(redundancy: dict[str, Any]) -> Figure:
     cka = np.array([[np.nan if v is None else v for v in row] for row in redundancy["cka"]], float)
     n_layers = len(cka)
-    side = 2.6 + 0.32 * n_layers
+    side = 1.8 + 0.32 * n_layers
     figure, axes = _axes(side + 0.7, side)
     colors = plt.get_cmap("viridis").with_extremes(bad="#e5e7eb")
     image = axes.imshow(cka, vmin=0, vmax=1, cmap=colors, origin="lower")

@@ -45,7 +45,7 @@ class Workdir:
             raise UserError(f"--workdir={path} is a file; it must be a folder, or not exist yet.")
         now = json.loads(json.dumps(to_dict(config)))
         before = workdir.saved_config()
-        if before is not None and before != now and not overwrite:
+        if before is not None and before != now and workdir.holds_work() and not overwrite:
             changed = "; ".join(differences(before, now))
             raise UserError(
                 f"{path} holds a run of another configuration: {changed}. Choose another --workdir, or pass "
@@ -55,6 +55,10 @@ class Workdir:
         if before != now:
             write_text(workdir.path / "config.json", json.dumps(now, indent=2) + "\n")
         return workdir
+
+    def holds_work(self) -> bool:
+        """Whether a run has left anything but its configuration, as one that failed at once has not."""
+        return self.path.is_dir() and any(child.name != "config.json" for child in self.path.iterdir())
 
     def saved_config(self) -> dict[str, Any] | None:
         """The configuration that the folder belongs to; None for a new folder."""
