@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     model = load_encoder(folder)
     tokenizer = Tokenizer(folder, model.config)
     texts = [example.text for example in load_task(TaskConfig()).splits["train"][:n_sentences]]
-    tokens = tokenizer.encode(texts)
+    tokens = tokenizer.encode(texts, None, 128)
     sorted_batches = plan_batches(tokens.lengths, 2048 if jax.default_backend() == "cpu" else 65536)
     rows = np.arange(len(texts))
     padded_batches = [Batch(rows[i : i + 32], 128, 32) for i in range(0, len(rows), 32)]

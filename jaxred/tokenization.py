@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -33,8 +33,7 @@ _FILES = (*_VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "a
 class ModelConfig(Protocol):
     """What a model's configuration says about the tokens it takes."""
 
-    @property
-    def model_type(self) -> str: ...
+    model_type: ClassVar[str]
 
     @property
     def vocab_size(self) -> int: ...

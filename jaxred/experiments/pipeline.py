@@ -10,11 +10,12 @@ up less than a
 """
 
 import logging
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from jaxred.checkpoints import save_probes
 from jaxred.clustering import cluster_tree, representatives
@@ -35,6 +36,7 @@ from jaxred.workdir import Workdir
 log = logging.getLogger("jaxred")
 
 NO_CLUSTERING = -1
+AT_ONCE = 2  # families in work: one compiles while another trains
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     correlation = training_moments(stores, config, workdir).correlation()
     probes: dict[str, Probe] = {}
     with progress_bar(0, "pipeline", "probes") as bar:
-        content = _pipeline(features, correlation, config, probes, bar.update)
+        content = _pipeline(features, correlation, config, probes, bar)
     content["encoder"] = {
         "path": config.encoder.path,
         "n_layers": features.n_layers,
@@ -81,11 +83,11 @@ def _pipeline(
     correlation: np.ndarray,
     config: StudyConfig,
     probes: dict[str, Probe],
-    progress: Callable[[int], Any],
+    bar: tqdm,
 ) -> dict[str, Any]:
     n_layers = features.n_layers
     layers, scored = fit_and_score(layer_family(n_layers, features.hidden_size), features, config)
-    progress(2 * n_layers)
+    bar.update(2 * n_layers)
     independent, incremental = scored[:n_layers], scored[n_layers:]
     for layer in range(n_layers):
         probes[f"layer-{layer}"] = layers.probe(layer)
@@ -93,14 +95,26 @@ def _pipeline(
 
     dev = [overall(entry, "dev") for entry in incremental]
     top_layers = {delta: select_layer(dev, dev[-1], delta) for delta, _ in config.selection.deltas}
-    searches = {}
-    for top_layer in sorted(set(top_layers.values())):
+
+    def candidates(top_layer: int) -> list[tuple[Candidates, Probe, Scores]]:
         base = layers.probe(n_layers + top_layer), incremental[top_layer]
-        for candidates, probe, base_scores in _candidates(top_layer, base, features, correlation, config):
-            progress(candidates.threshold != NO_CLUSTERING)
-            found = _search(candidates, probe, base_scores, features, config, probes)
-            progress(len(found["sizes"]))
-            searches[top_layer, candidates.threshold] = found
+        return _candidates(top_layer, base, features, correlation, config)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        bases = [entry for group in pool.map(candidates, sorted(set(top_layers.values()))) for entry in group]
+    bar.update(sum(candidates.threshold != NO_CLUSTERING for candidates, _, _ in bases))
+    bar.total = bar.n + sum(len(minimal_set_sizes(features.n_neurons, len(c.neurons))) for c, _, _ in bases)
+
+    def search(entry: tuple[Candidates, Probe, Scores]) -> tuple[dict[str, Any], dict[str, Probe]]:
+        found, trained = _search(*entry, features, config)
+        bar.update(len(found["sizes"]))
+        return found, trained
+
+    searches = {}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for found, trained in pool.map(search, bases):
+            searches[found["top_layer"], found["threshold"]] = found
+            probes |= trained
 
     selection = []
     for delta_layers, delta_neurons in config.selection.deltas:
@@ -152,13 +166,8 @@ def _candidates(
 
 
 def _search(
-    candidates: Candidates,
-    base: Probe,
-    base_scores: Scores,
-    features: Features,
-    config: StudyConfig,
-    probes: dict[str, Probe],
-) -> dict[str, Any]:
+    candidates: Candidates, base: Probe, base_scores: Scores, features: Features, config: StudyConfig
+) -> tuple[dict[str, Any], dict[str, Probe]]:
     """Ranks the candidates by their probe and retrains the first k of the ranking, for every size k of the grid."""
     ranked = base.columns[rank_neurons(base.weights).order]
     sizes = minimal_set_sizes(features.n_neurons, len(ranked))
@@ -166,9 +175,7 @@ def _search(
     name = f"layers-0-{candidates.top_layer}"
     if candidates.threshold != NO_CLUSTERING:
         name += f"-clustering-{candidates.threshold:.2f}"
-        probes[name] = base
-    probes.update({f"{name}-first-{size}": trained.probe(i) for i, size in enumerate(sizes)})
-    return {
+    found = {
         "top_layer": candidates.top_layer,
         "threshold": candidates.threshold,
         "probe": name,
@@ -179,6 +186,7 @@ def _search(
         "ranking": ranked,
         "sizes": dict(zip(sizes, scored, strict=True)),
     }
+    return found, {name: base, **{f"{name}-first-{size}": trained.probe(i) for i, size in enumerate(sizes)}}
 
 
 def _choose(search: dict[str, Any], delta: float, features: Features) -> dict[str, Any]:

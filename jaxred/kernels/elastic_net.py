@@ -20,6 +20,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, as in PyTorch's defaults
@@ -96,23 +97,22 @@ def train(
     starts = jnp.asarray(starts, jnp.int32)
 
     def step(state, batch):
-        params, first, second, count = state
+        flat, first, second, count = state
         start, row_weight, rows = batch
         if rows is None:
             x = jax.lax.dynamic_slice_in_dim(features, start, batch_size)
             y = jax.lax.dynamic_slice_in_dim(targets, start, batch_size)
         else:
             x, y = features[rows], targets[rows]
-        loss, gradient = _loss_and_gradient(params, x, y, row_weight, penalty, masks, segments, squared_l2)
+        loss, gradient = _loss_and_gradient(unravel(flat), x, y, row_weight, penalty, masks, segments, squared_l2)
+        gradient, _ = ravel_pytree(gradient)
         count = count + 1
-        first = jax.tree.map(lambda m, g: BETA_1 * m + (1 - BETA_1) * g, first, gradient)
-        second = jax.tree.map(lambda v, g: BETA_2 * v + (1 - BETA_2) * g * g, second, gradient)
-        size = penalty.learning_rate / (1 - BETA_1**count)
+        first = BETA_1 * first + (1 - BETA_1) * gradient
+        second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
+        size = rates / (1 - BETA_1**count)
         scale = jax.lax.rsqrt(1 - BETA_2**count)
-        update = [m / (jnp.sqrt(v) * scale + EPSILON) for m, v in zip(_leaves(first), _leaves(second), strict=True)]
-        sizes = [size[np.array(s.owners)][:, None] for s in segments] + [size[:, None]]
-        moved = [p - a * u for p, a, u in zip(_leaves(params), sizes, update, strict=True)]
-        return (Params(tuple(moved[:-1]), moved[-1]), first, second, count), loss
+        flat = flat - size * first / (jnp.sqrt(second) * scale + EPSILON)
+        return (flat, first, second, count), loss
 
     def epoch(state, rows):
         if rows is not None:
@@ -120,10 +120,15 @@ def train(
         state, losses = jax.lax.scan(step, state, (starts, row_weights, rows))
         return state, losses.mean(0)
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    state = (params, zeros, zeros, jnp.zeros((), features.dtype))
-    (params, *_), losses = jax.lax.scan(epoch, state, order, length=epochs)
-    return params, losses
+    # Adam sees the whole family as one vector, with each probe's learning rate spread over its parameters.
+    flat, unravel = ravel_pytree(params)
+    owners = [_of_owners(penalty.learning_rate, s)[:, None] for s in segments]
+    spread = [jnp.broadcast_to(rate, w.shape) for rate, w in zip(owners, params.weights, strict=True)]
+    rates, _ = ravel_pytree(Params(tuple(spread), jnp.broadcast_to(penalty.learning_rate[:, None], params.bias.shape)))
+    zeros = jnp.zeros_like(flat)
+    state = (flat, zeros, zeros, jnp.zeros((), features.dtype))
+    (flat, *_), losses = jax.lax.scan(epoch, state, order, length=epochs)
+    return unravel(flat), losses
 
 
 @functools.partial(jax.jit, static_argnames=("segments",))
@@ -167,10 +172,9 @@ def _loss_and_gradient(params, x, y, row_weight, penalty, masks, segments, squar
 
     gradients = []
     for s, w, mask in zip(segments, params.weights, masks, strict=True):
-        owners = np.array(s.owners)
-        own_error = error[:, owners].reshape(x.shape[0], -1)
+        own_error = _of_owners(error, s, axis=1).reshape(x.shape[0], -1)
         data = jnp.dot(x[:, s.start : s.stop].T, own_error, precision=HIGHEST).reshape(w.shape)
-        gradient = data + penalty.l1[owners][:, None] * jnp.sign(w) + shrink[owners][:, None] * w
+        gradient = data + _of_owners(penalty.l1, s)[:, None] * jnp.sign(w) + _of_owners(shrink, s)[:, None] * w
         gradients.append(gradient if mask is None else jnp.where(mask[:, :, None], gradient, 0))
     return loss, Params(tuple(gradients), jnp.sum(error, axis=0))
 
@@ -181,5 +185,7 @@ def _membership(segments: Sequence[Segment], n_probes: int) -> Float[Array, "par
     return jnp.asarray(owners[:, None] == np.arange(n_probes), jnp.float32)
 
 
-def _leaves(params: Params) -> list[Array]:
-    return [*params.weights, params.bias]
+def _of_owners(values: Array, segment: Segment, axis: int = 0) -> Array:
+    """The entries of a segment's owners, as slices of runs of neighbours: they fuse, where a gather would not."""
+    runs = np.split(segment.owners, np.flatnonzero(np.diff(segment.owners) != 1) + 1)
+    return jnp.concatenate([jax.lax.slice_in_dim(values, run[0], run[-1] + 1, axis=axis) for run in runs], axis=axis)

@@ -1,0 +1,169 @@
+"""The launchers as a user runs them: in a process of their own, on a task made of the built-in corpus."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny_encoder
+
+from jaxred.config import TaskConfig
+from jaxred.data import load_task
+from jaxred.data.parallel import write_parallel
+from jaxred.errors import UserError
+from jaxred.models import checkpoint
+
+ROOT = Path(__file__).parents[1]
+
+
+def launch(name, *flags, cwd=ROOT):
+    command = [sys.executable, str(ROOT / "launch" / f"{name}.py"), *flags]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A finished study of 240 + 80 real sentences under MiniLM, in a path with a space."""
+    try:
+        checkpoint.resolve("all-MiniLM-L6-v2")
+    except UserError:
+        pytest.skip("the packaged all-MiniLM-L6-v2 is not installed")
+    folder = tmp_path_factory.mktemp("with space")
+    splits = load_task(TaskConfig()).splits
+    (folder / "task").mkdir()
+    for split, n in (("train", 240), ("test", 80)):
+        examples = splits[split]
+        write_parallel(examples[:: len(examples) // n], folder / "task" / split)  # the corpus is sorted by class
+    flags = ["--config=configs/parallel.py", f"--config.task.data_dir={folder / 'task'}", f"--workdir={folder / 'run'}"]
+    return folder / "run", flags, launch("study", *flags)
+
+
+@pytest.mark.minilm
+def test_a_study_ends_with_a_table_and_says_where_everything_is(study):
+    workdir, _, done = study
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert any("Oracle" in line and "2,688" in line for line in table)
+    assert str(workdir / "report.html") in done.stdout
+    for name in ("pipeline", "redundancy", "cluster_sweep", "all_results"):
+        assert json.loads((workdir / "results" / f"{name}.json").read_text())
+
+
+@pytest.mark.minilm
+def test_the_report_is_one_file_that_shows_every_figure(study):
+    workdir, _, _ = study
+    html = (workdir / "report.html").read_text()
+    figures = sorted(path.stem for path in (workdir / "figures").glob("*.png"))
+    assert figures == ["cka", "cluster_sweep", "clusters", "kept_neurons", "layers", "minimal_neurons", "windows"]
+    assert html.count("data:image/png;base64,") == len(figures)
+    assert not re.search(r"""(src|href)=["'](?!data:)""", html)
+    assert "accuracy of always saying" in html
+
+
+@pytest.mark.minilm
+def test_a_second_run_keeps_everything_and_is_quick(study):
+    workdir, flags, first = study
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
+    begin = time.monotonic()
+    again = launch("study", *flags)
+    assert again.returncode == 0
+    assert again.stdout == first.stdout
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()} == before
+    assert time.monotonic() - begin < 60
+
+
+@pytest.mark.minilm
+def test_another_configuration_is_refused_and_named(study):
+    workdir, flags, _ = study
+    before = (workdir / "results" / "pipeline.json").read_bytes()
+    refused = launch("pipeline", *flags, "--config.probe.l1=0.1")
+    assert refused.returncode == 2
+    assert "probe.l1 was 1e-05 and is now 0.1" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (workdir / "results" / "pipeline.json").read_bytes() == before
+
+
+@pytest.mark.minilm
+def test_overwrite_replaces_results_and_keeps_fitting_activations(study, tmp_path):
+    workdir, flags, _ = study
+    shutil.copytree(workdir, tmp_path / "copy")
+    shards = {p: p.stat().st_mtime_ns for p in (tmp_path / "copy" / "activations").rglob("*") if p.is_file()}
+    flags = [flag for flag in flags if not flag.startswith("--workdir")]
+    done = launch("pipeline", *flags, f"--workdir={tmp_path / 'copy'}", "--config.probe.epochs=1", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "copy" / "activations").rglob("*") if p.is_file()} == shards
+    old = json.loads((workdir / "results" / "pipeline.json").read_text())
+    assert json.loads((tmp_path / "copy" / "results" / "pipeline.json").read_text())["losses"] != old["losses"]
+
+
+@pytest.mark.minilm
+def test_redundancy_and_report_alone(study, tmp_path):
+    workdir, flags, _ = study
+    shutil.copytree(workdir / "activations", tmp_path / "copy" / "activations")
+    flags = [flag for flag in flags if not flag.startswith("--workdir")]
+    done = launch("redundancy", *flags, f"--workdir={tmp_path / 'copy'}")
+    assert done.returncode == 0, done.stderr
+    assert "| threshold | clusters |" in done.stdout
+    report = launch("report", f"--workdir={tmp_path / 'copy'}")
+    assert report.returncode == 0, report.stderr
+    assert (tmp_path / "copy" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--config.probe.l9=1"], ["l9"]),
+        (["--config.probe.l1=much"], ["l1", "much"]),
+        (["--confg=configs/demo.py"], ["confg"]),
+        (["--config=configs/none.py"], ["configs/none.py"]),
+        (["demo"], ["demo"]),
+        (["--config.clustering.thresholds=(1.5,)"], ["clustering.thresholds", "1.5", "[0, 1]"]),
+        (["--config.task.name=sst9", "--workdir=WORKDIR"], ["sst9", "sst2", "movie_reviews"]),
+        (
+            ["--config=configs/glue.py:rte", "--config.task.data_dir=nowhere", "--workdir=WORKDIR"],
+            ["nowhere", "train.tsv"],
+        ),
+        ([], ["--workdir"]),
+    ],
+)
+def test_wrong_flags_are_told_in_a_sentence(flags, words, tmp_path):
+    done = launch("study", *(flag.replace("WORKDIR", str(tmp_path / "run")) for flag in flags))
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_report_without_results_is_refused(tmp_path):
+    done = launch("report", f"--workdir={tmp_path}")
+    assert done.returncode == 2
+    assert "holds no results" in done.stderr
+
+
+def test_launchers_are_short():
+    for path in (ROOT / "launch").glob("*.py"):
+        assert len(path.read_text().splitlines()) < 70, path
+
+
+def test_a_tiny_bert_goes_through_the_whole_line(encoder_folder, tmp_path):
+    texts = tiny_encoder.sentences(120)
+    tiny_encoder.write_task(tmp_path / "task", {"train": texts[:80], "dev": texts[80:100], "test": texts[100:]})
+    done = launch(
+        "study",
+        "--config=configs/parallel.py",
+        f"--config.task.data_dir={tmp_path / 'task'}",
+        f"--config.encoder.path={encoder_folder}",
+        "--config.extraction.max_length=16",
+        "--config.extraction.pooling=mean",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results" / "pipeline.json").read_text())
+    assert results["task"]["rows"] == {"train": 80, "dev": 20, "test": 20}
+    assert "data_split" not in json.loads((tmp_path / "run" / "results" / "all_results.json").read_text())
