@@ -268,7 +268,8 @@ def test_bfloat16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(tmp_path,
     checkpoint.save(random_bert(), tmp_path)
     batch = random_batch()
     rounded = load_encoder(tmp_path, compute_dtype="bfloat16")
-    exact, found = forward(random_bert(), *batch), forward(rounded, *batch)
+    with jax.numpy_dtype_promotion("strict"):
+        exact, found = forward(random_bert(), *batch), forward(rounded, *batch)
     assert rounded.layers.query.kernel.dtype == jnp.bfloat16
     assert rounded.layers.output_norm.scale.dtype == rounded.embeddings.word.embedding.dtype == jnp.float32
     assert found.dtype == jnp.float32

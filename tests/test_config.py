@@ -1,0 +1,198 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from jaxred.config import DTYPES, METRICS, REGRESSION_METRICS, StudyConfig, differences, to_dict, validate
+from jaxred.errors import UserError
+
+
+def changed(**fields):
+    """The default configuration with some fields changed, as section__field=value."""
+    config = StudyConfig()
+    for name, value in fields.items():
+        section, field = name.split("__")
+        assert hasattr(getattr(config, section), field)
+        setattr(getattr(config, section), field, value)
+    return config
+
+
+def test_the_default_is_possible():
+    validate(StudyConfig())
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("task.kind", "ranking", "choose one of classification, regression"),
+        ("task.metric", "bleu", "choose one of accuracy, f1, .*spearman"),
+        ("task.limit_instances", 0, "-1 or more than 1"),
+        ("task.limit_instances", 1, "-1 or more than 1"),
+        ("task.limit_instances", -2, "-1 or more than 1"),
+        ("task.dev_fraction", 0.0, "a number between 0 and 1"),
+        ("task.dev_fraction", 1.0, "a number between 0 and 1"),
+        ("task.dev_fraction", NAN, "a number between 0 and 1"),
+        ("task.split_seed", -1, r"between 0 and 2\*\*32 - 1"),
+        ("task.split_seed", 2**32, r"between 0 and 2\*\*32 - 1"),
+        ("encoder.n_layers", -2, r"-1 \(all layers\) or the number of layers"),
+        ("encoder.compute_dtype", "float16", "choose one of float32, bfloat16"),
+        ("extraction.pooling", "max", "choose one of cls, mean"),
+        ("extraction.dtype", "float64", "choose one of float32, bfloat16, float16"),
+        ("extraction.max_length", 3, "at least 4 tokens"),
+        ("extraction.token_budget", 127, r"0 \(automatic\) or at least .*128"),
+        ("extraction.token_budget", -1, r"0 \(automatic\) or at least .*128"),
+        ("extraction.window_rows", 0, "at least 1 row"),
+        ("probe.l1", -1e-9, "a number of at least 0"),
+        ("probe.l1", NAN, "a number of at least 0"),
+        ("probe.l1", INF, "a number of at least 0"),
+        ("probe.l2", -1e-9, "a number of at least 0"),
+        ("probe.l2", NAN, "a number of at least 0"),
+        ("probe.l2", INF, "a number of at least 0"),
+        ("probe.learning_rate", 0.0, "a number above 0"),
+        ("probe.learning_rate", INF, "a number above 0"),
+        ("probe.learning_rate", NAN, "a number above 0"),
+        ("probe.epochs", 0, "at least 1"),
+        ("probe.batch_size", 0, "at least 1"),
+        ("probe.seed", -1, r"between 0 and 2\*\*32 - 1"),
+        ("probe.seed", 2**32, r"between 0 and 2\*\*32 - 1"),
+        ("clustering.thresholds", (), "at least one threshold"),
+        ("clustering.thresholds", (0.3, -0.5), r"-1 \(no clustering\) or within \[0, 1\]"),
+        ("clustering.thresholds", (1.1,), r"-1 \(no clustering\) or within \[0, 1\]"),
+        ("clustering.thresholds", (NAN,), r"-1 \(no clustering\) or within \[0, 1\]"),
+        ("clustering.thresholds", (0.3, 0.5, 0.3), "different thresholds, each once"),
+        ("clustering.thresholds", ("low",), "within"),
+        ("clustering.sweep_thresholds", (0.1, -1.0), r"within \[0, 1\]"),
+        ("clustering.sweep_thresholds", (1.1,), r"within \[0, 1\]"),
+        ("clustering.sweep_thresholds", (0.3, 0.3), "different thresholds, each once"),
+        ("clustering.window_threshold", -0.1, r"within \[0, 1\]"),
+        ("clustering.window_threshold", 1.1, r"within \[0, 1\]"),
+        ("clustering.distance", "euclidean", "choose one of absolute, signed"),
+        ("clustering.representative", "first", "choose one of random, medoid, lowest_layer"),
+        ("clustering.seed", -1, r"between 0 and 2\*\*32 - 1"),
+        ("clustering.seed", 2**32, r"between 0 and 2\*\*32 - 1"),
+        ("selection.deltas", (), r"at least one \(layers, neurons\) pair"),
+        ("selection.deltas", (1.0, 1.0), r"pairs \(layers, neurons\) of percentages within \[0, 100\]"),
+        ("selection.deltas", ((1.0,),), r"pairs \(layers, neurons\)"),
+        ("selection.deltas", ((1.0, 1.0, 1.0),), r"pairs \(layers, neurons\)"),
+        ("selection.deltas", ((1.0, 1.0), (-0.1, 1.0)), r"pairs \(layers, neurons\)"),
+        ("selection.deltas", ((1.0, 100.1),), r"pairs \(layers, neurons\)"),
+        ("selection.deltas", ((NAN, 1.0),), r"pairs \(layers, neurons\)"),
+        ("selection.deltas", (("all", 1.0),), r"pairs \(layers, neurons\)"),
+    ],
+)  # fmt: skip
+def test_what_is_not_possible_is_refused_naming_field_value_and_mend(field, value, words):
+    with pytest.raises(UserError, match=words) as caught:
+        validate(changed(**{field.replace(".", "__"): value}))
+    name = field.split(".")[1]
+    assert str(caught.value).startswith("config.")
+    assert name in str(caught.value)
+    items = value if isinstance(value, tuple) else (value,)
+    assert any(repr(item) in str(caught.value) for item in (value, *items))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("task.limit_instances", 2),
+        ("task.dev_fraction", 0.001),
+        ("task.dev_fraction", 0.999),
+        ("task.split_seed", 0),
+        ("task.split_seed", 2**32 - 1),
+        ("task.fallback_label", "O"),
+        ("encoder.n_layers", -1),
+        ("encoder.n_layers", 12),
+        ("encoder.compute_dtype", "bfloat16"),
+        ("extraction.pooling", "mean"),
+        *(("extraction.dtype", dtype) for dtype in DTYPES),
+        ("extraction.max_length", 4),
+        ("extraction.token_budget", 128),
+        ("extraction.window_rows", 1),
+        ("probe.l1", 0.0),
+        ("probe.l2", 0.0),
+        ("probe.learning_rate", 1e-30),
+        ("probe.epochs", 1),
+        ("probe.batch_size", 1),
+        ("probe.seed", 0),
+        ("probe.seed", 2**32 - 1),
+        ("clustering.thresholds", (-1, 0, 1)),
+        ("clustering.thresholds", [-1.0, 0.3]),
+        ("clustering.sweep_thresholds", ()),
+        ("clustering.sweep_thresholds", (0.0, 1.0)),
+        ("clustering.window_threshold", 0.0),
+        ("clustering.window_threshold", 1.0),
+        ("clustering.distance", "signed"),
+        ("clustering.representative", "medoid"),
+        ("clustering.representative", "lowest_layer"),
+        ("selection.deltas", ((0, 0), (100, 100))),
+        ("selection.deltas", [[1.0, 1.0]]),
+    ],
+)
+def test_what_is_just_possible_is_accepted(field, value):
+    validate(changed(**{field.replace(".", "__"): value}))
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_fits_its_kind_of_task(kind, metric):
+    config = changed(task__kind=kind, task__metric=metric)
+    if (kind == "regression") == (metric in REGRESSION_METRICS):
+        validate(config)
+        return
+    allowed = [name for name in METRICS if (name in REGRESSION_METRICS) == (kind == "regression")]
+    with pytest.raises(
+        UserError, match=f"task.metric='{metric}' does not fit task.kind='{kind}': choose one of"
+    ) as caught:
+        validate(config)
+    assert str(caught.value).split("choose one of ")[1] == ", ".join(allowed) + "."
+
+
+def test_a_fallback_label_is_a_class():
+    with pytest.raises(UserError, match=r"config\.task\.fallback_label names a class, but task\.kind is 'regression'"):
+        validate(changed(task__kind="regression", task__metric="pearson", task__fallback_label="O"))
+
+
+def test_the_token_budget_holds_a_sentence_of_the_length_asked():
+    validate(changed(extraction__max_length=200, extraction__token_budget=200))
+    with pytest.raises(UserError, match=r"at least .*200"):
+        validate(changed(extraction__max_length=200, extraction__token_budget=199))
+
+
+def test_a_configuration_as_json():
+    config = changed(selection__deltas=((1.0, 2.0),), clustering__thresholds=[0.5])
+    plain = to_dict(config)
+    assert json.loads(json.dumps(plain)) == plain
+    assert list(plain) == [field.name for field in dataclasses.fields(StudyConfig)]
+    for section, fields in plain.items():
+        assert list(fields) == [field.name for field in dataclasses.fields(getattr(config, section))]
+    assert plain["selection"] == {"deltas": [[1.0, 2.0]]}
+    assert plain["clustering"]["thresholds"] == [0.5]
+    assert plain["probe"]["l1"] == 1e-5
+
+
+def test_configurations_do_not_share_their_sections():
+    changed(probe__l1=0.5)
+    assert StudyConfig().probe.l1 == 1e-5
+
+
+def test_differences_name_every_field():
+    old = to_dict(changed(probe__l1=0.1, selection__deltas=((1.0, 1.0),)))
+    new = to_dict(changed(encoder__path="bert", selection__deltas=((1.0, 2.0),)))
+    assert differences(old, new) == [
+        "encoder.path was 'all-MiniLM-L6-v2' and is now 'bert'",
+        "probe.l1 was 0.1 and is now 1e-05",
+        "selection.deltas was [[1.0, 1.0]] and is now [[1.0, 2.0]]",
+    ]
+    assert differences(old, old) == []
+
+
+def test_differences_name_fields_that_only_one_has():
+    assert differences({"a": {"x": 1}, "b": 2}, {"a": {"y": 1}, "c": {"z": 3}}) == [
+        "a.x was 1 and is now None",
+        "a.y was None and is now 1",
+        "b was 2 and is now None",
+        "c was None and is now {'z': 3}",
+    ]

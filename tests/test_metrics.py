@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxred.config import METRICS, REGRESSION_METRICS
+from jaxred.metrics import OVERALL, score, scores
+
+GOLDEN = Path(__file__).parent / "golden"
+ORIGINAL = json.loads((GOLDEN / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_scores_are_the_originals(metric):
+    kind = "real" if metric in REGRESSION_METRICS else "class"
+    with np.load(GOLDEN / "metrics.npz") as inputs:
+        found = score(metric, inputs[f"pred_{kind}"], inputs[f"label_{kind}"])
+    assert isinstance(found, float)
+    assert found == pytest.approx(ORIGINAL[metric], rel=0, abs=1e-12)
+
+
+def test_the_original_has_every_metric():
+    assert set(ORIGINAL) == set(METRICS)
+
+
+def test_f1_is_that_of_class_1_where_there_are_two():
+    predictions, targets = np.array([1, 1, 1, 0, 0]), np.array([1, 0, 1, 1, 0])
+    assert score("f1", predictions, targets) == pytest.approx(2 / 3)  # 2 hits of 3 said and of 3 there
+    assert score("f1", 1 - predictions, 1 - targets) == pytest.approx(1 / 2)
+
+
+def test_f1_is_the_mean_over_more_than_two_classes():
+    predictions, targets = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 2, 0])
+    by_class = [2 * 1 / (2 + 2), 2 * 1 / (1 + 2), 2 * 2 / (3 + 2)]  # 2 * hits / (said + there)
+    assert score("f1", predictions, targets) == pytest.approx(np.mean(by_class))
+    assert score("accuracy_and_f1", predictions, targets) == pytest.approx((4 / 6 + np.mean(by_class)) / 2)
+
+
+def test_a_class_only_said_or_only_there_makes_f1_a_mean_over_three():
+    assert score("f1", np.array([0, 1, 2]), np.array([0, 1, 1])) == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert score("f1", np.array([0, 1, 1]), np.array([0, 1, 2])) == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+def test_f1_is_0_where_class_1_is_neither_said_nor_there(recwarn):
+    assert score("f1", np.zeros(3, int), np.zeros(3, int)) == 0
+    assert score("f1", np.zeros(3, int), np.ones(3, int)) == 0
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("metric", REGRESSION_METRICS)
+def test_a_correlation_with_a_constant_is_0(metric, recwarn):
+    constant, varied = np.full(4, 0.3), np.arange(4.0)
+    assert score(metric, constant, varied) == 0
+    assert score(metric, varied, constant) == 0
+    assert score(metric, constant, constant) == 0
+    assert not recwarn.list
+
+
+def test_matthews_of_a_constant_is_0(recwarn):
+    assert score("matthews_corrcoef", np.zeros(4, int), np.array([0, 1, 0, 1])) == 0
+    assert not recwarn.list
+
+
+def test_pearson_sees_the_size_of_differences_and_spearman_only_their_order():
+    predictions, targets = np.array([1.0, 2, 3, 10]), np.array([1.0, 2, 3, 4])
+    pearson = np.corrcoef(predictions, targets)[0, 1]
+    assert score("pearson", predictions, targets) == pytest.approx(pearson)
+    assert score("spearman", predictions, targets) == pytest.approx(1)
+    assert score("pearson_and_spearman", predictions, targets) == pytest.approx((pearson + 1) / 2)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_column_of_predictions_is_scored_like_a_vector(metric):
+    draw = np.random.default_rng(0)
+    predictions, targets = draw.integers(0, 2, (2, 30))
+    column = score(metric, predictions[:, None], targets)
+    assert column == score(metric, predictions, targets)
+    assert column < 1
+
+
+def test_an_unknown_metric_is_named():
+    with pytest.raises(ValueError, match="unknown metric 'accurracy'"):
+        score("accurracy", np.zeros(2), np.zeros(2))
+
+
+def test_each_class_gets_its_share_of_right_answers():
+    predictions, targets = np.array([0, 0, 1, 2, 0, 2, 2]), np.array([0, 0, 0, 2, 1, 1, 2])
+    entry = scores("accuracy", predictions, targets, ["noun", "verb", "other"])
+    assert entry == {OVERALL: 4 / 7, "noun": 2 / 3, "verb": 0.0, "other": 1.0}
+    assert list(entry) == ["__OVERALL__", "noun", "verb", "other"]
+
+
+def test_a_class_without_examples_scores_0(recwarn):
+    entry = scores("accuracy", np.array([0, 1, 1]), np.array([0, 0, 0]), ["a", "b"])
+    assert entry == {OVERALL: 1 / 3, "a": 1 / 3, "b": 0.0}
+    assert not recwarn.list
+
+
+def test_the_entry_holds_the_metric_asked_for():
+    predictions, targets = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
+    assert scores("f1", predictions, targets, ["a", "b"]) == {OVERALL: pytest.approx(2 / 3), "a": 2 / 3, "b": 1.0}
+
+
+def test_regression_has_no_classes():
+    entry = scores("pearson", np.array([1.0, 2, 4]), np.array([1.0, 2, 3]), [])
+    assert list(entry) == [OVERALL]
+
+
+@given(pairs=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_accuracy_is_the_mean_of_the_classes_weighted_by_their_examples(pairs):
+    predictions, targets = np.array(pairs).T
+    entry = scores("accuracy", predictions, targets, list("abcd"))
+    weighted = sum(entry[name] * np.sum(targets == i) for i, name in enumerate("abcd")) / len(pairs)
+    assert entry[OVERALL] == pytest.approx(weighted)
+    assert all(isinstance(value, float) for value in entry.values())

@@ -1,0 +1,121 @@
+import json
+import re
+
+import pytest
+from tiny_encoder import contents, modified
+
+from jaxred.config import ProbeConfig, StudyConfig, TaskConfig, to_dict
+from jaxred.errors import UserError
+from jaxred.workdir import Workdir
+
+
+def saved(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def test_a_new_folder_is_made_and_keeps_the_configuration(tmp_path):
+    folder = tmp_path / "runs" / "new"
+    config = StudyConfig()
+    workdir = Workdir.claim(folder, config)
+    assert workdir.path == folder
+    assert saved(folder) == json.loads(json.dumps(to_dict(config))) == workdir.saved_config()
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+
+
+def test_an_empty_folder_is_a_new_one(tmp_path):
+    assert Workdir(tmp_path).saved_config() is None
+    Workdir.claim(tmp_path, StudyConfig())
+    assert saved(tmp_path)["probe"]["l1"] == 1e-5
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_same_configuration_again_changes_nothing(tmp_path, overwrite):
+    Workdir.claim(tmp_path, StudyConfig())
+    before = modified(tmp_path)
+    Workdir.claim(tmp_path, StudyConfig(), overwrite)
+    assert modified(tmp_path) == before
+
+
+def test_another_configuration_is_refused_naming_every_field(tmp_path):
+    Workdir.claim(tmp_path, StudyConfig())
+    (tmp_path / "report.html").write_text("report")
+    before = contents(tmp_path)
+    other = StudyConfig(probe=ProbeConfig(l1=0.1, epochs=3))
+    with pytest.raises(UserError, match="another configuration") as caught:
+        Workdir.claim(tmp_path, other)
+    for words in (
+        str(tmp_path),
+        "probe.l1 was 1e-05 and is now 0.1",
+        "probe.epochs was 10 and is now 3",
+        "--overwrite",
+    ):
+        assert words in str(caught.value)
+    assert "probe.l2" not in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+def test_overwrite_takes_the_folder_and_deletes_nothing(tmp_path):
+    Workdir.claim(tmp_path, StudyConfig())
+    (tmp_path / "activations").mkdir()
+    (tmp_path / "activations" / "file").write_text("numbers")
+    other = StudyConfig(probe=ProbeConfig(l1=0.1))
+    Workdir.claim(tmp_path, other, overwrite=True)
+    assert saved(tmp_path)["probe"]["l1"] == 0.1
+    assert (tmp_path / "activations" / "file").read_text() == "numbers"
+    Workdir.claim(tmp_path, other)
+    with pytest.raises(UserError, match=r"probe\.l1 was 0\.1 and is now 1e-05"):
+        Workdir.claim(tmp_path, StudyConfig())
+
+
+def test_an_impossible_configuration_claims_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"config\.task\.kind='ranking'"):
+        Workdir.claim(tmp_path / "new", StudyConfig(task=TaskConfig(kind="ranking")))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"probe": ', "\xff\xfe\xff"])
+def test_a_damaged_configuration_is_told(tmp_path, text):
+    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"Cannot read .*config\.json \(.+\): delete it, or choose another --workdir"):
+        Workdir.claim(tmp_path, StudyConfig())
+    assert (tmp_path / "config.json").read_bytes() == text.encode("latin-1")
+
+
+@pytest.mark.parametrize("content", [[], 3, None, "text"])
+def test_a_configuration_of_something_else_is_told(tmp_path, content):
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"config\.json is not a configuration saved by jaxred"):
+        Workdir.claim(tmp_path, StudyConfig())
+
+
+def test_a_config_json_of_another_program_is_not_replaced(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="model_type was 'bert' and is now None"):
+        Workdir.claim(tmp_path, StudyConfig())
+    assert saved(tmp_path) == {"model_type": "bert"}
+
+
+def test_a_file_cannot_be_a_workdir(tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(UserError, match=re.escape(f"--workdir={tmp_path / 'file'} is a file; it must be a folder")):
+        Workdir.claim(tmp_path / "file", StudyConfig())
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / "file" / "below"))):
+        Workdir.claim(tmp_path / "file" / "below", StudyConfig())
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_no_workdir_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="Pass --workdir=FOLDER"):
+        Workdir.claim("", StudyConfig())
+    assert not list(tmp_path.iterdir())
+
+
+def test_everything_lies_in_the_folder(tmp_path):
+    workdir = Workdir(str(tmp_path))
+    assert workdir.activations("train") == tmp_path / "activations" / "train"
+    assert workdir.moments == tmp_path / "moments" / "train.npz"
+    assert workdir.result("pipeline") == tmp_path / "results" / "pipeline.json"
+    assert workdir.probes("layers") == tmp_path / "probes" / "layers"
+    assert workdir.figures == tmp_path / "figures"
+    assert workdir.report == tmp_path / "report.html"

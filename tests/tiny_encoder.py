@@ -1,0 +1,88 @@
+"""A tiny random BERT as a Hugging Face folder, tasks for it, and what tests ask of a store's files."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig, TaskConfig
+from jaxred.extract import extract
+from jaxred.models import checkpoint
+from jaxred.models.bert import Bert, BertConfig
+from jaxred.workdir import Workdir
+
+WORDS = [f"w{i}" for i in range(30)]
+CONFIG = BertConfig(
+    vocab_size=40, hidden_size=12, n_layers=2, n_heads=2, intermediate_size=20, max_position_embeddings=32
+)
+MAX_LENGTH = 8  # so that sentences are padded to one length, and the longer ones are truncated
+
+
+def write_encoder(folder: Path, config: BertConfig = CONFIG, seed: int = 0) -> Path:
+    """A checkpoint whose every parameter, biases and norms included, is random and matters."""
+    rng = np.random.default_rng(seed)
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: Bert(config, rngs=nnx.Rngs(0))))
+    filled = []
+    for path, leaf in nnx.to_flat_state(state):
+        centre = 1.0 if path[-1] == "scale" else 0.0
+        scale = 1 / np.sqrt(leaf.shape[-2]) if path[-1] == "kernel" else 0.3
+        filled.append((path, leaf.replace(rng.normal(centre, scale, leaf.shape).astype(np.float32))))
+    checkpoint.save(nnx.merge(graphdef, nnx.from_flat_state(filled)), folder)
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    return folder
+
+
+def sentences(n: int, seed: int = 0, n_words: tuple[int, int] = (1, 10)) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(n_words[0], n_words[1] + 1))) for _ in range(n)]
+
+
+def write_task(folder: Path, texts: dict[str, Sequence[str]], labels: dict[str, Sequence[Any]] | None = None) -> Path:
+    """Parallel files; without labels, the classes odd and even."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, lines in texts.items():
+        mine = labels[split] if labels else [("even", "odd")[i % 2] for i in range(len(lines))]
+        (folder / f"{split}.word").write_text("".join(f"{line}\n" for line in lines))
+        (folder / f"{split}.label").write_text("".join(f"{label}\n" for label in mine))
+    return folder
+
+
+def study_config(encoder: Path, task: Path, n_layers: int = -1, kind: str = "classification", **extraction: Any):
+    return StudyConfig(
+        task=TaskConfig(
+            name="parallel", data_dir=str(task), kind=kind, metric="pearson" if kind == "regression" else "accuracy"
+        ),
+        encoder=EncoderConfig(path=str(encoder), n_layers=n_layers),
+        extraction=ExtractionConfig(**{"max_length": MAX_LENGTH, "token_budget": 128, "window_rows": 4, **extraction}),
+    )
+
+
+def run_extraction(config: StudyConfig, workdir: Path, jax_options: dict[str, Any]) -> None:
+    """What a process that is to be killed does."""
+    for name, value in jax_options.items():
+        jax.config.update(name, value)
+    extract(config, Workdir(workdir))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """A digest of every file under a folder, without TensorStore's lock files, which a killed process leaves."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".__lock")
+    }
+
+
+def modified(folder: Path) -> dict[str, int]:
+    """When every file under a folder was last written."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+
+
+def row_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest relative error of a row, ||found - expected|| / ||expected||."""
+    found, expected = np.float64(found).reshape(len(found), -1), np.float64(expected).reshape(len(expected), -1)
+    return float(np.max(np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)))
