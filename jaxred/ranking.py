@@ -46,7 +46,7 @@ def rank_neurons(weights: Float[np.ndarray, "neuron output"], steps: int = STEPS
         order = np.argsort(-column, kind="stable")
         cumulative = np.cumsum(column[order])
         # T_c(p) has 1 + (the number of prefixes whose weight falls short of p * total) neurons, at most all of them.
-        lengths = 1 + np.searchsorted(cumulative, (mass * total).astype(np.float32), side="left")
+        lengths = 1 + np.searchsorted(cumulative, (mass * float(total)).astype(np.float32), side="left")
         entered = np.searchsorted(lengths, np.arange(1, n_neurons + 1), side="left")
         step[order] = np.minimum(step[order], entered)
         share = np.maximum(share, column / total if total > 0 else 0)
@@ -60,6 +60,6 @@ def top_neurons(weights: Float[np.ndarray, "neuron output"], mass: float) -> Int
     chosen: set[int] = set()
     for column in np.ascontiguousarray(np.abs(np.asarray(weights, np.float32)).T):
         order = np.argsort(-column, kind="stable")
-        length = 1 + np.searchsorted(np.cumsum(column[order]), np.float32(mass * np.sum(column)), side="left")
+        length = 1 + np.searchsorted(np.cumsum(column[order]), np.float32(mass * float(np.sum(column))), side="left")
         chosen.update(order[:length].tolist())
     return np.array(sorted(chosen), np.int64)

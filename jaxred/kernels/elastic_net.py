@@ -14,6 +14,7 @@ probe owns only some of a segment's columns, a mask keeps the other weights at e
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -109,8 +110,8 @@ def train(
         count = count + 1
         first = BETA_1 * first + (1 - BETA_1) * gradient
         second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
-        size = rates / (1 - BETA_1**count)
-        scale = jax.lax.rsqrt(1 - BETA_2**count)
+        size = rates / -jnp.expm1(count * math.log(BETA_1))  # 1 - beta ** count, without its cancellation
+        scale = jax.lax.rsqrt(-jnp.expm1(count * math.log(BETA_2)))
         flat = flat - size * first / (jnp.sqrt(second) * scale + EPSILON)
         return (flat, first, second, count), loss
 
@@ -137,12 +138,12 @@ def logits(
 ) -> Float[Array, "row probe output"]:
     """Every probe's outputs, x W + b."""
     n_probes, n_outputs = params.bias.shape
+    n_rows = features.shape[0]
     parts = [
         jnp.dot(features[:, s.start : s.stop], w.reshape(s.stop - s.start, -1), precision=HIGHEST)
         for s, w in zip(segments, params.weights, strict=True)
     ]
-    products = jnp.concatenate(parts, axis=1).reshape(features.shape[0], -1, n_outputs)
-    summed = jnp.einsum("btc,tp->bpc", products, _membership(segments, n_probes), precision=HIGHEST)
+    summed = _by_probe([part.reshape(n_rows, -1, n_outputs) for part in parts], segments, n_probes, axis=1)
     return summed + params.bias
 
 
@@ -159,9 +160,8 @@ def _loss_and_gradient(params, x, y, row_weight, penalty, masks, segments, squar
         data_loss = jnp.einsum("b,bpc->p", row_weight, residual * residual, precision=HIGHEST)
         error = 2 * residual * row_weight[:, None, None]
 
-    membership = _membership(segments, n_probes)
-    squares = jnp.concatenate([jnp.sum(w * w, axis=(0, 2)) for w in params.weights]) @ membership
-    absolutes = jnp.concatenate([jnp.sum(jnp.abs(w), axis=(0, 2)) for w in params.weights]) @ membership
+    squares = _by_probe([jnp.sum(w * w, axis=(0, 2)) for w in params.weights], segments, n_probes)
+    absolutes = _by_probe([jnp.sum(jnp.abs(w), axis=(0, 2)) for w in params.weights], segments, n_probes)
     if squared_l2:
         shrink, l2_loss = 2 * penalty.l2, penalty.l2 * squares
     else:
@@ -179,10 +179,14 @@ def _loss_and_gradient(params, x, y, row_weight, penalty, masks, segments, squar
     return loss, Params(tuple(gradients), jnp.sum(error, axis=0))
 
 
-def _membership(segments: Sequence[Segment], n_probes: int) -> Float[Array, "part probe"]:
-    """Which probe each part (one owner of one segment) belongs to, as zeros and ones."""
+def _by_probe(parts: Sequence[Array], segments: Sequence[Segment], n_probes: int, axis: int = 0) -> Array:
+    """Sums what each segment has for its owners, along the axis of the owners, into one entry a probe."""
+    if not parts:
+        return jnp.zeros(n_probes) if axis == 0 else jnp.zeros((1, n_probes, 1))
     owners = np.concatenate([np.array(s.owners) for s in segments])
-    return jnp.asarray(owners[:, None] == np.arange(n_probes), jnp.float32)
+    membership = jnp.asarray(owners[:, None] == np.arange(n_probes), parts[0].dtype)
+    summed = jnp.tensordot(jnp.concatenate(parts, axis=axis), membership, ((axis,), (0,)), precision=HIGHEST)
+    return jnp.moveaxis(summed, -1, axis)
 
 
 def _of_owners(values: Array, segment: Segment, axis: int = 0) -> Array:
