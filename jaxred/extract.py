@@ -33,7 +33,8 @@ from jaxred.workdir import Workdir
 
 log = logging.getLogger("jaxred")
 
-LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # the padded lengths; longer ones are powers of two
+# The padded lengths; longer ones are powers of two.
+LENGTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 ROW_MULTIPLE = 8
 
 

@@ -148,6 +148,7 @@ def _kept_neurons(pipeline: dict[str, Any]) -> Figure:
         axes.bar(place, 100 * counts / hidden_size, width * 0.92, color=color, label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", visible=False)
+    axes.set_ylim(0, axes.get_ylim()[1] * (1.05 + 0.08 * len(shown)))  # room for the legend
     axes.set(xlabel="layer", ylabel="% of the layer's neurons", title="Where the minimal sets sit")
     axes.legend(fontsize=8)
     return figure

@@ -320,6 +320,15 @@ def test_more_tokens_than_the_model_has_positions_are_refused(tmp_path, encoder_
     extract(config, Workdir(tmp_path), overwrite=True)
 
 
+def test_more_tokens_than_the_model_has_positions_are_refused_before_anything_is_written(
+    tmp_path, encoder_folder, task
+):
+    config = study_config(encoder_folder, task, max_length=CONFIG.max_position_embeddings + 1)
+    with pytest.raises(UserError, match="max_length=33"):
+        extract(config, Workdir(tmp_path))
+    assert not contents(tmp_path)  # else the workdir is held by a configuration that cannot run
+
+
 def test_what_the_encoder_gives_must_be_finite(tmp_path, encoder, tokenizer, config, task, monkeypatch):
     def encode(*args):
         real = encode_fn(*args)

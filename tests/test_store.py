@@ -441,18 +441,21 @@ def flip(path, position, mask):
 def test_a_flipped_byte_is_never_read(finished, name, position, mask):
     path = finished / name
     raw = path.read_bytes()
-    whole = read_ledger(finished)
     flip(path, position, mask)
     try:
-        if name == "ledger.json" and raw[position % len(raw)] in b" \n":
-            try:  # white space between the values means nothing
-                assert read_ledger(finished) == whole
-            except UserError:
-                return
+        if name == "ledger.json" and json_value(path) == json.loads(raw):
+            return  # white space between the values became other white space
         with pytest.raises(UserError):
             everything(finished)
     finally:
         path.write_bytes(raw)
+
+
+def json_value(path):
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        return None
 
 
 @pytest.mark.parametrize("name", ["hidden_states", "labels", "sentence_index"])

@@ -67,6 +67,18 @@ def test_overwrite_takes_the_folder_and_deletes_nothing(tmp_path):
         Workdir.claim(tmp_path, StudyConfig())
 
 
+def test_a_run_that_left_nothing_but_its_configuration_does_not_hold_the_folder(tmp_path):
+    Workdir.claim(tmp_path, StudyConfig())
+    assert not Workdir(tmp_path).holds_work()
+    Workdir.claim(tmp_path, StudyConfig(probe=ProbeConfig(l1=0.1)))
+    assert saved(tmp_path)["probe"]["l1"] == 0.1
+    (tmp_path / "activations").mkdir()
+    assert Workdir(tmp_path).holds_work()
+    with pytest.raises(UserError, match=r"probe\.l1 was 0\.1 and is now 1e-05"):
+        Workdir.claim(tmp_path, StudyConfig())
+    assert not Workdir(tmp_path / "nowhere").holds_work()
+
+
 def test_an_impossible_configuration_claims_nothing(tmp_path):
     with pytest.raises(UserError, match=r"config\.task\.kind='ranking'"):
         Workdir.claim(tmp_path / "new", StudyConfig(task=TaskConfig(kind="ranking")))
@@ -88,9 +100,12 @@ def test_a_configuration_of_something_else_is_told(tmp_path, content):
         Workdir.claim(tmp_path, StudyConfig())
 
 
-def test_a_config_json_of_another_program_is_not_replaced(tmp_path):
+@pytest.mark.parametrize("beside", [[], ["model.safetensors"]])
+def test_a_config_json_of_another_program_is_not_replaced(tmp_path, beside):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(UserError, match="model_type was 'bert' and is now None"):
+    for name in beside:
+        (tmp_path / name).write_text("weights")
+    with pytest.raises(UserError, match=r"config\.json|model_type"):
         Workdir.claim(tmp_path, StudyConfig())
     assert saved(tmp_path) == {"model_type": "bert"}
 

