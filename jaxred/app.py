@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from jaxred.config import StudyConfig, TaskConfig
@@ -86,6 +87,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _log_to_stderr() -> None:
+    """What jaxred says, and the warnings of libraries."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("jaxred")

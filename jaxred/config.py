@@ -191,13 +191,18 @@ def validate(config: StudyConfig) -> None:
     _require(len(clustering.thresholds) > 0, "clustering.thresholds", clustering.thresholds, "at least one threshold")
     for threshold in clustering.thresholds:
         _require(
-            threshold == -1 or 0 <= threshold <= 1,
+            _number(threshold) and (threshold == -1 or 0 <= threshold <= 1),
             "clustering.thresholds",
             threshold,
             "-1 (no clustering) or within [0, 1]",
         )
     for threshold in (*clustering.sweep_thresholds, clustering.window_threshold):
-        _require(0 <= threshold <= 1, "clustering.sweep_thresholds and window_threshold", threshold, "within [0, 1]")
+        _require(
+            _number(threshold) and 0 <= threshold <= 1,
+            "clustering.sweep_thresholds and window_threshold",
+            threshold,
+            "within [0, 1]",
+        )
     for name in ("thresholds", "sweep_thresholds"):
         values = getattr(clustering, name)
         _require(len(set(values)) == len(values), f"clustering.{name}", values, "different thresholds, each once")
@@ -211,8 +216,16 @@ def validate(config: StudyConfig) -> None:
         "at least one (layers, neurons) pair",
     )
     for pair in config.selection.deltas:
-        valid = isinstance(pair, tuple | list) and len(pair) == 2 and all(0 <= delta <= 100 for delta in pair)
+        valid = (
+            isinstance(pair, tuple | list)
+            and len(pair) == 2
+            and all(_number(delta) and 0 <= delta <= 100 for delta in pair)
+        )
         _require(valid, "selection.deltas", pair, "pairs (layers, neurons) of percentages within [0, 100]")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from jaxred import tokenization
 from jaxred.config import ExtractionConfig, StudyConfig
 from jaxred.data import load_task
 from jaxred.data.examples import Example
+from jaxred.errors import UserError
 from jaxred.kernels import pooling
 from jaxred.models import Encoder, checkpoint, load_encoder
 from jaxred.progress import progress_bar
@@ -65,10 +67,14 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
         "max_length": config.extraction.max_length,
     }
     identities = {split: {**shared, "source": _source(examples)} for split, examples in dataset.splits.items()}
-    missing = [split for split in dataset.splits if not _is_finished(workdir.activations(split), identities[split])]
+    missing = [
+        split for split in dataset.splits if not _is_finished(workdir.activations(split), identities[split], overwrite)
+    ]
     if missing:
         model = load_encoder(folder, config.encoder.n_layers, config.encoder.compute_dtype)
         tokenizer = Tokenizer(folder, model.config)
+        tokenizer.encode([], None, config.extraction.max_length)  # refuses a max_length the model does not take
+        encode_batch = encode_fn(model, config.extraction.pooling, config.extraction.dtype)
         n_parameters = [model.n_parameters(k) for k in range(model.config.n_layers + 1)]
         for split in missing:
             examples = dataset.splits[split]
@@ -85,22 +91,21 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
             )
             index = np.arange(len(examples), dtype=np.int32)
             writer = StoreWriter(workdir.activations(split), ledger, labels, index, overwrite)
-            extract_sentences(model, tokenizer, examples, writer, config.extraction, f"extract {split}")
+            extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, f"extract {split}")
     for split in (s for s in dataset.splits if s not in missing):
         log.info("%s activations: kept, %d rows", split, len(dataset.splits[split]))
     return {split: Store(workdir.activations(split)) for split in dataset.splits}
 
 
 def extract_sentences(
-    model: Encoder,
+    encode_batch: Callable[..., jax.Array],
     tokenizer: Tokenizer,
     examples: Sequence[Example],
     writer: StoreWriter,
     config: ExtractionConfig,
     title: str,
 ) -> None:
-    """Writes the unfinished windows of a store: one row a sentence, its vector at every layer."""
-    encode_batch = encode_fn(model, config.pooling, config.dtype)
+    """Writes the unfinished windows of a store: one row a sentence, its vector at every layer, by `encode_fn`."""
     budget = config.token_budget or (2048 if jax.default_backend() == "cpu" else 65536)
     first = writer.ledger.windows_finished
 
@@ -117,10 +122,11 @@ def extract_sentences(
             tokens = upcoming.result()
             if window + 1 < writer.ledger.n_windows:
                 upcoming = background.submit(tokenize, window + 1)
-            block = np.empty(
-                (len(tokens), model.config.n_layers + 1, model.config.hidden_size), jnp.dtype(config.dtype)
-            )
-            for rows, vectors in _run(plan_batches(tokens.lengths, budget), tokens, tokenizer, encode_batch):
+            shape = (len(tokens), writer.ledger.n_layers, writer.ledger.hidden_size)
+            block = np.empty(shape, jnp.dtype(config.dtype))
+            for rows, vectors in _run(
+                plan_batches(tokens.lengths, budget, tokenizer.longest), tokens, tokenizer, encode_batch
+            ):
                 block[rows] = vectors
                 bar.update(len(rows))
             notes = {"sentences_truncated": tokens.n_truncated, "tokens": int(tokens.lengths.sum())}
@@ -146,7 +152,7 @@ def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., ja
     return functools.partial(encode, state)
 
 
-def plan_batches(lengths: np.ndarray, token_budget: int) -> list[Batch]:
+def plan_batches(lengths: np.ndarray, token_budget: int, longest: int = sys.maxsize) -> list[Batch]:
     """Packs sentences, longest first, into batches of at most `token_budget` padded tokens and few different shapes.
 
     Every sentence is in exactly one batch, no batch is shorter than its sentences, and the shape depends on the
@@ -155,8 +161,9 @@ def plan_batches(lengths: np.ndarray, token_budget: int) -> list[Batch]:
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        length = padded_length(int(lengths[order[start]]))
-        n_rows = max(token_budget // length // ROW_MULTIPLE * ROW_MULTIPLE, 1)
+        length = min(padded_length(int(lengths[order[start]])), longest)
+        n_rows = max(token_budget // length, 1)
+        n_rows -= n_rows % ROW_MULTIPLE if n_rows > ROW_MULTIPLE else 0
         batches.append(Batch(order[start : start + n_rows], length, n_rows))
         start += n_rows
     return batches
@@ -196,6 +203,11 @@ def _source(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def _is_finished(location: Path, identity: dict[str, Any]) -> bool:
-    ledger = read_ledger(location)
+def _is_finished(location: Path, identity: dict[str, Any], overwrite: bool) -> bool:
+    try:
+        ledger = read_ledger(location)
+    except UserError:
+        if overwrite:
+            return False
+        raise
     return ledger is not None and ledger.finished and ledger.identity == identity

@@ -26,13 +26,14 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise UserError(
-            f"Cannot write {path} ({error.strerror or error}). Make room or choose another --workdir."
-        ) from error
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise UserError(f"Cannot write {path} ({reason}). Make room or choose another --workdir.") from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -93,14 +93,14 @@ class Store:
                 "written. Run the extraction again; it resumes where it stopped."
             )
         self.ledger = ledger
-        present = set(_list(self._kvstore, "hidden_states/c/"))
-        missing = [i for i in range(ledger.n_windows) if f"hidden_states/c/{i}/0/0" not in present]
-        if missing:
+        shards = [f"hidden_states/c/{i}/0/0" for i in range(ledger.n_windows)] + ["labels/c/0", "sentence_index/c/0"]
+        present = set(_list(self._kvstore, "", self.location))
+        missing = [shard for shard in shards if shard not in present]
+        if missing and ledger.n_rows:
             raise UserError(
-                f"The activation store {self.location} is cut short: the shard of window {missing[0]} "
-                f"(hidden_states/c/{missing[0]}/0/0) is missing. {_MEND}"
+                f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {_MEND}"
             )
-        self._hidden_states = self._open("hidden_states")
+        self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
 
     @property
     def n_rows(self) -> int:
@@ -116,12 +116,12 @@ class Store:
 
     def labels(self) -> np.ndarray:
         """Each row's label: a class name (classification) or a score (regression)."""
-        values = self._read(self._open("labels"), "labels")
+        values = self._read("labels")
         return np.array(self.ledger.label_names)[values] if self.ledger.label_names else values
 
     def sentence_index(self) -> np.ndarray:
         """Each row's sentence: its position among the task's examples."""
-        return self._read(self._open("sentence_index"), "sentence_index")
+        return self._read("sentence_index")
 
     def layer(self, layer: int) -> Float[np.ndarray, "row neuron"]:
         """One layer of all rows, in float32; layer 0 is the embedding output."""
@@ -177,13 +177,17 @@ class Store:
             )
         return block
 
-    def _open(self, name: str) -> Any:
+    def _open(self, name: str, shape: tuple[int, ...]) -> Any:
         try:
-            return ts.open({"driver": "zarr3", "kvstore": _child(self._kvstore, name)}).result()
+            array = ts.open({"driver": "zarr3", "kvstore": _child(self._kvstore, name)}).result()
         except (ValueError, OSError) as error:
             raise self._damaged(name, error) from error
+        if tuple(array.shape) != shape:
+            raise self._damaged(name, ValueError(f"its shape is {tuple(array.shape)}, the ledger's is {shape}"))
+        return array
 
-    def _read(self, array: Any, name: str) -> np.ndarray:
+    def _read(self, name: str) -> np.ndarray:
+        array = self._open(name, (self.n_rows,))
         try:
             return array.read().result()
         except (ValueError, OSError) as error:
@@ -222,6 +226,7 @@ class StoreWriter:
         self.ledger = present or ledger
         if present is None:
             self._commit(self.ledger)
+        if self.ledger.windows_finished == 0:  # also where a run was killed before it had written them all
             self._write_rows(labels, sentence_index)
         self._hidden_states = self._create(
             "hidden_states",
@@ -286,14 +291,14 @@ class StoreWriter:
                 raise
             present = None
         if present is None:
-            if _list(self._kvstore, ""):
+            if _list(self._kvstore, "", self.location):
                 if not overwrite:
                     raise UserError(
                         f"{self.location} is not empty and is not an activation store: choose another place, or "
                         f"pass --overwrite to "
                         "replace what is there."
                     )
-                self._kvstore.delete_range(ts.KvStore.KeyRange()).result()
+                self._delete()
             return None
         changed = _changes(present, ledger)
         if not changed:
@@ -304,8 +309,14 @@ class StoreWriter:
                 f"--workdir, or pass "
                 "--overwrite to replace them."
             )
-        self._kvstore.delete_range(ts.KvStore.KeyRange()).result()
+        self._delete()
         return None
+
+    def _delete(self) -> None:
+        try:
+            self._kvstore.delete_range(ts.KvStore.KeyRange()).result()
+        except (ValueError, OSError) as error:
+            raise self._refused("over the old files", error) from error
 
     def _write_rows(self, labels: np.ndarray, sentence_index: np.ndarray) -> None:
         group = {"zarr_format": 3, "node_type": "group", "attributes": {"label_names": self.ledger.label_names}}
@@ -313,7 +324,8 @@ class StoreWriter:
             self._kvstore.write("zarr.json", json.dumps(group).encode()).result()
             for name, values in (("labels", labels), ("sentence_index", sentence_index)):
                 shape = list(values.shape)
-                array = self._create(name, shape, shape, shape, values.dtype.name, 0, ["row"])
+                unknown = "NaN" if values.dtype.kind == "f" else -1
+                array = self._create(name, shape, shape, shape, values.dtype.name, unknown, ["row"])
                 array.write(values).result()
         except (ValueError, OSError) as error:
             raise self._refused("labels", error) from error
@@ -384,7 +396,7 @@ def read_ledger(location: str | Path) -> Ledger | None:
     try:
         content = json.loads(raw.value)
         checksum = content.pop("checksum")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{location}/ledger.json is damaged: it is not a ledger written by jaxred. {_MEND}") from error
     if content.get("format") != FORMAT:
         raise UserError(
@@ -438,9 +450,12 @@ def _child(kvstore: Any, name: str) -> dict[str, Any]:
     return {**spec, "path": f"{spec.get('path', '')}{name}/"}
 
 
-def _list(kvstore: Any, prefix: str) -> list[str]:
+def _list(kvstore: Any, prefix: str, location: str) -> list[str]:
     end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else ""
-    return [key.decode() for key in kvstore.list(ts.KvStore.KeyRange(prefix, end)).result()]
+    try:
+        return [key.decode() for key in kvstore.list(ts.KvStore.KeyRange(prefix, end)).result()]
+    except (ValueError, OSError) as error:
+        raise UserError(f"Cannot list the files of {location} ({_reason(error)}).") from error
 
 
 def _reason(error: Exception) -> str:

