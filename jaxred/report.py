@@ -17,6 +17,8 @@ from jaxred.workdir import Workdir
 
 RESULTS = ("pipeline", "redundancy", "cluster_sweep")
 
+LEARNT = 0.02  # by so much accuracy an oracle must beat the majority class to have learnt something worth selecting
+
 CAPTIONS = {
     "layers": "Probes on each layer alone and on all layers up to it.",
     "minimal_neurons": "Neurons are ranked by a probe on all candidates; each point is a probe retrained from "
@@ -110,7 +112,7 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
 
 
 def table(workdir: Workdir) -> str:
-    """The pipeline's outcome as a Markdown table."""
+    """The pipeline's outcome as a Markdown table, and a note where it means little."""
     pipeline = load_result(workdir.result("pipeline"))
     if pipeline is None:
         raise UserError(
@@ -120,8 +122,28 @@ def table(workdir: Workdir) -> str:
     head = ["", "layers", "neurons", "share", f"dev {metric}", f"test {metric}", "encoder params", "probe params"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *([*_cells(row)] for row in rows(pipeline))]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
+    text = "\n".join(
         f"| {' | '.join(_fit(c, w, i) for i, (c, w) in enumerate(zip(line, widths, strict=True)))} |" for line in lines
+    )
+    note = warning(pipeline)
+    return f"{text}\n\nNote: {note}" if note else text
+
+
+def warning(pipeline: dict[str, Any]) -> str:
+    """A sentence where the oracle hardly beats the majority class, so that what is selected means little; else
+    empty.
+    """
+    majority = pipeline["task"].get("majority")
+    if majority is None or pipeline["task"]["metric"] != "accuracy":
+        return ""
+    oracle, baseline = pipeline["oracle"]["dev"][OVERALL], majority["accuracy"]["dev"]
+    if oracle > baseline + LEARNT:
+        return ""
+    return (
+        f"The oracle's dev accuracy ({oracle:.3f}) hardly beats the majority class ({baseline:.3f}): these "
+        f"activations tell "
+        "little about the task under this probe, and so does the selection. Try an encoder fine-tuned on the task, "
+        "--config.extraction.pooling=mean, or more --config.probe.epochs."
     )
 
 
@@ -172,6 +194,7 @@ def write(workdir: Workdir, force: bool = False) -> None:
         redundancy=results.get("redundancy"),
         rows=rows(pipeline) if pipeline else [],
         headline=_headline(pipeline) if pipeline else "",
+        warning=warning(pipeline) if pipeline else "",
         metric=figures.metric_name(pipeline) if pipeline else "",
         images=images,
         captions=CAPTIONS,

@@ -151,12 +151,15 @@ def test_launchers_are_short():
         assert len(path.read_text().splitlines()) < 70, path
 
 
-def test_a_tiny_bert_goes_through_the_whole_line(encoder_folder, tmp_path):
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_a_tiny_bert_goes_through_the_whole_line(kind, encoder_folder, tmp_path):
     texts = tiny_encoder.sentences(120)
-    tiny_encoder.write_task(tmp_path / "task", {"train": texts[:80], "dev": texts[80:100], "test": texts[100:]})
+    splits = {"train": texts[:80], "dev": texts[80:100], "test": texts[100:]}
+    scores = {split: [len(text) / 10 for text in mine] for split, mine in splits.items()}
+    tiny_encoder.write_task(tmp_path / "task", splits, scores if kind == "regression" else None)
     done = launch(
         "study",
-        "--config=configs/parallel.py",
+        f"--config=configs/parallel.py:{kind}",
         f"--config.task.data_dir={tmp_path / 'task'}",
         f"--config.encoder.path={encoder_folder}",
         "--config.extraction.max_length=16",
@@ -167,3 +170,7 @@ def test_a_tiny_bert_goes_through_the_whole_line(encoder_folder, tmp_path):
     results = json.loads((tmp_path / "run" / "results" / "pipeline.json").read_text())
     assert results["task"]["rows"] == {"train": 80, "dev": 20, "test": 20}
     assert "data_split" not in json.loads((tmp_path / "run" / "results" / "all_results.json").read_text())
+    html = (tmp_path / "run" / "report.html").read_text()
+    if kind == "regression":
+        assert "mean score" in html
+        assert "Majority" not in done.stdout

@@ -388,7 +388,9 @@ def shard(folder, window):
 @pytest.mark.parametrize("window", range(N_WINDOWS))
 def test_a_missing_shard_is_named(copy, window):
     shard(copy, window).unlink()
-    with pytest.raises(UserError, match=rf"cut short: its shard hidden_states/c/{window}/0/0 is missing.*Delete this folder"):
+    with pytest.raises(
+        UserError, match=rf"cut short: its shard hidden_states/c/{window}/0/0 is missing.*Delete this folder"
+    ):
         Store(copy)
 
 

@@ -1,0 +1,82 @@
+import pytest
+
+from jaxred.errors import UserError
+from jaxred.metrics import OVERALL
+from jaxred.report import redundancy_table, rows, table, warning
+from jaxred.workdir import Workdir
+
+
+def scores(dev, test=0.7):
+    return {"train": {OVERALL: 0.9}, "dev": {OVERALL: dev}, "test": {OVERALL: test}}
+
+
+def chosen(delta, top_layer, threshold, size):
+    clusters = None if threshold == -1 else [1]
+    deltas = {"delta_layers": delta, "delta_neurons": 1.0}
+    return {
+        **deltas,
+        "top_layer": top_layer,
+        "threshold": threshold,
+        "clusters": clusters,
+        "n_minimal": size,
+        "minimal_scores": scores(0.79),
+    }
+
+
+@pytest.fixture
+def pipeline():
+    """3 layers of 10 neurons and 2 classes."""
+    return {
+        "task": {
+            "metric": "accuracy",
+            "classes": ["no", "yes"],
+            "majority": {"class": "yes", "accuracy": {"train": 0.6, "dev": 0.6, "test": 0.55}},
+        },
+        "encoder": {"hidden_size": 10, "n_layers": 3, "parameters": [100, 150, 200]},
+        "oracle": scores(0.8),
+        "independent": [scores(0.6), scores(0.75), scores(0.7)],
+        "incremental": [scores(0.6), scores(0.79), scores(0.8)],
+        "layer_selection": [{"delta": 3.0, "top_layer": 1}, {"delta": 1.0, "top_layer": 2}],
+        "selection": [chosen(3.0, 1, -1, 4), chosen(2.0, 1, -1, 4), chosen(1.0, 2, 0.3, 6)],
+    }
+
+
+def test_the_table_has_baseline_oracle_best_layer_selector_and_minimal_sets(pipeline):
+    assert [(row.name, row.layers, row.n_neurons) for row in rows(pipeline)] == [
+        ("Majority class (yes)", "none", 0),
+        ("Oracle", "0–2", 30),
+        ("Best layer alone", "1", 10),
+        ("LayerSelector (δ 3)", "0–1", 20),
+        ("LayerSelector (δ 1)", "0–2", 30),
+        ("LS + CCFS (δ 3/1, 2/1; no clustering)", "0–1", 4),
+        ("LS + CCFS (δ 1/1; clustering 0.3)", "0–2", 6),
+    ]
+
+
+def test_parameters_are_of_the_encoder_up_to_the_highest_layer_used_and_of_the_probe(pipeline):
+    by_name = {row.name: row for row in rows(pipeline)}
+    assert by_name["Oracle"].encoder_parameters == 200
+    assert by_name["Oracle"].probe_parameters == 2 * 31
+    assert by_name["LS + CCFS (δ 3/1, 2/1; no clustering)"].encoder_parameters == 150
+    assert by_name["LS + CCFS (δ 3/1, 2/1; no clustering)"].probe_parameters == 2 * 5
+    assert by_name["LS + CCFS (δ 3/1, 2/1; no clustering)"].share == pytest.approx(4 / 30)
+
+
+def test_an_oracle_that_learnt_nothing_is_warned_of(pipeline):
+    assert warning(pipeline) == ""
+    pipeline["oracle"] = scores(0.61)
+    assert "hardly beats the majority class (0.600)" in warning(pipeline)
+
+
+def test_only_accuracy_is_compared_with_the_majority(pipeline):
+    pipeline["oracle"] = scores(0.1)
+    pipeline["task"]["metric"] = "matthews_corrcoef"
+    assert warning(pipeline) == ""
+    assert rows(pipeline)[0].dev is None
+
+
+def test_tables_without_results_say_what_to_run(tmp_path):
+    with pytest.raises(UserError, match=r"run launch/pipeline\.py"):
+        table(Workdir(tmp_path))
+    with pytest.raises(UserError, match=r"run launch/redundancy\.py"):
+        redundancy_table(Workdir(tmp_path))
