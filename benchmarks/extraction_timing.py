@@ -30,7 +30,7 @@ ROUNDS = 3
 
 def main(argv: list[str]) -> None:
     del argv
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from transformers import BertModel
 
     n_sentences = 200 if SMALLEST.value else N_SENTENCES.value

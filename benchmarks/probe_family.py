@@ -30,7 +30,7 @@ def by_pytorch(features: np.ndarray, targets: np.ndarray, n_classes: int, config
     """One probe, trained with the loop of ORIGINAL: a linear layer, cross-entropy and penalties, Adam, batches in
     data order.
     """
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     x, y = torch.from_numpy(np.ascontiguousarray(features)), torch.from_numpy(targets).long()
     probe = torch.nn.Linear(x.shape[1], n_classes)
