@@ -89,6 +89,7 @@ def _first_line(error: BaseException) -> str:
 def _log_to_stderr() -> None:
     """What jaxred says, and the warnings of libraries."""
     absl_logging.set_verbosity(absl_logging.WARNING)
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that it found no PyTorch, which is not needed
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("jaxred")
