@@ -33,6 +33,8 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
         _keep_compilations()
         main(_config(), _WORKDIR.value, _OVERWRITE.value)
 
+    for flag in (_CONFIG, _WORKDIR, _OVERWRITE):  # so that --help lists them
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
         app.run(call, _with_config(sys.argv), flags_parser=_parse)
     except UserError as error:

@@ -9,6 +9,13 @@ from sklearn import metrics as sklearn_metrics
 
 OVERALL = "__OVERALL__"
 
+Scores = dict[str, dict[str, float]]  # of a probe, by split: the overall score and that of each class
+
+
+def overall(entry: Scores, split: str) -> float:
+    """The score of the task's metric on one split."""
+    return entry[split][OVERALL]
+
 
 def score(metric: str, predictions: np.ndarray, targets: np.ndarray) -> float:
     """One of `config.METRICS` on class ids or on scores.

@@ -125,8 +125,10 @@ def table(workdir: Workdir) -> str:
     text = "\n".join(
         f"| {' | '.join(_fit(c, w, i) for i, (c, w) in enumerate(zip(line, widths, strict=True)))} |" for line in lines
     )
+    counts = ", ".join(f"{split} {n:,}" for split, n in pipeline["task"]["rows"].items())
+    text += f"\n\nRows: {counts}. Layers and neurons are selected on dev."
     note = warning(pipeline)
-    return f"{text}\n\nNote: {note}" if note else text
+    return f"{text}\nNote: {note}" if note else text
 
 
 def warning(pipeline: dict[str, Any]) -> str:

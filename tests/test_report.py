@@ -80,3 +80,9 @@ def test_tables_without_results_say_what_to_run(tmp_path):
         table(Workdir(tmp_path))
     with pytest.raises(UserError, match=r"run launch/redundancy\.py"):
         redundancy_table(Workdir(tmp_path))
+
+
+def test_the_table_says_how_many_rows_select(tmp_path, pipeline, monkeypatch):
+    pipeline["task"]["rows"] = {"train": 810, "dev": 90, "test": 250}
+    monkeypatch.setattr("jaxred.report.load_result", lambda path: pipeline)
+    assert "Rows: train 810, dev 90, test 250." in table(Workdir(tmp_path))

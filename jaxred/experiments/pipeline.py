@@ -21,10 +21,11 @@ from jaxred.checkpoints import save_probes
 from jaxred.clustering import cluster_tree, representatives
 from jaxred.config import StudyConfig, to_dict
 from jaxred.experiments.redundancy import training_moments
-from jaxred.experiments.scoring import Scores, fit_and_score, overall
+from jaxred.experiments.scoring import fit_and_score
 from jaxred.features import Features, describe, load_features
 from jaxred.files import write_text
 from jaxred.formats.all_results import pipeline_results
+from jaxred.metrics import Scores, overall
 from jaxred.probing import Probe, layer_family, prefix_family, subset_family
 from jaxred.progress import progress_bar
 from jaxred.ranking import rank_neurons

@@ -1,13 +1,9 @@
 """Trains a family on the training rows and scores every probe on all three splits."""
 
-from typing import Any
-
 from jaxred.config import StudyConfig
 from jaxred.features import SPLITS, Features
-from jaxred.metrics import OVERALL, scores
+from jaxred.metrics import Scores, scores
 from jaxred.probing import Family, Fit, fit
-
-Scores = dict[str, dict[str, float]]  # by split: the overall score and that of each class
 
 
 def fit_and_score(family: Family, features: Features, config: StudyConfig) -> tuple[Fit, list[Scores]]:
@@ -22,8 +18,3 @@ def fit_and_score(family: Family, features: Features, config: StudyConfig) -> tu
         for probe in range(family.n_probes)
     ]
     return trained, scored
-
-
-def overall(entry: dict[str, Any], split: str) -> float:
-    """The score of the task's metric on one split."""
-    return entry[split][OVERALL]

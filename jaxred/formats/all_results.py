@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from jaxred.data.split import DataSplit
-from jaxred.experiments.scoring import Scores, overall
+from jaxred.metrics import Scores, overall
 from jaxred.results import plain
 
 

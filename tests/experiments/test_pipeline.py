@@ -9,10 +9,10 @@ import pytest
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
 from jaxred.data.split import train_dev_split
 from jaxred.experiments.pipeline import _pipeline
-from jaxred.experiments.scoring import fit_and_score, overall
+from jaxred.experiments.scoring import fit_and_score
 from jaxred.features import Features
 from jaxred.formats.all_results import pipeline_results
-from jaxred.metrics import OVERALL
+from jaxred.metrics import OVERALL, overall
 from jaxred.moments import from_blocks
 from jaxred.probing import layer_family
 from jaxred.progress import progress_bar
