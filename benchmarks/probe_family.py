@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
     targets = draw.integers(0, n_classes, n_rows).astype(np.int32)
     order = draw.permutation(features.shape[1])
     sizes = minimal_set_sizes(features.shape[1], features.shape[1])
-    families = {"layers": layer_family(n_layers, hidden_size), "sizes": prefix_family(order, sizes)}
+    families = {"layers": layer_family(n_layers, hidden_size), "sizes": prefix_family(order, sizes, features.shape[1])}
 
     cold, warm = {}, {}
     for name, family in families.items():

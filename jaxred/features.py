@@ -1,14 +1,15 @@
 """From activation stores to the matrices that probes train on: the split, the classes, the scaling."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxred.config import StudyConfig
 from jaxred.data.split import DataSplit, train_dev_split
 from jaxred.errors import UserError
+from jaxred.matrix import FeatureMatrix, fits_in_memory
 from jaxred.store import Store
 
 SPLITS = ("train", "dev", "test")
@@ -18,7 +19,7 @@ SPLITS = ("train", "dev", "test")
 class Features:
     """The matrices of a task; a column is a neuron, numbered layer * hidden_size + index."""
 
-    matrices: dict[str, Float[np.ndarray, "row neuron"]]  # by split: train, dev, test
+    matrices: dict[str, FeatureMatrix]  # by split: train, dev, test
     targets: dict[str, np.ndarray]  # class ids (int32) or scores (float32)
     classes: tuple[str, ...]  # names of the class ids, sorted; empty for regression
     n_layers: int  # the embedding output and every transformer layer
@@ -49,8 +50,10 @@ def split_of(stores: dict[str, Store], config: StudyConfig) -> DataSplit | None:
     return train_dev_split(stores["train"].n_rows, config.task.dev_fraction, config.task.split_seed)
 
 
-def load_features(stores: dict[str, Store], config: StudyConfig) -> Features:
+def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path | None = None) -> Features:
     """Reads the stores of a task into matrices.
+
+    A matrix that memory does not suffice for lies in a file in the folder `scratch`, from which probes stream it.
 
     Training rows come in the order of the split's shuffle, which is the order in which probes see them (as in the
     original).
@@ -72,7 +75,7 @@ def load_features(stores: dict[str, Store], config: StudyConfig) -> Features:
     if split is not None:
         rows |= {"train": np.asarray(split.train_idx), "dev": np.asarray(split.dev_idx)}
         source["dev"] = train
-    matrices = {name: source[name].matrix(rows[name]) for name in SPLITS}
+    matrices = {name: _matrix(source[name], rows[name], config.probe.batch_size, scratch) for name in SPLITS}
     labels = {name: source[name].labels()[slice(None) if rows[name] is None else rows[name]] for name in SPLITS}
 
     fallbacks: dict[str, int] = {}
@@ -87,13 +90,20 @@ def load_features(stores: dict[str, Store], config: StudyConfig) -> Features:
         }
     scaling = None
     if config.probe.standardize:
-        mean, deviation = matrices["train"].mean(0, dtype=np.float64), matrices["train"].std(0, dtype=np.float64)
+        mean, deviation = matrices["train"].mean_and_deviation()
         deviation[deviation == 0] = 1
         scaling = mean.astype(np.float32), deviation.astype(np.float32)
         for matrix in matrices.values():
-            matrix -= scaling[0]
-            matrix /= scaling[1]
+            matrix.standardize(*scaling)
     return Features(matrices, targets, classes, train.n_layers, train.hidden_size, split, fallbacks, scaling)
+
+
+def _matrix(store: Store, rows: np.ndarray | None, batch_size: int, scratch: Path | None) -> FeatureMatrix:
+    shape = store.n_rows if rows is None else len(rows), store.n_layers * store.hidden_size
+    matrix, space = FeatureMatrix.allocate(*shape, batch_size, None if fits_in_memory(*shape) else scratch)
+    store.matrix(rows, out=space)
+    matrix.arrange()
+    return matrix
 
 
 def _class_ids(

@@ -2,24 +2,34 @@
 
 A family is a set of probes over the columns of one matrix. Three kinds cover the studies: `layer_family` (every
 layer alone and every prefix of layers), `prefix_family` (the first k columns of an order, for many k) and
-`subset_family` (any sets of columns). A probe has the same weights whether it is trained alone or in a family.
+`subset_family` (any sets of columns). A probe has the same weights whether it is trained alone, in a family, in a
+part of one (families are cut to a memory budget and spread over devices), or from a matrix that is streamed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxred.config import ProbeConfig
+from jaxred.errors import UserError
 from jaxred.kernels import elastic_net
-from jaxred.kernels.elastic_net import Params, Penalty, Segment
+from jaxred.kernels.elastic_net import Batches, Layout, Packing, Params, Penalty, Segment
+from jaxred.matrix import FeatureMatrix
 
-PREDICT_ROWS = 1024
-SEGMENT_OVERHEAD = 0.05  # what one more segment may save: this share of the family's products
+PREDICT_BATCHES = 8  # batches asked for predictions at once
+SEGMENT_OVERHEAD = {"cpu": 0.02}  # what one more segment costs, as a share of the family's products
+DEFAULT_OVERHEAD = 0.5  # on accelerators, where a launch outweighs products over masked columns
+ALIGN = 128  # columns that segments are multiples of, where the matrix allows
+GROUP_WEIGHTS = 150_000  # weights that a pass of the optimiser goes through at once; they should stay in the cache
+PART_BYTES = 1 << 30  # for the weights of one part of a family and what the optimiser keeps of them
+WEIGHT_BYTES = 16  # of a weight: its value, two moments and its gradient
+CONVERGED = 0.01  # the share of its loss that a probe may still lose in its last epoch
 
 
 @dataclass(frozen=True)
@@ -27,23 +37,65 @@ class Family:
     """Probes trained together. Segments are over the columns in the family's order."""
 
     columns: Int[np.ndarray, " column"]  # the matrix's columns, in the family's order
+    rank: Int[np.ndarray, " column"]  # a probe's weights are listed and drawn in ascending order of this
     segments: tuple[Segment, ...]
-    masks: tuple[np.ndarray | None, ...]  # [column, owner] of a segment: which of its weights exist; None: all
+    masks: tuple[Bool[np.ndarray, "column owner"] | None, ...]  # which weights of a segment exist; None: all
     n_probes: int
 
     def owned(self, probe: int) -> Int[np.ndarray, " column"]:
         """The columns of the matrix that a probe sees, in the order of its weights."""
-        parts = [self.columns[segment.start : segment.stop][mine] for _, segment, _, mine in self.parts(probe)]
-        return np.concatenate(parts) if parts else self.columns[:0]
+        places = self.places(probe)
+        found = np.concatenate([positions for _, _, positions in places]) if places else np.zeros(0, int)
+        return self.columns[found[np.argsort(self.rank[found])]]
 
-    def parts(self, probe: int) -> list[tuple[int, Segment, int, np.ndarray | slice]]:
-        """Where a probe's weights lie: segment number, segment, place among its owners, and which of its columns."""
+    def places(self, probe: int) -> list[tuple[int, int, Int[np.ndarray, " column"]]]:
+        """Where a probe's weights lie: segment number, place among its owners, and positions among the columns."""
         found = []
         for number, (segment, mask) in enumerate(zip(self.segments, self.masks, strict=True)):
             if probe in segment.owners:
                 place = segment.owners.index(probe)
-                found.append((number, segment, place, slice(None) if mask is None else mask[:, place]))
+                positions = np.arange(segment.start, segment.stop)
+                found.append((number, place, positions if mask is None else positions[mask[:, place]]))
         return found
+
+    def repeated(self, times: int) -> "Family":
+        """The same probes several times: probe p of repeat r is number r * n_probes + p."""
+        shifts = range(0, times * self.n_probes, self.n_probes)
+        segments = tuple(
+            s._replace(owners=tuple(o + shift for shift in shifts for o in s.owners)) for s in self.segments
+        )
+        masks = tuple(None if mask is None else np.tile(mask, (1, times)) for mask in self.masks)
+        return Family(self.columns, self.rank, segments, masks, times * self.n_probes)
+
+    def only(self, probes: Sequence[int]) -> "Family":
+        """Some of the probes, numbered anew in the order given."""
+        if list(probes) == list(range(self.n_probes)):
+            return self
+        number = {probe: i for i, probe in enumerate(probes)}
+        segments, masks = [], []
+        for segment, mask in zip(self.segments, self.masks, strict=True):
+            places = [i for i, owner in enumerate(segment.owners) if owner in number]
+            if places:
+                places.sort(key=lambda place: number[segment.owners[place]])
+                segments.append(segment._replace(owners=tuple(number[segment.owners[place]] for place in places)))
+                masks.append(None if mask is None else mask[:, places])
+        return Family(self.columns, self.rank, tuple(segments), tuple(masks), len(probes))
+
+    def n_weights(self, n_outputs: int) -> Int[np.ndarray, " probe"]:
+        """The weights that each probe holds in memory, masked ones included."""
+        weights = np.zeros(self.n_probes, np.int64)
+        for segment in self.segments:
+            weights[list(segment.owners)] += (segment.stop - segment.start) * n_outputs
+        return weights
+
+
+class Settings(NamedTuple):
+    """What may differ between the probes of a family."""
+
+    l1: Float[np.ndarray, " probe"]
+    l2: Float[np.ndarray, " probe"]
+    learning_rate: Float[np.ndarray, " probe"]
+    seed: Int[np.ndarray, " probe"]
 
 
 class Probe(NamedTuple):
@@ -54,148 +106,341 @@ class Probe(NamedTuple):
     bias: Float[np.ndarray, " output"]
     losses: Float[np.ndarray, " epoch"]  # mean over the batches of each epoch, penalties included
 
+    @property
+    def converged(self) -> bool:
+        """Whether the last epoch lowered the loss by less than CONVERGED of it."""
+        return len(self.losses) > 1 and bool(self.losses[-2] - self.losses[-1] <= CONVERGED * abs(self.losses[-1]))
+
+
+class Part(NamedTuple):
+    """Some probes of a family, trained together on one device."""
+
+    probes: tuple[int, ...]  # their numbers in the family
+    family: Family
+    packing: Packing
+    layout: Layout
+    params: Params
+
 
 @dataclass(frozen=True)
 class Fit:
     """A trained family."""
 
     family: Family
-    params: Params
+    parts: tuple[Part, ...]
     losses: Float[np.ndarray, "epoch probe"]
     regression: bool
 
     def probe(self, index: int) -> Probe:
         """One probe of the family, unpacked."""
-        parts = [np.asarray(self.params.weights[n])[mine, place] for n, _, place, mine in self.family.parts(index)]
-        n_outputs = self.params.bias.shape[1]
-        weights = np.concatenate(parts) if parts else np.zeros((0, n_outputs), np.float32)
-        return Probe(self.family.owned(index), weights, np.asarray(self.params.bias[index]), self.losses[:, index])
+        part = next(part for part in self.parts if index in part.probes)
+        place = part.probes.index(index)
+        arrays = _unpacked(part.packing, part.params)
+        found = part.family.places(place)
+        weights = np.zeros((0, part.packing.n_outputs), np.float32)
+        if found:
+            starts = [segment.start for segment in part.family.segments]
+            mine = [arrays[number][at][:, positions - starts[number]].T for number, at, positions in found]
+            rank = self.family.rank[np.concatenate([positions for _, _, positions in found])]
+            weights = np.concatenate(mine)[np.argsort(rank)]
+        bias = np.asarray(part.params.bias[place])
+        return Probe(self.family.owned(index), weights, bias, self.losses[:, index])
 
-    def predict(self, features: Float[np.ndarray, "row column"]) -> np.ndarray:
+    def predict(self, features: FeatureMatrix | Float[np.ndarray, "row column"]) -> np.ndarray:
         """Every probe's class ids [row, probe], or scores for regression."""
-        columns, segments = self.family.columns, self.family.segments
-        predictions = np.zeros((len(features), self.family.n_probes), np.float32 if self.regression else np.int32)
-        for start in range(0, len(features), PREDICT_ROWS):
-            rows = features[start : start + PREDICT_ROWS]
-            short = PREDICT_ROWS - len(rows)
-            block = np.pad(_take(rows, columns), ((0, short), (0, 0)))  # one shape, one compilation
-            outputs = elastic_net.logits(self.params, jnp.asarray(block), segments=segments)
-            best = outputs[..., 0] if self.regression else jnp.argmax(outputs, axis=-1)
-            predictions[start : start + len(rows)] = np.asarray(best)[: len(rows)]
-        return predictions
+        matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, 128)
+        shape = len(matrix.blocks), self.family.n_probes, matrix.batch_size
+        predictions = np.zeros(shape, np.float32 if self.regression else np.int32)
+        for part in self.parts:
+            device = next(iter(part.params.bias.devices()))
+            for batches, blocks in matrix.windows(device, max(1, min(PREDICT_BATCHES, shape[0]))):
+                found = _best(part.params, blocks, part.layout.columns, part.packing, self.regression)
+                predictions[batches, list(part.probes)] = np.asarray(found)[: batches.stop - batches.start]
+        return predictions.transpose(0, 2, 1).reshape(shape[0] * shape[2], shape[1])[: matrix.n_rows]
 
 
 def layer_family(n_layers: int, hidden_size: int) -> Family:
     """Every layer alone (probes 0 .. n_layers - 1), then layers 0..l together (probes n_layers + l)."""
-    segments = tuple(
-        Segment(layer * hidden_size, (layer + 1) * hidden_size, (layer, *range(n_layers + layer, 2 * n_layers)))
-        for layer in range(n_layers)
-    )
-    return Family(np.arange(n_layers * hidden_size), segments, (None,) * n_layers, 2 * n_layers)
+    layer = np.arange(n_layers * hidden_size) // hidden_size
+    owned = np.concatenate([layer[:, None] == np.arange(n_layers), layer[:, None] <= np.arange(n_layers)], axis=1)
+    everywhere = np.arange(len(layer))
+    return _cut(everywhere, everywhere, owned, math.gcd(hidden_size, ALIGN))
 
 
-def prefix_family(order: Int[np.ndarray, " column"], sizes: Sequence[int]) -> Family:
-    """The first k columns of an order, for every k of `sizes` (ascending, each once)."""
-    cuts = _merged_cuts(sizes)
-    segments, masks = [], []
-    for start, stop in zip([0, *cuts], cuts, strict=False):
-        owners = [p for p, size in enumerate(sizes) if size > start]
-        reach = np.array([min(sizes[p], stop) - start for p in owners])
-        segments.append(Segment(start, stop, tuple(owners)))
-        whole = (reach == stop - start).all()
-        masks.append(None if whole else np.arange(stop - start)[:, None] < reach)
-    return Family(np.asarray(order)[: max(sizes, default=0)], tuple(segments), tuple(masks), len(sizes))
+def prefix_family(order: Int[np.ndarray, " column"], sizes: Sequence[int], n_columns: int | None = None) -> Family:
+    """The first k columns of an order, for every k of `sizes` (ascending, each once).
+
+    Args:
+        order: columns, at least as many as the largest size.
+        sizes: how many of them each probe sees.
+        n_columns: all columns of the matrix, from which segments are filled up to a round width; masked, they take
+            no part.
+    """
+    n_columns = len(order) if n_columns is None else n_columns
+    align = math.gcd(n_columns, ALIGN)
+    largest = -(-max(sizes, default=0) // align) * align
+    columns = np.asarray(order)[:largest]
+    if len(columns) < largest:
+        others = np.setdiff1d(np.arange(n_columns), columns)
+        columns = np.concatenate([columns, others[: largest - len(columns)]])
+    owned = np.arange(largest)[:, None] < np.asarray(list(sizes), int)
+    return _cut(columns, np.arange(largest), owned, align)
 
 
 def subset_family(subsets: Sequence[Int[np.ndarray, " column"]], n_columns: int) -> Family:
-    """Any sets of the matrix's first `n_columns` columns; a probe's weights are in ascending order of its columns."""
-    mask = np.zeros((n_columns, len(subsets)), bool)
+    """Any sets of the matrix's columns; a probe's weights are in the order in which its columns come here.
+
+    Columns are ordered by the number of sets that hold them, then by which these are, so that segments are cut
+    where few columns are masked.
+
+    Args:
+        subsets: the columns of each probe.
+        n_columns: all columns of the matrix.
+    """
+    owned = np.zeros((n_columns, len(subsets)), bool)
     for probe, columns in enumerate(subsets):
-        mask[columns, probe] = True
-    whole = Segment(0, n_columns, tuple(range(len(subsets))))
-    return Family(np.arange(n_columns), (whole,), (mask,), len(subsets))
+        owned[columns, probe] = True
+    largest_first = np.argsort(-owned.sum(0), kind="stable")
+    order = np.lexsort((np.arange(n_columns), *(~owned[:, largest_first[::-1]]).T))
+    n_owned = int(owned.any(1).sum())
+    align = math.gcd(n_columns, ALIGN)
+    columns = order[: -(-n_owned // align) * align]
+    return _cut(columns, columns, owned[columns], align)
+
+
+def repeated_settings(config: ProbeConfig, n_probes: int, repeats: int = 1) -> Settings:
+    """The configuration's settings for a family repeated so many times; repeat r takes the seed + r."""
+    seeds = config.seed + np.repeat(np.arange(repeats), n_probes)
+    everyone = np.ones(len(seeds), np.float32)
+    return Settings(everyone * config.l1, everyone * config.l2, everyone * config.learning_rate, seeds)
 
 
 def fit(
     family: Family,
-    features: Float[np.ndarray, "row column"],
+    features: FeatureMatrix | Float[np.ndarray, "row column"],
     targets: Int[np.ndarray, " row"] | Float[np.ndarray, " row"],
     n_outputs: int,
     config: ProbeConfig,
+    settings: Settings | None = None,
 ) -> Fit:
     """Trains every probe of a family.
 
     Args:
-        family: which probes.
-        features: the training matrix; batches follow its row order.
-        targets: class ids (integers) or scores (floats, with one output).
-        n_outputs: the number of classes; 1 for regression.
+        family: what is trained.
+        features: the training matrix, in the order in which its rows are taken.
+        targets: class ids (integers) or scores (floats).
+        n_outputs: classes; 1 for regression.
         config: penalties, learning rate, epochs, batch size, seed.
+        settings: penalties, learning rate and seed of every probe, in place of the configuration's.
+
+    Raises:
+        UserError: if rows are to be shuffled and the matrix does not fit in memory.
     """
+    matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, config.batch_size)
+    settings = settings or repeated_settings(config, family.n_probes)
     regression = not np.issubdtype(targets.dtype, np.integer)
-    everyone = np.ones(family.n_probes, np.float32)
-    penalty = Penalty(*(jnp.asarray(everyone * value) for value in (config.l1, config.l2, config.learning_rate)))
-    order = None
-    if config.shuffle:
-        draw = np.random.default_rng(config.seed)
-        order = jnp.asarray(np.stack([draw.permutation(len(features)) for _ in range(config.epochs)]), jnp.int32)
-    params, losses = elastic_net.train(
-        _initial_params(family, n_outputs, config.seed),
-        jnp.asarray(_take(features, family.columns)),
-        jnp.asarray(targets, jnp.float32 if regression else jnp.int32),
-        penalty,
-        tuple(None if mask is None else jnp.asarray(mask) for mask in family.masks),
-        order,
-        segments=family.segments,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        squared_l2=config.squared_l2,
+    values = matrix.batched(targets.astype(np.float32 if regression else np.int32))
+    chunks = matrix.chunks()
+    order = _orders(matrix, config, chunks)
+
+    devices = jax.local_devices()
+    parts, states, losses = [], [], []
+    for number, probes in enumerate(_divided(family, n_outputs, len(devices))):
+        device = devices[number % len(devices)]
+        part, penalty = _prepared(family, probes, n_outputs, settings, device)
+        parts.append((part, penalty, device))
+        states.append(elastic_net.start(part.params))
+        losses.append([])
+    n_passes, epochs = (1, config.epochs) if len(chunks) == 1 else (config.epochs, 1)
+    for _ in range(n_passes):
+        for batches in chunks:
+            for i, (part, penalty, device) in enumerate(parts):
+                data = Batches(
+                    matrix.on(device, batches),
+                    jax.device_put(values[batches], device),
+                    jax.device_put(matrix.counts[batches], device),
+                )
+                states[i], summed = elastic_net.train(
+                    states[i],
+                    data,
+                    penalty,
+                    part.layout,
+                    None if order is None else jax.device_put(order, device),
+                    packing=part.packing,
+                    epochs=epochs,
+                    squared_l2=config.squared_l2,
+                )
+                losses[i].append(summed)
+    jax.block_until_ready(states)
+    record = np.zeros((config.epochs, family.n_probes), np.float32)
+    for (part, _, _), summed in zip(parts, losses, strict=True):
+        whole = np.concatenate([np.asarray(s) for s in summed]).reshape(config.epochs, len(chunks), len(part.probes))
+        record[:, list(part.probes)] = whole.sum(1) / len(matrix.blocks)
+    trained = tuple(part._replace(params=state.params) for (part, _, _), state in zip(parts, states, strict=True))
+    return Fit(family, trained, record, regression)
+
+
+def _orders(
+    matrix: FeatureMatrix, config: ProbeConfig, chunks: list[slice]
+) -> Int[np.ndarray, "epoch batch row"] | None:
+    """The rows of each epoch's batches where they are shuffled, and at the end rows that do not count."""
+    if not config.shuffle:
+        return None
+    if len(chunks) > 1:
+        raise UserError(
+            f"config.probe.shuffle asks for rows in random order, but the matrix of {matrix.shape[0]:,} x "
+            f"{matrix.shape[1]:,} does not fit in memory: leave shuffle off, or take fewer rows "
+            "(--config.task.limit_instances) or layers (--config.encoder.n_layers)."
+        )
+    draw = np.random.default_rng(config.seed)
+    n_batches, size = len(matrix.blocks), matrix.batch_size
+    nobody = np.arange(matrix.n_rows, n_batches * size)
+    orders = [np.concatenate([draw.permutation(matrix.n_rows), nobody]) for _ in range(config.epochs)]
+    return np.stack(orders).reshape(config.epochs, n_batches, size).astype(np.int32)
+
+
+def _divided(family: Family, n_outputs: int, n_devices: int) -> list[tuple[int, ...]]:
+    """The probes of each part: as many parts as devices, or more where a part would not fit in its memory."""
+    weights = family.n_weights(n_outputs)
+    n_parts = max(math.ceil(weights.sum() * WEIGHT_BYTES / PART_BYTES), min(n_devices, family.n_probes), 1)
+    parts: list[list[int]] = [[] for _ in range(n_parts)]
+    load = np.zeros(n_parts)
+    for probe in np.argsort(-weights, kind="stable").tolist():  # the largest first, each to the least laden part
+        lightest = int(np.argmin(load))
+        parts[lightest].append(probe)
+        load[lightest] += weights[probe]
+    return [tuple(sorted(part)) for part in parts if part] or [()]
+
+
+def _prepared(
+    family: Family, probes: tuple[int, ...], n_outputs: int, settings: Settings, device: Any
+) -> tuple[Part, Penalty]:
+    """A part of a family with its initial weights, on its device."""
+    mine = family.only(probes)
+    packing = _packing(mine, n_outputs)
+    group_of = [
+        np.concatenate([_row_probes(s, packing) for s in packing.segments[a:b]], dtype=np.int32)
+        for a, b in packing.groups
+    ]
+    columns = None if np.array_equal(mine.columns, np.arange(len(mine.columns))) else mine.columns.astype(np.int32)
+    weights, bias = _initial_params(mine, packing, settings.seed[list(probes)])
+    settings_of = [values[list(probes)] for values in (settings.l1, settings.l2, settings.learning_rate)]
+    columns, rows, owned, settings_of, weights, bias = jax.device_put(
+        (columns, group_of, _owned(mine, packing), settings_of, weights, bias), device
     )
-    jax.block_until_ready(params)
-    return Fit(family, params, np.asarray(losses), regression)
+    layout, penalty, params = Layout(columns, tuple(rows), owned), Penalty(*settings_of), Params(weights, bias)
+    return Part(probes, mine, packing, layout, params), penalty
 
 
-def _initial_params(family: Family, n_outputs: int, seed: int) -> Params:
+def _packing(family: Family, n_outputs: int) -> Packing:
+    width = math.gcd(*(s.stop - s.start for s in family.segments)) if family.segments else 1
+    tile = max(d for d in range(1, min(width, ALIGN) + 1) if width % d == 0)
+    groups, first, held = [], 0, 0
+    for number, segment in enumerate(family.segments):
+        held += len(segment.owners) * n_outputs * (segment.stop - segment.start)
+        if held >= GROUP_WEIGHTS or number == len(family.segments) - 1:
+            groups.append((first, number + 1))
+            first, held = number + 1, 0
+    return Packing(family.segments, tuple(groups), tile, family.n_probes, n_outputs)
+
+
+def _row_probes(segment: Segment, packing: Packing) -> Int[np.ndarray, " weight_row"]:
+    return np.repeat(segment.owners, packing.n_rows(segment) // len(segment.owners))
+
+
+def _owned(family: Family, packing: Packing) -> tuple[Float[np.ndarray, "weight_row tile"] | None, ...]:
+    """For each group, 1 where a weight exists; None where all do."""
+    found: list[np.ndarray | None] = []
+    for first, last in packing.groups:
+        if all(mask is None for mask in family.masks[first:last]):
+            found.append(None)
+            continue
+        parts = []
+        for segment, mask in zip(family.segments[first:last], family.masks[first:last], strict=True):
+            width = segment.stop - segment.start
+            exists = np.ones((width, len(segment.owners)), bool) if mask is None else mask
+            parts.append(np.repeat(exists.T[:, None], packing.n_outputs, 1).reshape(-1, packing.tile))
+        found.append(np.concatenate(parts).astype(np.float32))
+    return tuple(found)
+
+
+def _initial_params(
+    family: Family, packing: Packing, seeds: Int[np.ndarray, " probe"]
+) -> tuple[tuple[Float[np.ndarray, "weight_row tile"], ...], Float[np.ndarray, "probe output"]]:
     """PyTorch's default for a linear layer: weights and bias uniform in +-1/sqrt(columns).
 
     The draw depends on the seed and on the probe's own size, not on its place in the family.
     """
-    weights = [np.zeros((s.stop - s.start, len(s.owners), n_outputs), np.float32) for s in family.segments]
+    n_outputs = packing.n_outputs
+    weights = [np.zeros((len(s.owners), n_outputs, s.stop - s.start), np.float32) for s in family.segments]
     bias = np.zeros((family.n_probes, n_outputs), np.float32)
-    for probe in range(family.n_probes):
-        size = len(family.owned(probe))
-        bound = 1 / np.sqrt(size) if size else 0
-        draw = np.random.default_rng([seed, size, n_outputs])
-        values = draw.uniform(-bound, bound, (size, n_outputs))
+    for probe, seed in enumerate(seeds.tolist()):
+        places = family.places(probe)
+        found = np.concatenate([positions for _, _, positions in places]) if places else np.zeros(0, int)
+        bound = 1 / np.sqrt(len(found)) if len(found) else 0
+        draw = np.random.default_rng([seed, len(found), n_outputs])
+        values = np.empty((len(found), n_outputs))
+        values[np.argsort(family.rank[found])] = draw.uniform(-bound, bound, values.shape)
         bias[probe] = draw.uniform(-bound, bound, n_outputs)
-        for number, segment, place, mine in family.parts(probe):
-            count = segment.stop - segment.start if isinstance(mine, slice) else int(mine.sum())
-            weights[number][mine, place], values = values[:count], values[count:]
-    return Params(tuple(jnp.asarray(w) for w in weights), jnp.asarray(bias))
+        for number, place, positions in places:
+            inside = positions - family.segments[number].start
+            weights[number][place][:, inside], values = values[: len(inside)].T, values[len(inside) :]
+    packed = [np.concatenate([w.reshape(-1, packing.tile) for w in weights[a:b]]) for a, b in packing.groups]
+    return tuple(packed), bias
 
 
-def _merged_cuts(sizes: Sequence[int]) -> list[int]:
-    """Where to cut an order of columns so that few segments waste few products on columns that a probe does not own.
+def _unpacked(packing: Packing, params: Params) -> list[Float[np.ndarray, "owner output column"]]:
+    """The weights of each segment."""
+    arrays = []
+    for (first, last), packed in zip(packing.groups, params.weights, strict=True):
+        rows, at = np.asarray(packed), 0
+        for segment in packing.segments[first:last]:
+            count = packing.n_rows(segment)
+            arrays.append(rows[at : at + count].reshape(len(segment.owners), packing.n_outputs, -1))
+            at += count
+    return arrays
 
-    Sizes that end inside one segment make their probes carry masked columns up to its end. The cuts minimise those
-    columns plus SEGMENT_OVERHEAD of all owned columns for each segment, by dynamic programming over the sizes.
+
+def _best(params: Params, blocks: jax.Array, columns: Any, packing: Packing, regression: bool) -> jax.Array:
+    outputs = elastic_net.outputs(params, blocks, columns, packing=packing)
+    return outputs[:, :, 0] if regression else jnp.argmax(outputs, axis=2)
+
+
+def _cut(
+    columns: Int[np.ndarray, " column"],
+    rank: Int[np.ndarray, " column"],
+    owned: Bool[np.ndarray, "column probe"],
+    align: int,
+) -> Family:
+    """A family with segments cut so that few columns that a probe does not own are multiplied.
+
+    A probe is an owner of a segment if any of its columns is there; its other columns are masked. The cuts, at
+    multiples of `align`, minimise the masked weights plus an overhead for each segment, by dynamic programming.
     """
-    ends = sorted({size for size in sizes if size > 0})
-    overhead = SEGMENT_OVERHEAD * sum(sizes)
-    count = {end: sizes.count(end) if isinstance(sizes, list) else list(sizes).count(end) for end in ends}
-    best: list[tuple[float, list[int]]] = [(0.0, [])]  # for the first i ends: cost and cuts
-    for last in range(1, len(ends) + 1):
-        options, waste = [], 0.0
+    n_probes = owned.shape[1]
+    n_blocks = len(columns) // align
+    if n_blocks == 0:
+        return Family(columns[:0], rank[:0], (), (), n_probes)
+    blocks = np.any(owned.reshape(n_blocks, align, n_probes), axis=1)
+    overhead = SEGMENT_OVERHEAD.get(jax.default_backend(), DEFAULT_OVERHEAD) * owned.sum() / align
+    changes = np.flatnonzero((blocks[1:] != blocks[:-1]).any(1)) + 1
+    ends = [*changes.tolist(), n_blocks]
+    best: list[tuple[float, list[int]]] = [(0.0, [])]  # for the first i runs of equal blocks: cost and cuts
+    for last, stop in enumerate(ends, 1):
+        owners = np.zeros(n_probes, bool)
+        options = []
         for first in range(last, 0, -1):
-            waste += count[ends[first - 1]] * (ends[last - 1] - ends[first - 1])
+            start = ends[first - 2] if first > 1 else 0
+            owners |= blocks[start]
             cost, cuts = best[first - 1]
-            options.append((cost + waste + overhead, [*cuts, ends[last - 1]]))
-        best.append(min(options))
-    return best[-1][1]
-
-
-def _take(features: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The columns in order, without a copy where they are the first ones as they lie."""
-    if np.array_equal(columns, np.arange(len(columns))):
-        return features[:, : len(columns)]
-    return features[:, columns]
+            options.append((cost + owners.sum() * (stop - start) + overhead, [*cuts, stop]))
+        best.append(min(options, key=lambda option: option[0]))
+    segments, masks = [], []
+    for first, last in zip([0, *best[-1][1]], best[-1][1], strict=False):
+        rows = slice(first * align, last * align)
+        owners = np.flatnonzero(owned[rows].any(0))
+        if len(owners):
+            mask = owned[rows][:, owners]
+            segments.append(Segment(rows.start, rows.stop, tuple(owners.tolist())))
+            masks.append(None if mask.all() else mask)
+    return Family(columns, rank, tuple(segments), tuple(masks), n_probes)

@@ -141,19 +141,27 @@ class Store:
             yield rows, self._finish(future, rows, 0)
             future = following
 
-    def matrix(self, rows: Sequence[int] | np.ndarray | None = None) -> Float[np.ndarray, "row neuron"]:
+    def matrix(
+        self, rows: Sequence[int] | np.ndarray | None = None, out: Float[np.ndarray, "row neuron"] | None = None
+    ) -> Float[np.ndarray, "row neuron"]:
         """The feature matrix, all layers side by side (column = layer * hidden_size + index), in float32.
 
         Args:
             rows: the rows wanted, in the order wanted, each at most once; all by default.
+            out: where to put them; new memory by default.
         """
         rows = np.arange(self.n_rows) if rows is None else np.asarray(rows)
         place = np.full(self.n_rows, -1)
         place[rows] = np.arange(len(rows))
-        matrix = np.empty((len(rows), self.n_layers * self.hidden_size), np.float32)
+        matrix = np.empty((len(rows), self.n_layers * self.hidden_size), np.float32) if out is None else out
         for window, block in self.windows():
             target = place[window]
-            matrix[target[target >= 0]] = block[target >= 0].reshape(-1, matrix.shape[1])
+            chosen = np.flatnonzero(target >= 0)
+            values = block.reshape(len(block), -1)
+            if len(chosen) == len(values) and (np.diff(target) == 1).all():
+                matrix[target[0] : target[0] + len(values)] = values
+            else:
+                matrix[target[chosen]] = values[chosen]
         return matrix
 
     def _block(self, rows: slice, layers: slice) -> np.ndarray:

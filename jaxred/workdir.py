@@ -91,6 +91,11 @@ class Workdir:
         return self.path / "probes" / name
 
     @property
+    def scratch(self) -> Path:
+        """Where files lie that are gone with the process."""
+        return self.path / "scratch"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 

@@ -178,13 +178,13 @@ def test_columns_are_neurons_layer_by_layer(make_stores):
     assert [features.layer_and_index(neuron) for neuron in (0, 3, 4, 11)] == [(0, 0), (0, 3), (1, 0), (2, 3)]
     for neuron in range(features.n_neurons):
         layer, index = features.layer_and_index(neuron)
-        np.testing.assert_array_equal(features.matrices["test"][:, neuron], VALUES["test"][:, layer, index])
+        np.testing.assert_array_equal(np.asarray(features.matrices["test"])[:, neuron], VALUES["test"][:, layer, index])
 
 
 def test_numbers_are_left_alone_unless_asked(make_stores):
     features = load_features(make_stores("train", "test"), StudyConfig())
     assert features.scaling is None
-    assert {matrix.dtype for matrix in features.matrices.values()} == {np.dtype(np.float32)}
+    assert {np.asarray(matrix).dtype for matrix in features.matrices.values()} == {np.dtype(np.float32)}
 
 
 def test_standardize_uses_the_statistics_of_the_training_rows(make_stores):
@@ -207,16 +207,16 @@ def test_standardize_uses_the_statistics_of_the_training_rows(make_stores):
     mean, deviation = raw["train"].mean(0), raw["train"].std(0)
     deviation[constant] = 1
     for split in raw:
-        found = features.matrices[split]
+        found = np.asarray(features.matrices[split])
         assert found.dtype == np.float32
         assert np.isfinite(found).all()
         np.testing.assert_allclose(found, (raw[split] - mean) / deviation, rtol=1e-4, atol=1e-4)
-    scaled = features.matrices["train"].astype(np.float64)
+    scaled = np.asarray(features.matrices["train"], np.float64)
     np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(scaled[:, ~constant].var(0), 1, rtol=1e-4)
     np.testing.assert_array_equal(scaled[:, constant], 0)
-    np.testing.assert_array_equal(features.matrices["test"][:, 1], 0)
-    np.testing.assert_allclose(features.matrices["test"][:, 10], raw["test"][:, 10] + 7.3, rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(features.matrices["test"])[:, 1], 0)
+    np.testing.assert_allclose(np.asarray(features.matrices["test"])[:, 10], raw["test"][:, 10] + 7.3, rtol=1e-5)
     np.testing.assert_allclose(features.scaling[0], mean, rtol=1e-6)
     np.testing.assert_allclose(features.scaling[1], deviation, rtol=1e-6)
 

@@ -1,4 +1,9 @@
+import functools
+import itertools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -7,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxred import probing
+from jaxred import matrix, probing
 from jaxred.config import ProbeConfig
+from jaxred.errors import UserError
 from jaxred.kernels import elastic_net
-from jaxred.kernels.elastic_net import Params
+from jaxred.matrix import FeatureMatrix
 from jaxred.metrics import score, scores
 from jaxred.probing import fit, layer_family, prefix_family, subset_family
 
@@ -49,17 +55,21 @@ def assert_same_probe(one, other):
 # The original's results
 
 
+def start(golden, family, packing, seeds):
+    """The original's initial weights, packed."""
+    return (np.float32(golden["W0"]).reshape(-1, packing.tile),), np.float32(golden["b0"][None])
+
+
 @pytest.fixture(scope="module", params=sorted(path.stem for path in GOLDEN.glob("probe_*.npz")))
 def original(request):
     """What the original trained, and the same fit from the same initial weights."""
     with np.load(GOLDEN / f"{request.param}.npz") as file:
         golden = dict(file)
     n_columns = golden["X"].shape[1]
-    start = Params((jnp.asarray(golden["W0"].T[:, None], jnp.float32),), jnp.asarray(golden["b0"][None], jnp.float32))
     names = ("l1", "l2", "learning_rate", "epochs", "batch_size")
     config = ProbeConfig(**{name: golden[name].item() for name in names})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probing, "_initial_params", lambda *_: start)
+        patch.setattr(probing, "_initial_params", functools.partial(start, golden))
         family = prefix_family(np.arange(n_columns), [n_columns])
         fitted = fit(family, golden["X"], golden["y"], len(golden["b0"]), config)
     return request.param, golden, fitted
@@ -105,7 +115,6 @@ def test_a_probe_is_the_same_alone_and_among_50_prefixes():
     sizes = [0, *range(15, N_COLUMNS)]
     family = prefix_family(order, sizes)
     assert family.n_probes == 50
-    assert any(mask is not None for mask in family.masks)
     fitted = together(family)
     for size in (16, 32, 48):
         assert_same_probe(fitted.probe(sizes.index(size)), alone(order[:size]))
@@ -149,11 +158,20 @@ def test_the_place_in_the_family_does_not_matter():
 def test_weights_of_columns_that_a_probe_does_not_own_are_exactly_zero():
     subsets = [np.arange(i, N_COLUMNS, 2 + i % 5) for i in range(50)]
     fitted = together(subset_family(subsets, N_COLUMNS))
-    weights, mask = np.asarray(fitted.params.weights[0]), fitted.family.masks[0]
-    for probe, columns in enumerate(subsets):
-        assert set(np.flatnonzero(mask[:, probe])) == set(columns)
-    assert (weights[~mask] == 0).all()
-    assert (weights[mask] != 0).mean() > 0.999
+    part = fitted.parts[0]
+    n_masked = 0
+    for segment, mask, weights in zip(
+        part.family.segments, part.family.masks, probing._unpacked(part.packing, part.params), strict=True
+    ):
+        exists = np.ones((segment.stop - segment.start, len(segment.owners)), bool) if mask is None else mask
+        for place, owner in enumerate(segment.owners):
+            mine = part.family.columns[segment.start : segment.stop][exists[:, place]]
+            assert set(mine) <= set(subsets[owner])
+        masked = np.broadcast_to(~exists.T[:, None], weights.shape)
+        n_masked += masked.sum()
+        assert (weights[masked] == 0).all()
+        assert (weights[~masked] != 0).mean() > 0.99
+    assert n_masked > 0
 
 
 def test_a_probe_without_columns_learns_the_classes_shares():
@@ -203,43 +221,149 @@ def test_a_subset_family_owns_the_subsets_in_ascending_order(subsets):
     assert [family.owned(probe).tolist() for probe in range(len(subsets))] == [sorted(s) for s in subsets]
 
 
-# Where prefixes are cut into segments
+# Where columns are cut into segments
 
 
-def cost_of_cuts(sizes, cuts):
-    """Masked columns, and the share of all owned columns that one more segment costs."""
-    masked = sum(min(cut for cut in cuts if cut >= size) - size for size in sizes if size > 0)
-    return masked + probing.SEGMENT_OVERHEAD * sum(sizes) * len(cuts)
+def cost(family, owned, align, overhead):
+    """Blocks of columns that are multiplied for each owner, and the price of the segments."""
+    blocks = sum((s.stop - s.start) // align * len(s.owners) for s in family.segments)
+    return blocks + overhead * owned.sum() / align * len(family.segments)
 
 
-sizes_of_prefixes = st.lists(st.integers(0, 10_000) | st.integers(5_000, 5_010), max_size=40).map(sorted)
+@given(data=st.data())
+def test_segments_hold_every_owned_column_and_no_other_cut_is_cheaper(data):
+    align, n_blocks, n_probes = 4, data.draw(st.integers(1, 6)), data.draw(st.integers(1, 5))
+    owned = np.array(data.draw(st.lists(st.booleans(), min_size=24 * 5, max_size=24 * 5))).reshape(24, 5)
+    owned = np.sort(owned[: align * n_blocks, :n_probes], axis=0)[::-1]  # prefixes, as families have them
+    everywhere = np.arange(len(owned))
+    family = probing._cut(everywhere, everywhere, owned, align)
+    for probe in range(n_probes):
+        np.testing.assert_array_equal(family.owned(probe), np.flatnonzero(owned[:, probe]))
+    overhead = probing.SEGMENT_OVERHEAD["cpu"]
+    for chosen in range(2 ** (n_blocks - 1)):
+        edges = [0, *(i + 1 for i in range(n_blocks - 1) if chosen >> i & 1), n_blocks]
+        other = 0.0
+        for first, last in itertools.pairwise(edges):
+            owners = owned[first * align : last * align].any(0).sum()
+            other += owners * (last - first) + (overhead * owned.sum() / align if owners else 0)
+        assert cost(family, owned, align, overhead) <= other + 1e-9
 
 
-@given(sizes=sizes_of_prefixes)
-def test_cuts_cover_every_size_and_waste_little(sizes):
-    cuts = probing._merged_cuts(sizes)
-    assert cuts == sorted(set(cuts))
-    assert set(cuts) <= set(sizes) - {0}
-    if not any(sizes):
-        assert cuts == []
-        return
-    assert cuts[-1] == max(sizes)
-    no_better = [sorted(set(sizes) - {0}), [max(sizes)]]  # a segment for each size, and one for all
-    assert all(cost_of_cuts(sizes, cuts) <= cost_of_cuts(sizes, other) * (1 + 1e-12) for other in no_better)
+def test_segments_of_a_real_width_are_multiples_of_128():
+    order = np.random.default_rng(0).permutation(9984)
+    family = prefix_family(order[:8000], [9, 19, 29, 99, 4992, 7000], 9984)
+    assert all(s.start % 128 == 0 and s.stop % 128 == 0 for s in family.segments)
+    assert len(family.segments) < 6
+    assert [len(family.owned(probe)) for probe in range(6)] == [9, 19, 29, 99, 4992, 7000]
 
 
-@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=7).map(sorted).filter(any))
-def test_no_other_cuts_are_better(sizes):
-    cost = cost_of_cuts(sizes, probing._merged_cuts(sizes))
-    *inner, last = sorted(set(sizes) - {0})
-    for chosen in range(2 ** len(inner)):
-        other = [size for i, size in enumerate(inner) if chosen >> i & 1] + [last]
-        assert cost <= cost_of_cuts(sizes, other) + 1e-9
+def test_layers_are_segments_of_their_own():
+    family = layer_family(13, 768)
+    assert len(family.segments) == 13
+    assert all(mask is None for mask in family.masks)
 
 
-def test_nearly_equal_sizes_share_a_segment_and_far_ones_do_not():
-    assert probing._merged_cuts([3000, 5000, 5001, 5002, 9984]) == [3000, 5002, 9984]
-    assert probing._merged_cuts([9, 19, 29, 9984]) == [29, 9984]
+# Repeats, parts, devices, streams
+
+
+def test_repeats_are_the_same_probes_from_other_seeds():
+    family = prefix_family(np.arange(N_COLUMNS), [16, 48])
+    settings = probing.repeated_settings(CONFIG, 2, repeats=3)
+    repeated = fit(family.repeated(3), *random_task(), N_CLASSES, CONFIG, settings)
+    for repeat in range(3):
+        config = ProbeConfig(**{**vars(CONFIG), "seed": CONFIG.seed + repeat})
+        for probe, size in enumerate((16, 48)):
+            assert_same_probe(repeated.probe(2 * repeat + probe), alone(np.arange(size), config))
+
+
+def test_every_probe_has_its_own_penalty():
+    family = prefix_family(np.arange(N_COLUMNS), [48]).repeated(2)
+    settings = probing.Settings(*(np.float32([0.0, v]) for v in (0.5, 0.5)), np.float32([1e-2, 1e-3]), np.array([1, 2]))
+    together = fit(family, *random_task(), N_CLASSES, CONFIG, settings)
+    for probe in range(2):
+        l1, l2, rate, seed = (values[probe].item() for values in settings)
+        config = ProbeConfig(**{**vars(CONFIG), "l1": l1, "l2": l2, "learning_rate": rate, "seed": seed})
+        assert_same_probe(together.probe(probe), alone(np.arange(48), config))
+
+
+def assert_same_fit(one, other):
+    for probe in range(one.family.n_probes):
+        a, b = one.probe(probe), other.probe(probe)
+        np.testing.assert_array_equal(a.columns, b.columns)
+        np.testing.assert_allclose(a.weights, b.weights, rtol=0, atol=1e-5 * max(np.abs(b.weights).max(initial=0), 1))
+        np.testing.assert_allclose(a.losses, b.losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["layers", "prefixes", "subsets"])
+def test_a_family_cut_to_a_memory_budget_gives_the_same(monkeypatch, kind):
+    draw = np.random.default_rng(4)
+    family = {
+        "layers": layer_family(4, 16),
+        "prefixes": prefix_family(draw.permutation(N_COLUMNS), [0, 3, 17, 40, 64]),
+        "subsets": subset_family([draw.permutation(N_COLUMNS)[:k] for k in (30, 50, 0, 7)], N_COLUMNS),
+    }[kind]
+    whole = together(family)
+    monkeypatch.setattr(probing, "PART_BYTES", 3000)
+    cut = together(family)
+    assert len(whole.parts) == 1 < len(cut.parts)
+    assert_same_fit(cut, whole)
+    np.testing.assert_array_equal(cut.predict(random_task()[0]), whole.predict(random_task()[0]))
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3])
+def test_a_streamed_matrix_gives_the_same(monkeypatch, tmp_path, n_classes):
+    features, targets = random_task()
+    targets = targets.astype(np.float32) if n_classes == 1 else targets % n_classes
+    family = prefix_family(np.random.default_rng(1).permutation(N_COLUMNS), [3, 17, 64])
+    whole = fit(family, features, targets, n_classes, CONFIG)
+    streamed, space = FeatureMatrix.allocate(N_ROWS, N_COLUMNS, CONFIG.batch_size, scratch=tmp_path)
+    space[:N_ROWS] = features
+    streamed.arrange()
+    assert not streamed.in_memory
+    monkeypatch.setattr(matrix, "CHUNK_BYTES", 4 * 32 * N_COLUMNS)  # a batch
+    assert len(streamed.chunks()) == 3
+    assert_same_fit(fit(family, streamed, targets, n_classes, CONFIG), whole)
+
+
+def test_a_streamed_matrix_cannot_be_shuffled(monkeypatch, tmp_path):
+    streamed, _ = FeatureMatrix.allocate(N_ROWS, N_COLUMNS, 32, scratch=tmp_path)
+    monkeypatch.setattr(matrix, "CHUNK_BYTES", 4 * 32 * N_COLUMNS)
+    config = ProbeConfig(**{**vars(CONFIG), "shuffle": True})
+    with pytest.raises(UserError, match=r"config\.probe\.shuffle.*does not fit in memory.*leave shuffle off"):
+        fit(prefix_family(np.arange(4), [4]), streamed, random_task()[1], N_CLASSES, config)
+
+
+def test_eight_devices_give_the_same_as_one(tmp_path):
+    """In a process of its own, since the number of devices is fixed when JAX starts."""
+    program = """
+import sys, jax, numpy as np
+from jaxred.config import ProbeConfig
+from jaxred.probing import fit, layer_family
+draw = np.random.default_rng(0)
+x, y = draw.normal(size=(90, 64)).astype(np.float32), draw.integers(0, 3, 90)
+fitted = fit(layer_family(4, 16), x, y, 3, ProbeConfig(epochs=3, batch_size=32))
+assert len(fitted.parts) == min(len(jax.devices()), 8)
+np.savez(sys.argv[1], predictions=fitted.predict(x), **{str(p): fitted.probe(p).weights for p in range(8)})
+"""
+    found = []
+    for n_devices in (1, 8):
+        file = tmp_path / f"{n_devices}.npz"
+        flags = {
+            **os.environ,
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        subprocess.run([sys.executable, "-c", program, file], check=True, env=flags)
+        with np.load(file) as arrays:
+            found.append(dict(arrays))
+    for name, values in found[0].items():
+        np.testing.assert_allclose(found[1][name], values, rtol=0, atol=1e-6)
+
+
+def test_a_probe_has_converged_when_its_loss_hardly_falls():
+    assert not probing.Probe(None, None, None, np.float32([1.0])).converged
+    assert not probing.Probe(None, None, None, np.float32([1.0, 0.8])).converged
+    assert probing.Probe(None, None, None, np.float32([1.0, 0.5, 0.498])).converged
 
 
 # Initial weights
@@ -291,9 +415,9 @@ def test_shuffled_training_is_repeatable_and_not_the_plain_one():
 def test_every_epoch_and_every_seed_has_its_own_row_order(monkeypatch):
     orders = []
 
-    def spy(params, features, targets, penalty, masks, order, **settings):
-        orders.append(None if order is None else np.asarray(order))
-        return params, jnp.zeros((settings["epochs"], 1))
+    def spy(state, data, penalty, layout, order, **settings):
+        orders.append(None if order is None else np.asarray(order).reshape(CONFIG.epochs, -1)[:, :N_ROWS])
+        return state, jnp.zeros((settings["epochs"], 1))
 
     monkeypatch.setattr(elastic_net, "train", spy)
     for settings in ({"shuffle": False}, {"shuffle": True}, {"shuffle": True, "seed": 7}):
@@ -312,17 +436,17 @@ def test_every_epoch_and_every_seed_has_its_own_row_order(monkeypatch):
 def test_every_setting_reaches_the_kernel(monkeypatch):
     seen = {}
 
-    def spy(params, features, targets, penalty, masks, order, **settings):
-        seen.update(settings, penalty=[np.asarray(values).tolist() for values in penalty])
-        return params, jnp.zeros((settings["epochs"], 2))
+    def spy(state, data, penalty, layout, order, **settings):
+        seen.update(settings, penalty=[np.asarray(values).tolist() for values in penalty], batch=data.blocks.shape[2])
+        return state, jnp.zeros((settings["epochs"], 2))
 
     monkeypatch.setattr(elastic_net, "train", spy)
     config = ProbeConfig(l1=0.25, l2=0.5, learning_rate=0.125, epochs=7, batch_size=11, squared_l2=True)
     family = prefix_family(np.arange(8), [2, 8])
     fit(family, *random_task(), N_CLASSES, config)
     assert seen["penalty"] == [[0.25, 0.25], [0.5, 0.5], [0.125, 0.125]]
-    assert (seen["epochs"], seen["batch_size"], seen["squared_l2"]) == (7, 11, True)
-    assert seen["segments"] == family.segments
+    assert (seen["epochs"], seen["batch"], seen["squared_l2"]) == (7, 11, True)
+    assert seen["packing"].segments == family.segments
 
 
 def test_predictions_are_the_largest_output_on_the_probes_columns():

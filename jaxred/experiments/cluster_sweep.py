@@ -30,7 +30,7 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
         log.info("cluster sweep: kept")
         return known
 
-    features = load_features(stores, config)
+    features = load_features(stores, config, workdir.scratch)
     correlation = training_moments(stores, config, workdir).correlation()
     tree = cluster_tree(correlation, config.clustering.distance)
     kept = {}

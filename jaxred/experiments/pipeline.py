@@ -61,7 +61,7 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
         log.info("pipeline: kept")
         return known
 
-    features = load_features(stores, config)
+    features = load_features(stores, config, workdir.scratch)
     correlation = training_moments(stores, config, workdir).correlation()
     probes: dict[str, Probe] = {}
     with progress_bar(0, "pipeline", "probes") as bar:
@@ -161,7 +161,7 @@ def _candidates(
             labels = tree.cut(threshold)
             kept = representatives(labels, clustering.representative, mine, clustering.seed)
             sets.append(Candidates(top_layer, threshold, kept, labels))
-        fitted, scored = fit_and_score(subset_family([s.neurons for s in sets], n_columns), features, config)
+        fitted, scored = fit_and_score(subset_family([s.neurons for s in sets], features.n_neurons), features, config)
         found += [(candidates, fitted.probe(i), scored[i]) for i, candidates in enumerate(sets)]
     return found
 
@@ -172,7 +172,7 @@ def _search(
     """Ranks the candidates by their probe and retrains the first k of the ranking, for every size k of the grid."""
     ranked = base.columns[rank_neurons(base.weights).order]
     sizes = minimal_set_sizes(features.n_neurons, len(ranked))
-    trained, scored = fit_and_score(prefix_family(ranked, sizes), features, config)
+    trained, scored = fit_and_score(prefix_family(ranked, sizes, features.n_neurons), features, config)
     name = f"layers-0-{candidates.top_layer}"
     if candidates.threshold != NO_CLUSTERING:
         name += f"-clustering-{candidates.threshold:.2f}"

@@ -8,9 +8,10 @@ with cross-entropy (classes) or squared error (scores); the Frobenius norm is no
 is not penalised. Adam steps through the batches. This is the probe of Dalvi et al. (2020), section 4, as its
 released code trains it.
 
-The columns of the matrix are cut into segments that the same probes own. A segment's weights lie side by side in one
-array [column, owner, output], so that the segment's part of every owner's outputs is one matrix product. Where a
-probe owns only some of a segment's columns, a mask keeps the other weights at exactly zero.
+The columns of the matrix are cut into segments that the same probes own, so that a segment's part of every owner's
+outputs is one matrix product, without a column that a probe does not own. All weights lie in a few arrays of rows of
+one width (`Packing`), so that Adam is a few passes over memory however many segments there are. Two classes need half
+of the products: only the difference of their outputs matters, and their gradients are opposite.
 """
 
 import functools
@@ -21,8 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, as in PyTorch's defaults
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -36,14 +36,34 @@ class Segment(NamedTuple):
     owners: tuple[int, ...]
 
 
-Masks = tuple[Bool[Array, "column owner"] | None, ...]  # which weights of a segment exist; None: all
+class Packing(NamedTuple):
+    """How the weights of a family lie: those of a segment as [owner, output, column], cut into rows of `tile`."""
+
+    segments: tuple[Segment, ...]
+    groups: tuple[tuple[int, int], ...]  # runs of segments (first, last + 1) whose rows share an array
+    tile: int  # divides the width of every segment
+    n_probes: int
+    n_outputs: int
+
+    def n_rows(self, segment: Segment) -> int:
+        """The rows that a segment's weights fill."""
+        return len(segment.owners) * self.n_outputs * (segment.stop - segment.start) // self.tile
 
 
 class Params(NamedTuple):
-    """The packed parameters of a family."""
+    """The parameters of a family."""
 
-    weights: tuple[Float[Array, "column owner output"], ...]  # one array a segment
+    weights: tuple[Float[Array, "weight_row tile"], ...]  # one array a group of segments
     bias: Float[Array, "probe output"]
+
+
+class State(NamedTuple):
+    """The parameters and what Adam remembers."""
+
+    params: Params
+    first: Params
+    second: Params
+    count: Float[Array, ""]
 
 
 class Penalty(NamedTuple):
@@ -54,142 +74,220 @@ class Penalty(NamedTuple):
     learning_rate: Float[Array, " probe"]
 
 
-@functools.partial(
-    jax.jit, static_argnames=("segments", "batch_size", "epochs", "squared_l2"), donate_argnames=("params",)
-)
+class Batches(NamedTuple):
+    """The data, a batch a step: column by column, so that a run of columns or any choice of them is read at once."""
+
+    blocks: Float[Array, "batch column row"]
+    targets: Int[Array, "batch row"] | Float[Array, "batch row"]  # class ids (integers) or scores
+    counts: Int[Array, " batch"]  # rows of each batch that exist; they come first
+
+
+class Layout(NamedTuple):
+    """Where the weights of a packing belong, as arrays."""
+
+    columns: Int[Array, " column"] | None  # the matrix's columns in the family's order; None: as they lie
+    probes: tuple[Int[Array, " weight_row"], ...]  # for each group: the probe of each row
+    owned: tuple[Float[Array, "weight_row tile"] | None, ...]  # for each group: 1 where a weight exists; None: all
+
+
+def start(params: Params) -> State:
+    """Adam's state before the first step."""
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return State(params, zeros, jax.tree.map(jnp.zeros_like, params), jnp.zeros((), params.bias.dtype))
+
+
+@functools.partial(jax.jit, static_argnames=("packing", "epochs", "squared_l2"), donate_argnames=("state",))
 def train(
-    params: Params,
-    features: Float[Array, "row column"],
-    targets: Int[Array, " row"] | Float[Array, " row"],
+    state: State,
+    data: Batches,
     penalty: Penalty,
-    masks: Masks,
-    order: Int[Array, "epoch row"] | None = None,
+    layout: Layout,
+    order: Int[Array, "epoch batch row"] | None = None,
     *,
-    segments: tuple[Segment, ...],
-    batch_size: int,
+    packing: Packing,
     epochs: int,
     squared_l2: bool = False,
-) -> tuple[Params, Float[Array, "epoch probe"]]:
-    """Trains every probe of a family on the same batches.
+) -> tuple[State, Float[Array, "epoch probe"]]:
+    """Takes every probe of a family through the same batches.
 
     Args:
-        params: the initial parameters (given away: their buffers are reused).
-        features: the matrix; columns in the family's order.
-        targets: class ids (integers) or scores (floats; the probes then have one output).
+        state: where training stands (given away: its buffers are reused).
+        data: the batches, in the order in which they are taken.
         penalty: l1, l2 and learning rate of every probe.
-        masks: for each segment, which of its weights exist; the others must start at zero and stay there.
-        order: the rows in each epoch's order; without it every epoch goes through the rows as they lie.
-        segments: which probes own which columns.
-        batch_size: rows a step; the last batch of an epoch may be shorter.
-        epochs: passes over the rows.
+        layout: which weights exist, and whose they are; the others must start at zero and stay there.
+        order: for each epoch, the rows of each batch (batch * batch size + place); without it, as they lie.
+        packing: which probes own which columns.
+        epochs: passes over the batches.
         squared_l2: penalise the squared norm.
 
     Returns:
-        The trained parameters, and each probe's mean loss over the batches of each epoch, penalties included.
+        The state after the last step, and each probe's loss summed over the batches of each epoch, penalties
+        included.
     """
-    n_rows = features.shape[0]
-    batch_size = min(batch_size, n_rows)
-    n_batches = -(-n_rows // batch_size)
-    starts = np.minimum(np.arange(n_batches) * batch_size, n_rows - batch_size)
-    # The last batch begins early so that every batch has one shape; rows that the batch before it has used weigh
-    # nothing.
-    fresh = starts[:, None] + np.arange(batch_size) >= np.arange(n_batches)[:, None] * batch_size
-    row_weights = jnp.asarray(fresh / fresh.sum(1, keepdims=True), features.dtype)
-    starts = jnp.asarray(starts, jnp.int32)
+    members = tuple(jnp.asarray(jnp.arange(packing.n_probes)[:, None] == p, jnp.float32) for p in layout.probes)
+    l1 = tuple(penalty.l1[p][:, None] for p in layout.probes)
+    rates = tuple(
+        penalty.learning_rate[p][:, None] * (1 if owned is None else owned)
+        for p, owned in zip(layout.probes, layout.owned, strict=True)
+    )
 
-    def step(state, batch):
-        flat, first, second, count = state
-        start, row_weight, rows = batch
-        if rows is None:
-            x = jax.lax.dynamic_slice_in_dim(features, start, batch_size)
-            y = jax.lax.dynamic_slice_in_dim(targets, start, batch_size)
+    def step(index, carry, rows):
+        (params, first, second, count), losses = carry
+        x, targets, valid = _batch(data, index, rows, layout.columns, packing)
+        data_loss, gradients = _loss_and_gradient(params, x, targets, valid, packing)
+
+        norms = [(w * w).sum(1) for w in params.weights], [jnp.abs(w).sum(1) for w in params.weights]
+        squares, absolutes = (sum(map(functools.partial(jnp.dot, precision=HIGHEST), members, n)) for n in norms)
+        if squared_l2:
+            shrink, l2_loss = 2 * penalty.l2, penalty.l2 * squares
         else:
-            x, y = features[rows], targets[rows]
-        loss, gradient = _loss_and_gradient(unravel(flat), x, y, row_weight, penalty, masks, segments, squared_l2)
-        gradient, _ = ravel_pytree(gradient)
+            norm = jnp.sqrt(squares)
+            shrink = jnp.where(norm > 0, penalty.l2 / jnp.where(norm > 0, norm, 1), 0)
+            l2_loss = penalty.l2 * norm
+
         count = count + 1
-        first = BETA_1 * first + (1 - BETA_1) * gradient
-        second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
-        size = rates / -jnp.expm1(count * math.log(BETA_1))  # 1 - beta ** count, without its cancellation
+        size = 1 / -jnp.expm1(count * math.log(BETA_1))  # 1 - beta ** count, without its cancellation
         scale = jax.lax.rsqrt(-jnp.expm1(count * math.log(BETA_2)))
-        flat = flat - size * first / (jnp.sqrt(second) * scale + EPSILON)
-        return (flat, first, second, count), loss
+
+        def adam(value, first, second, gradient, rate):
+            first = BETA_1 * first + (1 - BETA_1) * gradient
+            second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
+            return value - size * rate * first / (jnp.sqrt(second) * scale + EPSILON), first, second
+
+        moved = []
+        for group, weights in enumerate(params.weights):
+            # The barrier keeps the packing of the products apart from Adam's pass, which is then one plain loop.
+            gradient = jax.lax.optimization_barrier(gradients.weights[group])
+            gradient += l1[group] * jnp.sign(weights) + shrink[layout.probes[group]][:, None] * weights
+            moved.append(adam(weights, first.weights[group], second.weights[group], gradient, rates[group]))
+        weights = tuple(zip(*moved, strict=True)) or ((), (), ())
+        bias = adam(params.bias, first.bias, second.bias, gradients.bias, penalty.learning_rate[:, None])
+        params, first, second = (Params(w, b) for w, b in zip(weights, bias, strict=True))
+        return State(params, first, second, count), losses + data_loss + penalty.l1 * absolutes + l2_loss
 
     def epoch(state, rows):
-        if rows is not None:
-            rows = jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(rows, start, batch_size))(starts)
-        state, losses = jax.lax.scan(step, state, (starts, row_weights, rows))
-        return state, losses.mean(0)
+        def body(index, carry):
+            return step(index, carry, None if rows is None else rows[index])
 
-    # Adam sees the whole family as one vector, with each probe's learning rate spread over its parameters.
-    flat, unravel = ravel_pytree(params)
-    owners = [_of_owners(penalty.learning_rate, s)[:, None] for s in segments]
-    spread = [jnp.broadcast_to(rate, w.shape) for rate, w in zip(owners, params.weights, strict=True)]
-    rates, _ = ravel_pytree(Params(tuple(spread), jnp.broadcast_to(penalty.learning_rate[:, None], params.bias.shape)))
-    zeros = jnp.zeros_like(flat)
-    state = (flat, zeros, zeros, jnp.zeros((), features.dtype))
-    (flat, *_), losses = jax.lax.scan(epoch, state, order, length=epochs)
-    return unravel(flat), losses
+        return jax.lax.fori_loop(0, data.blocks.shape[0], body, (state, jnp.zeros(packing.n_probes)))
+
+    return jax.lax.scan(epoch, state, order, length=epochs)
 
 
-@functools.partial(jax.jit, static_argnames=("segments",))
-def logits(
-    params: Params, features: Float[Array, "row column"], *, segments: tuple[Segment, ...]
-) -> Float[Array, "row probe output"]:
+@functools.partial(jax.jit, static_argnames=("packing",))
+def outputs(
+    params: Params,
+    blocks: Float[Array, "batch column row"],
+    columns: Int[Array, " column"] | None,
+    *,
+    packing: Packing,
+) -> Float[Array, "batch probe output row"]:
     """Every probe's outputs, x W + b."""
-    n_probes, n_outputs = params.bias.shape
-    n_rows = features.shape[0]
-    parts = [
-        jnp.dot(features[:, s.start : s.stop], w.reshape(s.stop - s.start, -1), precision=HIGHEST)
-        for s, w in zip(segments, params.weights, strict=True)
-    ]
-    summed = _by_probe([part.reshape(n_rows, -1, n_outputs) for part in parts], segments, n_probes, axis=1)
-    return summed + params.bias
+
+    def one(index):
+        return _products(_unpack(params.weights, packing), _columns(blocks, index, columns, packing), packing)
+
+    return jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
 
 
-def _loss_and_gradient(params, x, y, row_weight, penalty, masks, segments, squared_l2):
-    outputs = logits(params, x, segments=segments)
-    n_probes, n_outputs = params.bias.shape
-    if jnp.issubdtype(y.dtype, jnp.integer):
-        log_probabilities = jax.nn.log_softmax(outputs)
-        target = jax.nn.one_hot(y, n_outputs, dtype=outputs.dtype)[:, None]
-        data_loss = -jnp.einsum("b,bpc->p", row_weight, log_probabilities * target, precision=HIGHEST)
-        error = (jnp.exp(log_probabilities) - target) * row_weight[:, None, None]
+def _batch(data, index, rows, columns, packing):
+    """A batch's columns, segment by segment, its targets, and the weight of each of its rows."""
+    size = data.blocks.shape[2]
+    if rows is None:
+        x = _columns(data.blocks, index, columns, packing)
+        targets, count = data.targets[index], data.counts[index]
+        return x, targets, jnp.where(jnp.arange(size) < count, 1 / count, 0).astype(jnp.float32)
+    batch, place = rows // size, rows % size
+    wanted = jnp.arange(data.blocks.shape[1]) if columns is None else columns
+    x = [data.blocks[batch[None], wanted[s.start : s.stop, None], place[None]] for s in packing.segments]
+    exists = place < data.counts[batch]
+    return x, data.targets[batch, place], exists / exists.sum()
+
+
+def _columns(blocks, index, columns, packing):
+    """The columns of each segment in one batch, as [column, row]."""
+    n_columns, size = blocks.shape[1:]
+    if columns is None:
+        return [
+            jax.lax.dynamic_slice(blocks, (index, s.start, 0), (1, s.stop - s.start, size))[0] for s in packing.segments
+        ]
+    if blocks.shape[0] * n_columns >= 2**31:  # beyond what an index can count
+        return [blocks[index][columns[s.start : s.stop]] for s in packing.segments]
+    flat = blocks.reshape(-1, size)
+    at = index * n_columns + columns
+    return [flat.at[at[s.start : s.stop]].get(mode="promise_in_bounds") for s in packing.segments]
+
+
+def _loss_and_gradient(params, x, targets, valid, packing):
+    """Each probe's mean loss over the rows, and its gradient, packed like the parameters."""
+    contrast = packing.n_outputs == 2
+    weights, bias = _unpack(params.weights, packing), params.bias
+    if contrast:
+        weights, bias = [w[:, 1:] - w[:, :1] for w in weights], bias[:, 1:] - bias[:, :1]
+    z = _products(weights, x, packing) + bias[:, :, None]  # [probe, output, row]
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        residual = z - targets
+        loss = (residual * residual * valid).sum((1, 2))
+        error = 2 * residual * valid
+    elif contrast:
+        one = targets == 1
+        loss = (jax.nn.softplus(jnp.where(one, -z, z)) * valid).sum((1, 2))
+        error = (jax.nn.sigmoid(z) - one) * valid
     else:
-        residual = outputs - y[:, None, None]
-        data_loss = jnp.einsum("b,bpc->p", row_weight, residual * residual, precision=HIGHEST)
-        error = 2 * residual * row_weight[:, None, None]
-
-    squares = _by_probe([jnp.sum(w * w, axis=(0, 2)) for w in params.weights], segments, n_probes)
-    absolutes = _by_probe([jnp.sum(jnp.abs(w), axis=(0, 2)) for w in params.weights], segments, n_probes)
-    if squared_l2:
-        shrink, l2_loss = 2 * penalty.l2, penalty.l2 * squares
-    else:
-        norm = jnp.sqrt(squares)
-        shrink = jnp.where(norm > 0, penalty.l2 / jnp.where(norm > 0, norm, 1), 0)
-        l2_loss = penalty.l2 * norm
-    loss = data_loss + penalty.l1 * absolutes + l2_loss
+        log_probabilities = jax.nn.log_softmax(z, axis=1)
+        target = (targets == jnp.arange(packing.n_outputs)[:, None]).astype(z.dtype)
+        loss = -(log_probabilities * target * valid).sum((1, 2))
+        error = (jnp.exp(log_probabilities) - target) * valid
 
     gradients = []
-    for s, w, mask in zip(segments, params.weights, masks, strict=True):
-        own_error = _of_owners(error, s, axis=1).reshape(x.shape[0], -1)
-        data = jnp.dot(x[:, s.start : s.stop].T, own_error, precision=HIGHEST).reshape(w.shape)
-        gradient = data + _of_owners(penalty.l1, s)[:, None] * jnp.sign(w) + _of_owners(shrink, s)[:, None] * w
-        gradients.append(gradient if mask is None else jnp.where(mask[:, :, None], gradient, 0))
-    return loss, Params(tuple(gradients), jnp.sum(error, axis=0))
+    for segment, columns in zip(packing.segments, x, strict=True):
+        mine = _of_owners(error, segment)
+        product = jax.lax.dot_general(
+            mine.reshape(-1, mine.shape[2]), columns, (((1,), (1,)), ((), ())), precision=HIGHEST
+        )
+        product = product.reshape(*mine.shape[:2], -1)
+        gradients.append(jnp.concatenate([-product, product], 1) if contrast else product)
+    bias_gradient = error.sum(2)
+    if contrast:
+        bias_gradient = jnp.concatenate([-bias_gradient, bias_gradient], 1)
+    return loss, Params(_pack(gradients, packing), bias_gradient)
 
 
-def _by_probe(parts: Sequence[Array], segments: Sequence[Segment], n_probes: int, axis: int = 0) -> Array:
-    """Sums what each segment has for its owners, along the axis of the owners, into one entry a probe."""
-    if not parts:
-        return jnp.zeros(n_probes) if axis == 0 else jnp.zeros((1, n_probes, 1))
-    owners = np.concatenate([np.array(s.owners) for s in segments])
-    membership = jnp.asarray(owners[:, None] == np.arange(n_probes), parts[0].dtype)
-    summed = jnp.tensordot(jnp.concatenate(parts, axis=axis), membership, ((axis,), (0,)), precision=HIGHEST)
-    return jnp.moveaxis(summed, -1, axis)
+def _products(weights, x, packing):
+    """The products x W of every probe, [probe, output, row]: one a segment, summed over those of each probe."""
+    if not packing.segments:
+        return jnp.zeros((packing.n_probes, 1, 1))
+    n_outputs, size = weights[0].shape[1], x[0].shape[1]
+    parts = [
+        jnp.dot(w.reshape(-1, w.shape[2]), columns, precision=HIGHEST).reshape(-1, n_outputs * size)
+        for w, columns in zip(weights, x, strict=True)
+    ]
+    owners = np.concatenate([segment.owners for segment in packing.segments])
+    member = jnp.asarray(np.arange(packing.n_probes)[:, None] == owners, jnp.float32)
+    return jnp.dot(member, jnp.concatenate(parts), precision=HIGHEST).reshape(-1, n_outputs, size)
 
 
-def _of_owners(values: Array, segment: Segment, axis: int = 0) -> Array:
+def _unpack(weights: Sequence[Array], packing: Packing) -> list[Array]:
+    """The weights of each segment, [owner, output, column]."""
+    parts = []
+    for (first, last), array in zip(packing.groups, weights, strict=True):
+        at = 0
+        for segment in packing.segments[first:last]:
+            rows = packing.n_rows(segment)
+            parts.append(array[at : at + rows].reshape(len(segment.owners), packing.n_outputs, -1))
+            at += rows
+    return parts
+
+
+def _pack(parts: Sequence[Array], packing: Packing) -> tuple[Array, ...]:
+    """The opposite of `_unpack`."""
+    return tuple(
+        jnp.concatenate([part.reshape(-1, packing.tile) for part in parts[first:last]])
+        for first, last in packing.groups
+    )
+
+
+def _of_owners(values: Array, segment: Segment) -> Array:
     """The entries of a segment's owners, as slices of runs of neighbours: they fuse, where a gather would not."""
     runs = np.split(segment.owners, np.flatnonzero(np.diff(segment.owners) != 1) + 1)
-    return jnp.concatenate([jax.lax.slice_in_dim(values, run[0], run[-1] + 1, axis=axis) for run in runs], axis=axis)
+    return jnp.concatenate([values[run[0] : run[-1] + 1] for run in runs])

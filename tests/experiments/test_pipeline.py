@@ -21,7 +21,7 @@ SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[3] / "share
 
 
 def run(features, config):
-    correlation = from_blocks([features.matrices["train"]]).correlation()
+    correlation = from_blocks([np.asarray(features.matrices["train"])]).correlation()
     probes = {}
     content = _pipeline(features, correlation, config, probes, progress_bar(0, "pipeline", "probes"))
     return content, probes
@@ -87,7 +87,7 @@ def test_saved_probes_give_the_scores_that_were_reported(synthetic):
     features, _, content, probes = synthetic
     for chosen in content["selection"]:
         probe = probes[chosen["minimal_probe"]]
-        outputs = features.matrices["test"][:, probe.columns] @ probe.weights + probe.bias
+        outputs = np.asarray(features.matrices["test"])[:, probe.columns] @ probe.weights + probe.bias
         accuracy = np.mean(outputs.argmax(1) == features.targets["test"])
         assert accuracy == pytest.approx(chosen["minimal_scores"]["test"][OVERALL], abs=1e-9)
 

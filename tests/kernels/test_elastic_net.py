@@ -9,12 +9,12 @@ import optax
 import pytest
 
 from jaxred.kernels import elastic_net
-from jaxred.kernels.elastic_net import Params, Penalty, Segment
+from jaxred.kernels.elastic_net import Batches, Layout, Packing, Params, Penalty, Segment
 
 N_ROWS, EPOCHS = 25, 4
 SEGMENTS = (Segment(0, 4, (0, 1)), Segment(4, 7, (0, 1, 2)), Segment(7, 9, (2,)))
 MASK = np.array([[False, True, True], [True, False, True], [False, False, True]])  # of the middle segment
-MASKS = (None, jnp.asarray(MASK), None)
+MASKS = (np.ones((4, 2), bool), MASK, np.ones((2, 1), bool))
 COLUMNS = ([0, 1, 2, 3, 5], [0, 1, 2, 3, 4], [4, 5, 6, 7, 8])  # what each probe owns
 L1, L2, LEARNING_RATE = [0.0, 0.03, 0.005], [0.0, 0.02, 0.3], [0.02, 0.005, 0.01]
 
@@ -32,39 +32,75 @@ def random_problem(kind="classes", n_outputs=3, seed=0):
     )
 
 
-def packed(problem):
-    """The parameters as the kernel holds them: one array [column, owner, output] a segment."""
+def packing(problem):
+    """Two arrays of weights: that of the first segment, and that of the others; rows of one column."""
+    return Packing(SEGMENTS, ((0, 1), (1, 3)), 1, 3, problem.bias.shape[1])
+
+
+def packed(arrays, problem):
+    """Arrays [column, owner, output] of each segment, as the kernel holds them."""
+    rows = [np.moveaxis(np.asarray(a, np.float32), 0, 2).reshape(-1, 1) for a in arrays]
+    return tuple(np.concatenate(rows[a:b]) for a, b in packing(problem).groups)
+
+
+def params(problem):
     arrays = [np.zeros((s.stop - s.start, len(s.owners), problem.bias.shape[1]), np.float32) for s in SEGMENTS]
     for probe, columns in enumerate(COLUMNS):
         for row, column in enumerate(columns):
             number = next(i for i, s in enumerate(SEGMENTS) if s.start <= column < s.stop)
             place = SEGMENTS[number].owners.index(probe)
             arrays[number][column - SEGMENTS[number].start, place] = problem.weights[probe][row]
-    return Params(tuple(jnp.asarray(a) for a in arrays), jnp.asarray(problem.bias))
+    return Params(tuple(jnp.asarray(a) for a in packed(arrays, problem)), jnp.asarray(problem.bias))
 
 
-def unpacked(params, probe):
-    dense = np.zeros((9, params.bias.shape[1]), np.float32)
-    for segment, weights in zip(SEGMENTS, params.weights, strict=True):
+def layout(problem, columns=None):
+    everyone = [np.ones((s.stop - s.start, len(s.owners), problem.bias.shape[1])) for s in SEGMENTS]
+    probes = [np.float32(s.owners)[:, None] * ones for s, ones in zip(SEGMENTS, everyone, strict=True)]
+    owned = [mask[:, :, None] * ones for mask, ones in zip(MASKS, everyone, strict=True)]
+    probes = tuple(jnp.asarray(rows[:, 0], jnp.int32) for rows in packed(probes, problem))
+    first, second = packed(owned, problem)
+    assert first.all()
+    return Layout(None if columns is None else jnp.asarray(columns, jnp.int32), probes, (None, jnp.asarray(second)))
+
+
+def unpacked(trained, probe):
+    problem = SimpleNamespace(bias=trained.bias)
+    dense = np.zeros((9, trained.bias.shape[1]), np.float32)
+    for segment, weights in zip(SEGMENTS, elastic_net._unpack(trained.weights, packing(problem)), strict=True):
         if probe in segment.owners:
-            dense[segment.start : segment.stop] = np.asarray(weights)[:, segment.owners.index(probe)]
+            dense[segment.start : segment.stop] = np.asarray(weights)[segment.owners.index(probe)].T
     return dense[COLUMNS[probe]]
 
 
-def train(problem, batch_size=8, order=None, squared_l2=False):
+def blocks_of(rows, batch_size):
+    """[batch, column, row], the last batch filled up with what must not count."""
+    n_batches = -(-len(rows) // batch_size)
+    filled = np.full((n_batches * batch_size, *rows.shape[1:]), 7, rows.dtype)
+    filled[: len(rows)] = rows
+    return np.moveaxis(filled.reshape(n_batches, batch_size, -1), 1, 2)
+
+
+def train(problem, batch_size=8, order=None, squared_l2=False, columns=None):
+    batch_size = min(batch_size, N_ROWS)
+    blocks, targets = blocks_of(problem.features, batch_size), blocks_of(problem.targets, batch_size)[:, 0]
+    counts = np.minimum(N_ROWS - np.arange(len(blocks)) * batch_size, batch_size)
+    if columns is not None:
+        blocks = blocks[:, np.argsort(columns)]
+    if order is not None:
+        nobody = np.tile(np.arange(N_ROWS, blocks.shape[0] * batch_size), (EPOCHS, 1))
+        order = jnp.asarray(np.concatenate([order, nobody], 1).reshape(EPOCHS, -1, batch_size), jnp.int32)
     penalty = Penalty(*(jnp.asarray(values, jnp.float32) for values in (L1, L2, LEARNING_RATE)))
-    return elastic_net.train(
-        packed(problem),
-        jnp.asarray(problem.features),
-        jnp.asarray(problem.targets),
+    state, losses = elastic_net.train(
+        elastic_net.start(params(problem)),
+        Batches(*(jnp.asarray(a) for a in (blocks, targets, counts))),
         penalty,
-        MASKS,
-        None if order is None else jnp.asarray(order, jnp.int32),
-        segments=SEGMENTS,
-        batch_size=batch_size,
+        layout(problem, columns),
+        order,
+        packing=packing(problem),
         epochs=EPOCHS,
         squared_l2=squared_l2,
     )
+    return state.params, losses / len(blocks)
 
 
 def reference_loss(parameters, x, y, l1, l2, squared_l2):
@@ -102,12 +138,12 @@ def reference_probe(problem, probe, batch_size, order, squared_l2):
         return np.asarray(parameters[0]), np.asarray(parameters[1]), np.mean(losses, axis=1)
 
 
-def assert_equals_reference(problem, batch_size=8, order=None, squared_l2=False):
-    params, losses = train(problem, batch_size, order, squared_l2)
+def assert_equals_reference(problem, batch_size=8, order=None, squared_l2=False, columns=None):
+    trained, losses = train(problem, batch_size, order, squared_l2, columns)
     for probe in range(3):
         weights, bias, mean_losses = reference_probe(problem, probe, batch_size, order, squared_l2)
-        assert relative_error(unpacked(params, probe), weights) < 1e-5
-        np.testing.assert_allclose(params.bias[probe], bias, rtol=0, atol=1e-5)
+        assert relative_error(unpacked(trained, probe), weights) < 1e-5
+        np.testing.assert_allclose(trained.bias[probe], bias, rtol=0, atol=1e-5)
         np.testing.assert_allclose(losses[:, probe], mean_losses, rtol=1e-5)
 
 
@@ -121,37 +157,52 @@ def test_every_probe_is_trained_by_adam_on_the_written_loss_with_its_own_penalty
     assert_equals_reference(random_problem(kind), squared_l2=squared_l2)
 
 
+@pytest.mark.parametrize("n_outputs", [2, 3])
 @pytest.mark.parametrize("batch_size", [5, 1000])
-def test_any_batch_size_gives_the_reference(batch_size):
-    assert_equals_reference(random_problem(), batch_size)
+def test_any_batch_size_gives_the_reference(batch_size, n_outputs):
+    assert_equals_reference(random_problem(n_outputs=n_outputs), batch_size)
+
+
+@pytest.mark.parametrize("squared_l2", [False, True])
+def test_two_classes_of_which_only_the_difference_is_multiplied_are_trained_alike(squared_l2):
+    assert_equals_reference(random_problem(n_outputs=2), squared_l2=squared_l2)
 
 
 def test_an_order_of_the_rows_is_followed_epoch_by_epoch():
     order = np.stack([np.random.default_rng(seed).permutation(N_ROWS) for seed in range(EPOCHS)])
     assert_equals_reference(random_problem(), order=order)
+    assert_equals_reference(random_problem(), order=order, columns=np.random.default_rng(9).permutation(9))
+
+
+@pytest.mark.parametrize("n_outputs", [2, 3])
+def test_columns_can_lie_in_any_order(n_outputs):
+    columns = np.random.default_rng(9).permutation(9)
+    assert_equals_reference(random_problem(n_outputs=n_outputs), columns=columns)
 
 
 def test_masked_weights_stay_exactly_zero():
-    params, _ = train(random_problem())
-    trained = np.asarray(params.weights[1])
-    assert (trained[~MASK] == 0).all()
-    assert (trained[MASK] != 0).all()
+    problem = random_problem()
+    trained, _ = train(problem)
+    middle = np.asarray(elastic_net._unpack(trained.weights, packing(problem))[1])  # [owner, output, column]
+    exists = np.broadcast_to(MASK.T[:, None], middle.shape)
+    assert (middle[~exists] == 0).all()
+    assert (middle[exists] != 0).all()
 
 
 def test_zero_weights_have_no_gradient_from_the_norm():
     problem = random_problem()
     problem.weights = [np.zeros_like(w) for w in problem.weights]
     problem.features[:] = 0  # nothing else moves them
-    params, losses = train(problem)
-    assert all((np.asarray(w) == 0).all() for w in params.weights)
+    trained, losses = train(problem)
+    assert all((np.asarray(w) == 0).all() for w in trained.weights)
     assert np.isfinite(losses).all()
 
 
 def test_large_outputs_do_not_overflow():
     problem = random_problem()
     problem.features *= 1e4
-    params, losses = train(problem)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((params, losses)))
+    trained, losses = train(problem)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((trained, losses)))
 
 
 def test_renaming_the_classes_renames_the_outputs():
@@ -164,9 +215,11 @@ def test_renaming_the_classes_renames_the_outputs():
         assert relative_error(unpacked(retrained, probe)[:, new_name], unpacked(trained, probe)) < 1e-5
 
 
-def test_logits_are_x_w_plus_b():
+def test_outputs_are_x_w_plus_b():
     problem = random_problem()
-    outputs = elastic_net.logits(packed(problem), jnp.asarray(problem.features), segments=SEGMENTS)
+    blocks = jnp.asarray(blocks_of(problem.features, 8))
+    outputs = elastic_net.outputs(params(problem), blocks, None, packing=packing(problem))
+    outputs = np.moveaxis(np.asarray(outputs), 3, 1).reshape(-1, 3, 3)[:N_ROWS]
     for probe, columns in enumerate(COLUMNS):
         expected = problem.features[:, columns] @ problem.weights[probe] + problem.bias[probe]
         np.testing.assert_allclose(outputs[:, probe], expected, rtol=0, atol=1e-6)
