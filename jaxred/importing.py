@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -143,14 +143,12 @@ def _plan(reader: ModuleType, files: SplitFiles, named: Experiment, kind: str) -
         if named.labels_words
         else _sentence_rows(labels, files, kind)
     )
-    notes = {"sentences": len(sources), "sentences_too_long": len(sources) - len(kept), **rows.notes}
-    return survey, Rows(
-        rows.sentence_index,
-        rows.word_index,
-        rows.entries,
-        rows.labels,
-        {**notes, "sentences_duplicate": survey.n_duplicates},
-    )
+    notes = {
+        "sentences": len(sources),
+        "sentences_too_long": len(sources) - len(kept),
+        "sentences_duplicate": survey.n_duplicates,
+    }
+    return survey, replace(rows, notes={**notes, **rows.notes})
 
 
 def _sentence_rows(labels: Sequence[str], files: SplitFiles, kind: str) -> Rows:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jaxred import importing
 from jaxred.errors import UserError
+from jaxred.experiments import study
 from jaxred.features import load_features
 from jaxred.formats import experiment
 from jaxred.importing import import_activations
@@ -436,3 +437,14 @@ def _all_long(task):
 def test_a_missing_file_is_named(sentences):
     assert sentences.refused(test_source="none.word").startswith("none.word does not exist")
     assert sentences.refused(test_activations="none.json").startswith("none.json does not exist")
+
+
+def test_results_of_the_original_are_refused_before_anything_is_written(sentences):
+    output = sentences.folder / "out"
+    output.mkdir()
+    (output / "all_results.json").write_text("the original's")
+    config = sentences.write(output_directory=str(output))
+    with pytest.raises(UserError, match="is there and was not written by this workdir's pipeline"):
+        study.run_stages(config, str(output), False, ("pipeline",))
+    assert [path.name for path in output.iterdir()] == ["all_results.json"]
+    assert study.run_stages(config, str(output), False, ()).activations("train").is_dir()

@@ -32,19 +32,20 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
 
 def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
     """Extracts what is missing, or imports what an experiment file names, and runs some of the stages."""
-    folder = Workdir.claim(workdir, config, overwrite)
     if config.task.name == experiment.TASK:
-        return _run_original(config, folder, overwrite, stages)
+        return _run_original(config, workdir, overwrite, stages)
+    folder = Workdir.claim(workdir, config, overwrite)
     stores = timed("extraction", lambda: extract(config, folder, overwrite))
     _run(stages, stores, config, folder)
     return folder
 
 
-def _run_original(config: StudyConfig, folder: Workdir, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
+def _run_original(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
     """The same of an experiment file, with all_results.json where it says."""
     output, published = experiment.load(config.task.data_dir).output_directory, publishing.published_stage(stages)
     if published:
-        publishing.check(output, folder, published, overwrite)
+        publishing.check(output, Workdir(workdir), published, overwrite)
+    folder = Workdir.claim(workdir, config, overwrite)
     stores = timed("import", lambda: import_activations(config, folder, overwrite))
     _run(stages, stores, config, folder)
     if published and (file := publishing.publish(output, folder, published, overwrite)):
