@@ -13,6 +13,7 @@ from ml_collections import config_flags
 
 from jaxred.config import StudyConfig, TaskConfig
 from jaxred.errors import UserError
+from jaxred.formats import experiment
 
 DEFAULT_CONFIG = "configs/demo.py"
 
@@ -31,7 +32,8 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
             raise UserError(f"Unknown argument {argv[1]!r}: every option is a flag, such as --workdir=runs/demo.")
         _log_to_stderr()
         _keep_compilations()
-        main(_config(), _WORKDIR.value, _OVERWRITE.value)
+        config = _config()
+        main(config, _WORKDIR.value or _own_workdir(config), _OVERWRITE.value)
 
     for flag in (_CONFIG, _WORKDIR, _OVERWRITE):  # so that --help lists them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
@@ -80,6 +82,13 @@ def _config() -> StudyConfig:
     if not fits:
         raise UserError(f"--config must name a file whose get_config() returns a StudyConfig, not {type(config)}.")
     return config
+
+
+def _own_workdir(config: StudyConfig) -> str:
+    """The workdir that the configuration brings: an experiment file of the original says where its results go."""
+    if config.task.name != experiment.TASK:
+        return ""
+    return str(experiment.load(config.task.data_dir).output_directory)
 
 
 def _first_line(error: BaseException) -> str:

@@ -23,11 +23,9 @@ REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
 class TaskConfig:
     """What is classified, and which of its examples are used."""
 
-    name: str = (
-        "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, mrpc, ...), or parallel (.word/.label files)
-    )
+    name: str = "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, mrpc, ...), parallel, or original
     kind: str = "classification"  # classification or regression
-    data_dir: str = ""  # the folder with the task's files; not used by movie_reviews
+    data_dir: str = ""  # the folder with the task's files; not used by movie_reviews; of original, the experiment file
     metric: str = "accuracy"  # the score that layers and neurons are selected by: one of METRICS
     limit_instances: int = -1  # use only so many training examples, sampled in proportion to the classes; -1: all
     dev_fraction: float = 0.1  # share of train held out as dev, where the task has no dev file of its own

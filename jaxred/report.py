@@ -63,6 +63,7 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
     """Majority class, oracle, best layer, LayerSelector, and LS + CCFS at every delta and threshold."""
     task, encoder = pipeline["task"], pipeline["encoder"]
     hidden_size, n_layers = encoder["hidden_size"], encoder["n_layers"]
+    parameters = encoder["parameters"] or [None] * n_layers  # of imported activations the encoder is not known
     n_outputs = len(task.get("classes", ())) or 1
 
     def row(name: str, layers: str, n_neurons: int, scores: dict[str, Any], top_layer: int) -> Row:
@@ -73,7 +74,7 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
             n_neurons / (n_layers * hidden_size),
             scores["dev"][OVERALL],
             scores["test"][OVERALL],
-            encoder["parameters"][top_layer],
+            parameters[top_layer],
             (n_neurons + 1) * n_outputs,
         )
 

@@ -8,6 +8,8 @@ A store is a directory (or any TensorStore kvstore URL) that holds one split of 
                        (rows, one layer, all neurons), so that one layer or a prefix of layers is read alone
     labels/            [row], class ids (int32, names in the ledger) or scores (float64)
     sentence_index/    [row], the position of the row's sentence in the task's file
+    word_index/        [row], the position of the row's word in its sentence; only where a row is a word, which the
+                       ledger says in `rows` (a ledger without that field is one of sentences)
 
 Every chunk carries a CRC-32C checksum. A window is written whole and only then entered in the ledger, so that a
 killed run resumes at the next window; a store whose ledger does not say that all windows are finished is not read.
@@ -54,6 +56,7 @@ class Ledger:
         default_factory=dict
     )  # facts about the extraction, such as how many sentences were truncated
     format: int = FORMAT
+    rows: str = "sentence"  # what a row is: a sentence or a word
 
     @property
     def n_windows(self) -> int:
@@ -93,7 +96,8 @@ class Store:
                 "written. Run the extraction again; it resumes where it stopped."
             )
         self.ledger = ledger
-        shards = [f"hidden_states/c/{i}/0/0" for i in range(ledger.n_windows)] + ["labels/c/0", "sentence_index/c/0"]
+        shards = [f"hidden_states/c/{i}/0/0" for i in range(ledger.n_windows)]
+        shards += [f"{name}/c/0" for name in ("labels", "sentence_index", *(["word_index"] if self.has_words else []))]
         present = set(_list(self._kvstore, "", self.location))
         missing = [shard for shard in shards if shard not in present]
         if missing and ledger.n_rows:
@@ -101,6 +105,11 @@ class Store:
                 f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {_MEND}"
             )
         self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
+
+    @property
+    def has_words(self) -> bool:
+        """Whether a row is a word, and not a sentence."""
+        return self.ledger.rows == "word"
 
     @property
     def n_rows(self) -> int:
@@ -122,6 +131,16 @@ class Store:
     def sentence_index(self) -> np.ndarray:
         """Each row's sentence: its position among the task's examples."""
         return self._read("sentence_index")
+
+    def word_index(self) -> np.ndarray:
+        """Each row's word: its position in its sentence.
+
+        Raises:
+            UserError: if a row is a sentence.
+        """
+        if not self.has_words:
+            raise UserError(f"The activation store {self.location} has no word_index: its rows are sentences.")
+        return self._read("word_index")
 
     def layer(self, layer: int) -> Float[np.ndarray, "row neuron"]:
         """One layer of all rows, in float32; layer 0 is the embedding output."""
@@ -215,6 +234,7 @@ class StoreWriter:
         labels: np.ndarray,
         sentence_index: np.ndarray,
         overwrite: bool = False,
+        word_index: np.ndarray | None = None,
     ):
         """Creates the store, or opens it to go on from its last finished window.
 
@@ -224,10 +244,12 @@ class StoreWriter:
             labels: [row] class ids into `ledger.label_names`, or scores.
             sentence_index: [row].
             overwrite: replace a store of another identity, or a damaged one.
+            word_index: [row], where `ledger.rows` is 'word', and only there.
 
         Raises:
             UserError: if the place holds something else, or a store of another identity.
         """
+        assert (word_index is not None) == (ledger.rows == "word"), "word_index goes with rows that are words"
         self.location = str(location)
         self._kvstore = _kvstore(self.location)
         present = self._resume(ledger, overwrite)
@@ -235,7 +257,8 @@ class StoreWriter:
         if present is None:
             self._commit(self.ledger)
         if self.ledger.windows_finished == 0:  # also where a run was killed before it had written them all
-            self._write_rows(labels, sentence_index)
+            arrays = {"labels": labels, "sentence_index": sentence_index}
+            self._write_rows(arrays if word_index is None else {**arrays, "word_index": word_index})
         self._hidden_states = self._create(
             "hidden_states",
             shape=[ledger.n_rows, ledger.n_layers, ledger.hidden_size],
@@ -326,11 +349,11 @@ class StoreWriter:
         except (ValueError, OSError) as error:
             raise self._refused("over the old files", error) from error
 
-    def _write_rows(self, labels: np.ndarray, sentence_index: np.ndarray) -> None:
+    def _write_rows(self, arrays: dict[str, np.ndarray]) -> None:
         group = {"zarr_format": 3, "node_type": "group", "attributes": {"label_names": self.ledger.label_names}}
         try:
             self._kvstore.write("zarr.json", json.dumps(group).encode()).result()
-            for name, values in (("labels", labels), ("sentence_index", sentence_index)):
+            for name, values in arrays.items():
                 shape = list(values.shape)
                 unknown = "NaN" if values.dtype.kind == "f" else -1
                 array = self._create(name, shape, shape, shape, values.dtype.name, unknown, ["row"])
@@ -427,7 +450,7 @@ _MEND = "Delete this folder and run again to extract it anew."
 
 
 def _changes(old: Ledger, new: Ledger) -> list[str]:
-    pairs = [("n_rows", old.n_rows, new.n_rows), ("window_rows", old.window_rows, new.window_rows)]
+    pairs = [(name, getattr(old, name), getattr(new, name)) for name in ("n_rows", "window_rows", "rows")]
     pairs += [(name, old.identity.get(name), new.identity.get(name)) for name in sorted({*old.identity, *new.identity})]
     return [f"{name} was {before!r} and is now {after!r}" for name, before, after in pairs if before != after]
 

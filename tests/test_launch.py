@@ -1,10 +1,12 @@
 """The launchers as a user runs them: in a process of their own, on a task made of the built-in corpus."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from jaxred.errors import UserError
 from jaxred.models import checkpoint
 
 ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
+EXPECTED_KEYS = ["data_split", "baseline", "independent_layerwise", "incremental_layerwise", "selection"]
 
 
 def launch(name, *flags, cwd=ROOT):
@@ -129,6 +133,11 @@ def test_redundancy_and_report_alone(study, tmp_path):
             ["nowhere", "train.tsv"],
         ),
         ([], ["--workdir"]),
+        (
+            ["--config=configs/original.py"],
+            ["needs an experiment file", '"train_activations": ', '"performance_deltas": '],
+        ),
+        (["--config=configs/original.py:none.json"], ["experiment file none.json does not exist"]),
     ],
 )
 def test_wrong_flags_are_told_in_a_sentence(flags, words, tmp_path):
@@ -174,3 +183,40 @@ def test_a_tiny_bert_goes_through_the_whole_line(kind, encoder_folder, tmp_path)
     if kind == "regression":
         assert "mean score" in html
         assert "Majority" not in done.stdout
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("metric", ["pearson", "spearman", "pearson_and_spearman"])
+def test_the_originals_files_run_unchanged_where_its_script_is_replaced(metric, tmp_path):
+    """A regression, from the folder that its paths are relative to; the workdir is its output_directory."""
+    archive = SHARED / "golden" / "original_runs" / "runs.tar.xz"
+    if not archive.exists():
+        pytest.skip(f"{archive.name} is not there: set JAXRED_SHARED")
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="data")
+    content = json.loads((tmp_path / "sentences.json").read_text())
+    changes = {"train_labels": "train.score", "test_labels": "test.score", "model_type": "regression"}
+    changes |= {"metric": metric, "output_directory": "out", "performance_deltas": [[5, 2]]}
+    (tmp_path / "exp.json").write_text(json.dumps({**content, **changes}))
+    flags = [f"--config={ROOT / 'configs' / 'original.py'}:exp.json"]
+    done = launch("pipeline", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| Oracle " in done.stdout
+    results = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    assert list(results) == EXPECTED_KEYS
+    assert results["baseline"]["test_scores"]["__OVERALL__"] > 0.5
+    assert list(results["selection"]) == ["selection-5-2"]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = launch("pipeline", *flags, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    report = launch("report", *flags, cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert "imported; 900 sentences" in (tmp_path / "out" / "report.html").read_text()
+    if metric == "pearson":
+        (tmp_path / "out" / "all_results.json").write_text("another's")
+        refused = launch("pipeline", *flags, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert "all_results.json is there and was not written by this workdir's pipeline" in refused.stderr
+        assert (tmp_path / "out" / "all_results.json").read_text() == "another's"

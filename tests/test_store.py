@@ -122,6 +122,38 @@ def test_the_ledger_keeps_what_it_was_given_and_sums_the_notes(tmp_path):
     assert opened.ledger == read_ledger(tmp_path)
 
 
+def test_words_have_a_position_in_their_sentence(tmp_path):
+    words = np.arange(N_ROWS, dtype=np.int32) % 3
+    fill(StoreWriter(tmp_path, ledger(rows="word"), CLASSES, SENTENCES, word_index=words))
+    opened = Store(tmp_path)
+    assert opened.has_words
+    np.testing.assert_array_equal(opened.word_index(), words)
+    shutil.rmtree(tmp_path / "word_index" / "c")
+    with pytest.raises(UserError, match="its shard word_index/c/0 is missing"):
+        Store(tmp_path)
+
+
+def test_sentences_have_no_word_index(finished):
+    assert not Store(finished).has_words
+    with pytest.raises(UserError, match="has no word_index: its rows are sentences"):
+        Store(finished).word_index()
+
+
+def test_a_store_of_words_is_not_gone_on_with_as_one_of_sentences(tmp_path):
+    words = np.zeros(N_ROWS, np.int32)
+    fill(StoreWriter(tmp_path, ledger(rows="word"), CLASSES, SENTENCES, word_index=words), until=1)
+    with pytest.raises(UserError, match="rows was 'word' and is now 'sentence'"):
+        writer(tmp_path)
+
+
+def test_a_ledger_from_before_there_were_words_is_read(copy):
+    content = json.loads((copy / "ledger.json").read_text())
+    del content["rows"], content["checksum"]
+    content["checksum"] = store._checksum(content)
+    (copy / "ledger.json").write_text(json.dumps(content))
+    np.testing.assert_array_equal(Store(copy).matrix(), VALUES.reshape(N_ROWS, -1))
+
+
 @pytest.mark.parametrize("layer", [-1, N_LAYERS])
 def test_a_layer_that_does_not_exist_is_refused(finished, layer):
     with pytest.raises(UserError, match=rf"Layer {layer} does not exist: .* has layers 0 to {N_LAYERS - 1}\."):

@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jaxred import report
+from jaxred import publishing, report
 from jaxred.config import StudyConfig
 from jaxred.experiments import cluster_sweep, pipeline, redundancy
 from jaxred.extract import extract
+from jaxred.formats import experiment
+from jaxred.importing import import_activations
+from jaxred.store import Store
 from jaxred.workdir import Workdir
 
 log = logging.getLogger("jaxred")
@@ -28,12 +31,31 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
 
 
 def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
-    """Extracts what is missing and runs some of the stages."""
+    """Extracts what is missing, or imports what an experiment file names, and runs some of the stages."""
+    if config.task.name == experiment.TASK:
+        return _run_original(config, workdir, overwrite, stages)
     folder = Workdir.claim(workdir, config, overwrite)
     stores = timed("extraction", lambda: extract(config, folder, overwrite))
+    _run(stages, stores, config, folder)
+    return folder
+
+
+def _run_original(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
+    """The same of an experiment file, with all_results.json where it says."""
+    output, published = experiment.load(config.task.data_dir).output_directory, publishing.published_stage(stages)
+    if published:
+        publishing.check(output, Workdir(workdir), published, overwrite)
+    folder = Workdir.claim(workdir, config, overwrite)
+    stores = timed("import", lambda: import_activations(config, folder, overwrite))
+    _run(stages, stores, config, folder)
+    if published and (file := publishing.publish(output, folder, published, overwrite)):
+        log.info("%s: %s", published.replace("_", " "), file)
+    return folder
+
+
+def _run(stages: tuple[str, ...], stores: dict[str, Store], config: StudyConfig, folder: Workdir) -> None:
     for stage in stages:
         timed(stage.replace("_", " "), lambda stage=stage: STAGES[stage](stores, config, folder))
-    return folder
 
 
 def timed(name: str, work: Callable[[], Any]) -> Any:

@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxred.clustering import cluster_tree
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
-from jaxred.data.split import train_dev_split
+from jaxred.experiments import study
 from jaxred.experiments.pipeline import _pipeline
 from jaxred.experiments.scoring import fit_and_score
-from jaxred.features import Features
+from jaxred.features import Features, load_features
+from jaxred.formats import experiment
 from jaxred.formats.all_results import pipeline_results
 from jaxred.metrics import OVERALL, overall
 from jaxred.moments import from_blocks
 from jaxred.probing import layer_family
 from jaxred.progress import progress_bar
+from jaxred.store import Store
 
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[3] / "shared"))
 
@@ -119,51 +122,48 @@ def test_regression_runs_with_every_correlation_metric():
         assert content["independent"][0]["test"][OVERALL] < 0.5
 
 
-@pytest.fixture(scope="module")
-def original_run(tmp_path_factory):
-    """The original's sentence task, its activations, and what its pipeline wrote for them."""
+@pytest.fixture(scope="module", params=["sentences", "words"])
+def original_run(request, tmp_path_factory):
+    """What the pipeline finds for an experiment file of the original, what the original found, and the features."""
     archive = SHARED / "golden" / "original_runs" / "runs.tar.xz"
     if not archive.exists():
         pytest.skip(f"{archive.name} is not there: set JAXRED_SHARED")
     folder = tmp_path_factory.mktemp("runs")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
-    matrices, labels = {}, {}
-    for split in ("train", "test"):
-        lines = (folder / "sentences" / f"{split}.json").read_text().splitlines()
-        rows = [[v for layer in json.loads(line)["features"][0]["layers"] for v in layer["values"]] for line in lines]
-        matrices[split] = np.array(rows, np.float32)
-        labels[split] = (folder / "sentences" / f"{split}.label").read_text().split()
-    classes = tuple(sorted(set(labels["train"])))
-    ids = {s: np.array([classes.index(x if x in classes else "neu") for x in labels[s]], np.int32) for s in labels}
-    split = train_dev_split(len(matrices["train"]))
-    matrices |= {"train": matrices["train"][split.train_idx], "dev": matrices["train"][split.dev_idx]}
-    ids |= {"train": ids["train"][split.train_idx], "dev": ids["train"][split.dev_idx]}
-    features = Features(matrices, ids, classes, 4, 40, split)
-    expected = json.loads((folder / "out_sentences_pipeline" / "all_results.json").read_text())
-    content, _ = run(features, StudyConfig())
-    return json.loads(pipeline_results(content, split)), expected, features
+    named = experiment.load(folder / f"{request.param}.json")
+    config = experiment.study_config(named)
+    workdir = study.run_stages(config, str(folder / "run"), False, ("pipeline",))
+    results = json.loads((named.output_directory / "all_results.json").read_text())
+    expected = json.loads((folder / f"out_{request.param}_pipeline" / "all_results.json").read_text())
+    stores = {split: Store(workdir.activations(split)) for split in named.splits}
+    return results, expected, load_features(stores, config)
 
 
 @pytest.mark.shared
 def test_the_originals_split_is_met_exactly(original_run):
     results, expected, _ = original_run
-    assert results["data_split"] == expected["data_split"]
+    assert results.get("data_split") == expected.get("data_split")
 
 
 @pytest.mark.shared
 def test_the_originals_clusters_are_met_up_to_renaming(original_run):
-    results, expected, _ = original_run
-    compared = 0
+    """Of the layers that the original selected, whatever layers this run's random numbers selected."""
+    results, expected, features = original_run
+    correlation = from_blocks([features.matrices["train"]]).correlation()
+
+    def clusters(top_layer):
+        n_columns = (top_layer + 1) * features.hidden_size
+        return cluster_tree(correlation[:n_columns, :n_columns], "absolute").cut(0.3).tolist()
+
     for deltas, entry in expected["selection"].items():
-        mine = results["selection"][deltas]
-        if mine["selected_top_layer"]["selected_top_layer"] != entry["selected_top_layer"]["selected_top_layer"]:
-            continue
-        ours = mine["neuron_selection"]["clustering-0.30"]["clusters"]
+        ours = clusters(entry["selected_top_layer"]["selected_top_layer"])
         theirs = entry["neuron_selection"]["clustering-0.30"]["clusters"]
         assert len(set(zip(ours, theirs, strict=True))) == len(set(ours)) == len(set(theirs))
-        compared += 1
-    assert compared
+        mine = results["selection"][deltas]
+        assert mine["neuron_selection"]["clustering-0.30"]["clusters"] == clusters(
+            mine["selected_top_layer"]["selected_top_layer"]
+        )
 
 
 @pytest.mark.shared

@@ -1,0 +1,75 @@
+"""all_results.json where the original's experiment file says, and never over what something else wrote there."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from jaxred.errors import UserError
+from jaxred.files import replace_file, write_text
+from jaxred.workdir import Workdir
+
+log = logging.getLogger("jaxred")
+
+# The stages that have an all_results.json in the original, and the workdir's result that holds it.
+RESULTS = {
+    "pipeline": "all_results",
+    "cluster_sweep": "all_results_cluster_sweep",
+    "minimal_neurons": "all_results_minimal_neurons",
+}
+
+
+def published_stage(stages: tuple[str, ...]) -> str | None:
+    """The stage of a run whose results are published: of several, the first."""
+    return next((stage for stage in RESULTS if stage in stages), None)
+
+
+def check(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> None:
+    """Refuses early what `publish` would refuse.
+
+    Raises:
+        UserError: if `folder` holds an all_results.json that this stage of this workdir did not write.
+    """
+    target = folder / "all_results.json"
+    if overwrite or not target.exists():
+        return
+    if target.is_dir() or _sha256(target) not in _record(workdir).get(stage, []):
+        raise UserError(
+            f"{target} is there and was not written by this workdir's {stage.replace('_', ' ')}: move it away, name "
+            "another output_directory in the experiment file, or pass --overwrite to replace it."
+        )
+
+
+def publish(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> Path | None:
+    """Copies the stage's all_results.json to `folder`, if the stage made one; leaves an equal file alone.
+
+    Returns:
+        The file, or None if there is nothing to publish.
+
+    Raises:
+        UserError: as `check`, or if the folder cannot be written.
+    """
+    source, target = workdir.result(RESULTS[stage]), folder / "all_results.json"
+    if not source.exists():
+        return None
+    content = source.read_bytes()
+    if target.is_file() and target.read_bytes() == content:
+        return target
+    check(folder, workdir, stage, overwrite)
+    record = _record(workdir)
+    record[stage] = [*record.get(stage, []), hashlib.sha256(content).hexdigest()]
+    write_text(workdir.path / "published.json", json.dumps(record, indent=1) + "\n")
+    replace_file(target, lambda file: file.write(content))
+    return target
+
+
+def _record(workdir: Workdir) -> dict[str, list[str]]:
+    """Fingerprints of what each stage of the workdir has published."""
+    try:
+        return json.loads((workdir.path / "published.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,190 @@
+import contextlib
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxred.errors import UserError
+from jaxred.formats import json_lines
+
+LAYERS, SIZE = 2, 3
+
+
+def sentence(vectors, tokens=None, index=0):
+    """A line of the original's: vectors [token, layer, neuron]."""
+    names = tokens or [f"t{i}" for i in range(len(vectors))]
+    features = [
+        {"token": name, "layers": [{"index": i, "values": list(map(float, v))} for i, v in enumerate(token)]}
+        for name, token in zip(names, vectors, strict=True)
+    ]
+    return json.dumps({"linex_index": index, "features": features})
+
+
+def values(n_tokens, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_tokens, LAYERS, SIZE)).round(6)
+
+
+def write(path, *lines, end="\n"):
+    path.write_text("\n".join(lines) + end, encoding="utf-8")
+    return path
+
+
+def read(path, **options):
+    return list(json_lines.read(path, json_lines.survey(path), **options))
+
+
+def refused(path, **options):
+    with pytest.raises(UserError) as caught:
+        read(path, **options)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value).removeprefix(str(path))
+
+
+def test_a_survey_counts_and_fingerprints(tmp_path):
+    path = write(tmp_path / "a.json", sentence(values(2)), sentence(values(1)), sentence(values(5)))
+    found = json_lines.survey(path)
+    assert (found.n_layers, found.hidden_size, found.tokens) == (LAYERS, SIZE, [2, 1, 5])
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("token", ["layers", '"layers":', '\\"layers": [', "é🙂\u2028", "[CLS]", "NaN", ""])
+def test_words_that_look_like_the_format_are_no_trouble(tmp_path, token):
+    path = write(tmp_path / "a.json", sentence(values(2), [token, token]))
+    assert json_lines.survey(path).tokens == [2]
+    assert refused(path, sentences_only=True) if token != "[CLS]" else read(path)
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=5),
+    st.floats(-(2.0**127), 2.0**127, allow_subnormal=True),
+    st.booleans(),
+    st.integers(0, 4),
+)
+@settings(max_examples=50, deadline=None)
+def test_what_is_written_is_read_to_the_last_bit(tmp_path_factory, lengths, value, newline, first):
+    sentences = [values(n, seed) for seed, n in enumerate(lengths)]
+    sentences[-1][-1, -1, -1] = value
+    path = tmp_path_factory.mktemp("lines") / "a.json"
+    write(path, *(sentence(vectors) for vectors in sentences), end="\n" if newline else "")
+    found = read(path, first=first)
+    assert len(found) == len(sentences[first:])
+    for mine, theirs in zip(found, sentences[first:], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_line_is_refused_in_a_sentence_or_is_still_of_the_format(tmp_path_factory, data):
+    line = bytearray(sentence(values(2)).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.sampled_from(b'0a"[]{}:,-.e \xff'))
+    path = tmp_path_factory.mktemp("damaged") / "a.json"
+    path.write_bytes(bytes(line) + b"\n")
+    found = None
+    with contextlib.suppress(UserError):
+        found = read(path)
+    assert found is None or np.isfinite(found[0]).all()
+
+
+def test_whole_numbers_are_numbers(tmp_path):
+    line = '{"features": [{"layers": [{"values": [1, -2, 3.5]}]}]}'
+    np.testing.assert_array_equal(read(write(tmp_path / "a.json", line))[0], [[[1, -2, 3.5]]])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "chosen"), [(["x"], 0), (["[CLS]", "a", "b"], 0), (["a", "b", "<cls>"], 2), (["[CLS]", "<cls>"], 0)]
+)
+def test_the_token_of_the_sentence(tmp_path, tokens, chosen):
+    vectors = values(len(tokens))
+    path = write(tmp_path / "a.json", sentence(vectors, tokens))
+    np.testing.assert_array_equal(read(path, sentences_only=True)[0], vectors[chosen : chosen + 1])
+
+
+def test_a_sentence_without_a_token_of_its_own_is_refused(tmp_path):
+    path = write(tmp_path / "a.json", sentence(values(1)), sentence(values(3)))
+    assert ", line 2: it has 3 tokens, of which none stands for the sentence" in refused(path, sentences_only=True)
+    write(path, sentence(values(1)), sentence([]))
+    assert ", line 2: it has 0 tokens, of which none" in refused(path, sentences_only=True)
+    assert read(path)[1].shape == (0, LAYERS, SIZE)
+
+
+GOOD = sentence(values(1))
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("{bad", "it is not JSON"),
+        ("", "it is empty"),
+        ("[]", "there is no list 'features'"),
+        ('{"features": 3}', "there is no list 'features'"),
+        ('{"features": [{"token": "a"}]}', "its tokens cannot be counted by the key 'layers'"),
+        ('{"features": [{"layers": 4}]}', "token 0 has no list 'layers'"),
+        ('{"features": [{"layers": [{"index": 0}, {"index": 1}]}]}', "layer 0 of token 0 has no list 'values'"),
+        ('{"features": [{"layers": [[1, 2, 3]]}]}', "layer 0 of token 0 has no list 'values'"),
+        ('{"features": [{"layers": [{"values": [1, 2, 3]}]}]}', "token 0 has 1 layers, but the first line has 2"),
+        (
+            '{"features": [{"layers": [{"values": [1, 2, 3]}, {"values": [1, 2]}]}]}',
+            "layer 1 of token 0 has 2 values, but the first line's have 3",
+        ),
+        (
+            '{"features": [{"layers": [{"values": [1, "2", 3]}, {"values": [1, 2, 3]}]}]}',
+            "the value of token 0, layer 0, neuron 1 is '2', but a finite number is expected",
+        ),
+        (
+            '{"features": [{"layers": [{"values": [1, 2, 3]}, {"values": [1, null, 3]}]}]}',
+            "the value of token 0, layer 1, neuron 1 is None",
+        ),
+        (
+            '{"features": [{"layers": [{"values": [1, 2, 3]}, {"values": [1, NaN, 3]}]}]}',
+            "it holds NaN, which is not a finite number",
+        ),
+        (
+            '{"features": [{"layers": [{"values": [1, 2, 3]}, {"values": [1, -Infinity, 3]}]}]}',
+            "it holds Infinity, which is not a finite number",
+        ),
+        (
+            '{"features": [{"layers": [{"values": [1, 2, 3]}, {"values": [1, 2, -1e39]}]}]}',
+            "the value of token 0, layer 1, neuron 2 is -1e+39, which float32 cannot hold",
+        ),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, found):
+    path = write(tmp_path / "a.json", GOOD, line, GOOD)
+    assert refused(path).startswith(f", line 2: {found}")
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40, len(GOOD) - 1])
+def test_a_last_line_that_is_cut_short_is_named(tmp_path, cut):
+    path = write(tmp_path / "a.json", GOOD, GOOD[:cut], end="")
+    with pytest.raises(UserError, match=r"line 2: it is cut short, as by a full disk or a killed extraction"):
+        json_lines.survey(path)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"features": []}', '{"features": [{"layers": []}]}', '{"features": [{"layers": [{"values": []}]}]}']
+)
+def test_a_first_line_without_a_shape_is_refused(tmp_path, line):
+    path = write(tmp_path / "a.json", line, GOOD)
+    assert refused(path).startswith(", line 1: it has no token with a layer of values")
+
+
+def test_a_file_that_is_missing_empty_or_a_folder_is_named(tmp_path):
+    assert " does not exist" in refused(tmp_path / "none.json")
+    assert " cannot be read (Is a directory)" in refused(tmp_path)
+    (tmp_path / "a.json").touch()
+    assert " is empty, but a line a sentence is expected" in refused(tmp_path / "a.json")
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
+    path = write(tmp_path / "a.json", GOOD, GOOD)
+    found = json_lines.survey(path)
+    write(path, GOOD)
+    with pytest.raises(UserError, match="was changed while it was read: it had 2 lines"):
+        list(json_lines.read(path, found))
+    write(path, GOOD, GOOD, GOOD)
+    with pytest.raises(UserError, match="line 3: its tokens cannot be counted"):
+        list(json_lines.read(path, found))
