@@ -101,6 +101,9 @@ class SelectionConfig:
         (2.0, 1.0),
         (1.0, 1.0),
     )  # (layers, neurons) in percent of the score
+    minimal_delta: float = 1.0  # percent given up by the minimal set out of all neurons
+    fractions: tuple[float, ...] = ()  # sizes tried, as shares of all neurons; empty: each study's own of the original
+    search: str = "auto"  # full: every size; early: in waves until one is accepted; auto: early where training is dear
 
 
 @dataclass(unsafe_hash=True)
@@ -113,6 +116,7 @@ class StudyConfig:
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
+    repeats: int = 1  # run the studies so many times from other initial weights and representatives
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -194,13 +198,15 @@ def validate(config: StudyConfig) -> None:
             threshold,
             "-1 (no clustering) or within [0, 1]",
         )
-    for threshold in (*clustering.sweep_thresholds, clustering.window_threshold):
+    for threshold in clustering.sweep_thresholds:
         _require(
-            _number(threshold) and 0 <= threshold <= 1,
-            "clustering.sweep_thresholds and window_threshold",
+            _number(threshold) and (threshold == -1 or 0 <= threshold <= 1),
+            "clustering.sweep_thresholds",
             threshold,
-            "within [0, 1]",
+            "-1 (no clustering, which is always there) or within [0, 1]",
         )
+    window = clustering.window_threshold
+    _require(_number(window) and 0 <= window <= 1, "clustering.window_threshold", window, "within [0, 1]")
     for name in ("thresholds", "sweep_thresholds"):
         values = getattr(clustering, name)
         _require(len(set(values)) == len(values), f"clustering.{name}", values, "different thresholds, each once")
@@ -220,6 +226,15 @@ def validate(config: StudyConfig) -> None:
             and all(_number(delta) and 0 <= delta <= 100 for delta in pair)
         )
         _require(valid, "selection.deltas", pair, "pairs (layers, neurons) of percentages within [0, 100]")
+    selection = config.selection
+    delta = selection.minimal_delta
+    _require(_number(delta) and 0 <= delta <= 100, "selection.minimal_delta", delta, "a percentage within [0, 100]")
+    for fraction in selection.fractions:
+        _require(_number(fraction) and 0 <= fraction <= 1, "selection.fractions", fraction, "shares within [0, 1]")
+    _choice("selection.search", selection.search, ("auto", "full", "early"))
+    _require(
+        isinstance(config.repeats, int) and 1 <= config.repeats <= 1000, "repeats", config.repeats, "from 1 to 1000"
+    )
 
 
 def _number(value: Any) -> bool:

@@ -12,6 +12,11 @@ CCFS_FRACTIONS = (
     *(0.60, 0.70, 0.80, 0.90),
 )  # of all neurons of the network: the 27 sizes of a minimal set that the original tries
 
+MINIMAL_FRACTIONS = (
+    *(thousandths / 1000 for thousandths in range(1, 101)),
+    *(0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45, 0.50, 0.60, 0.70, 0.80, 0.90),
+)  # the 112 sizes that the original tries out of all neurons
+
 
 def accepted(score: float, reference: float, delta: float) -> bool:
     """Whether a score gives up less than delta percent of the reference."""

@@ -65,7 +65,7 @@ NAN, INF = math.nan, math.inf
         ("clustering.thresholds", (NAN,), r"-1 \(no clustering\) or within \[0, 1\]"),
         ("clustering.thresholds", (0.3, 0.5, 0.3), "different thresholds, each once"),
         ("clustering.thresholds", ("low",), "within"),
-        ("clustering.sweep_thresholds", (0.1, -1.0), r"within \[0, 1\]"),
+        ("clustering.sweep_thresholds", (0.1, -0.5), r"within \[0, 1\]"),
         ("clustering.sweep_thresholds", (1.1,), r"within \[0, 1\]"),
         ("clustering.sweep_thresholds", (0.3, 0.3), "different thresholds, each once"),
         ("clustering.window_threshold", -0.1, r"within \[0, 1\]"),

@@ -8,10 +8,13 @@ import numpy as np
 from jaxred.checkpoints import save_probes
 from jaxred.clustering import cluster_tree, representatives
 from jaxred.config import StudyConfig, to_dict
+from jaxred.experiments import repeats
 from jaxred.experiments.redundancy import training_moments
 from jaxred.experiments.scoring import fit_and_score
-from jaxred.features import load_features
-from jaxred.probing import subset_family
+from jaxred.features import Features, describe, load_features
+from jaxred.files import write_text
+from jaxred.formats.all_results import cluster_sweep_results
+from jaxred.probing import Probe, repeated_settings, subset_family
 from jaxred.results import fingerprint, load_result, save_result
 from jaxred.store import Store
 from jaxred.workdir import Workdir
@@ -21,34 +24,69 @@ log = logging.getLogger("jaxred")
 
 def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
     """Probes on all neurons, and on one neuron of each cluster at every threshold; saved as
-    results/cluster_sweep.json.
+    results/cluster_sweep.json, and as results/all_results_cluster_sweep.json (the original's format).
     """
     sections = [to_dict(part) for part in (config.task, config.probe, config.clustering)]
-    identity = fingerprint(["cluster_sweep", {name: store.ledger.identity for name, store in stores.items()}, sections])
+    activations = {name: store.ledger.identity for name, store in stores.items()}
+    identity = fingerprint(["cluster_sweep", activations, sections, config.repeats])
     known = load_result(workdir.result("cluster_sweep"), identity)
-    if known is not None:
+    if known is not None and workdir.result("all_results_cluster_sweep").exists():
         log.info("cluster sweep: kept")
         return known
 
     features = load_features(stores, config, workdir.scratch)
     correlation = training_moments(stores, config, workdir).correlation()
-    tree = cluster_tree(correlation, config.clustering.distance)
-    kept = {}
-    for threshold in config.clustering.sweep_thresholds:
-        kept[threshold] = representatives(
-            tree.cut(threshold), config.clustering.representative, correlation, config.clustering.seed
-        )
-    subsets = [np.arange(features.n_neurons), *kept.values()]
-    log.info("cluster sweep: %d probes", len(subsets))
-    fitted, scored = fit_and_score(subset_family(subsets, features.n_neurons), features, config)
-    names = ["no-clustering", *(f"clustering-{threshold:.2f}" for threshold in kept)]
-    save_probes(workdir.probes("cluster_sweep"), {name: fitted.probe(i) for i, name in enumerate(names)}, features)
-    content = {
-        "oracle": scored[0],
-        "thresholds": [
-            {"threshold": threshold, "n_clusters": len(neurons), "scores": scored[i + 1], "neurons": neurons}
-            for i, (threshold, neurons) in enumerate(kept.items())
-        ],
-    }
+    content, probes = cluster_sweep(features, correlation, config)
+    save_probes(workdir.probes("cluster_sweep"), probes, features)
+    write_text(workdir.result("all_results_cluster_sweep"), cluster_sweep_results(content, features.data_split))
     save_result(workdir.result("cluster_sweep"), identity, content)
     return load_result(workdir.result("cluster_sweep"), identity) or {}
+
+
+def cluster_sweep(
+    features: Features, correlation: np.ndarray, config: StudyConfig
+) -> tuple[dict[str, Any], dict[str, Probe]]:
+    """The content of results/cluster_sweep.json, and the probes of the first repeat by name."""
+    tree = cluster_tree(correlation, config.clustering.distance)
+    thresholds = [t for t in config.clustering.sweep_thresholds if t >= 0]
+    labels = {threshold: tree.cut(threshold) for threshold in thresholds}
+    configs = repeats.configs(config)
+    sets = []
+    for mine in configs:
+        sets.append(np.arange(features.n_neurons))
+        for found in labels.values():
+            rule, seed = config.clustering.representative, mine.clustering.seed
+            sets.append(representatives(found, rule, correlation, seed))
+    n_sets = 1 + len(thresholds)
+    log.info("cluster sweep: %d probes", len(sets))
+    family = subset_family(sets, features.n_neurons)
+    settings = repeated_settings(config.probe, n_sets, config.repeats)
+    fitted, scored = fit_and_score(family, features, config, settings)
+    names = ["no-clustering", *(f"clustering-{threshold:.2f}" for threshold in thresholds)]
+    probes = {name: fitted.probe(i) for i, name in enumerate(names)}
+    content = {
+        "task": {
+            "name": config.task.name,
+            "kind": config.task.kind,
+            "metric": config.task.metric,
+            **describe(features),
+        },
+        "n_layers": features.n_layers,
+        "hidden_size": features.hidden_size,
+        "oracle": scored[0],
+        "thresholds": [
+            {
+                "threshold": threshold,
+                "n_clusters": len(sets[i]),
+                "scores": scored[i],
+                "clusters": labels[threshold],
+                "neurons": sets[i],
+            }
+            for i, threshold in enumerate(thresholds, 1)
+        ],
+        "training": repeats.training_record(probes),
+    }
+    if config.repeats > 1:
+        spreads = [repeats.spread_of_scores(scored[i::n_sets]) for i in range(n_sets)]
+        content["repeats"] = {"n": config.repeats, "oracle": spreads[0], "thresholds": spreads[1:]}
+    return content, probes

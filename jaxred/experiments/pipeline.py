@@ -5,11 +5,13 @@ selection (CCFS).
 2. LayerSelector picks the lowest layers that give up less than a delta of the oracle's dev score.
 3. Their neurons are clustered by correlation at each threshold, and one of each cluster is kept.
 4. A probe on those ranks them, and the minimal set is the shortest prefix of the ranking whose retrained probe gives
-up less than a
-   delta of that probe's dev score.
+up less than a delta of that probe's dev score.
+
+Repeats do all of it again from other initial weights and with other representatives, in the same families.
 """
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,17 +22,18 @@ from tqdm import tqdm
 from jaxred.checkpoints import save_probes
 from jaxred.clustering import cluster_tree, representatives
 from jaxred.config import StudyConfig, to_dict
+from jaxred.experiments import repeats
 from jaxred.experiments.redundancy import training_moments
 from jaxred.experiments.scoring import fit_and_score
+from jaxred.experiments.search import Search, search
 from jaxred.features import Features, describe, load_features
 from jaxred.files import write_text
 from jaxred.formats.all_results import pipeline_results
 from jaxred.metrics import Scores, overall
-from jaxred.probing import Probe, layer_family, prefix_family, subset_family
+from jaxred.probing import Probe, layer_family, repeated_settings, subset_family
 from jaxred.progress import progress_bar
-from jaxred.ranking import rank_neurons
 from jaxred.results import fingerprint, load_result, save_result
-from jaxred.selection import minimal_set_size, minimal_set_sizes, select_layer
+from jaxred.selection import CCFS_FRACTIONS, minimal_set_sizes, select_layer
 from jaxred.store import Store
 from jaxred.workdir import Workdir
 
@@ -44,18 +47,38 @@ AT_ONCE = 2  # families in work: one compiles while another trains
 class Candidates:
     """The neurons among which a minimal set is searched: those of layers 0..top_layer, clustered at a threshold."""
 
+    repeat: int
     top_layer: int
     threshold: float  # NO_CLUSTERING: all of them
     neurons: np.ndarray  # numbered globally; in the order of their clusters
     clusters: np.ndarray | None  # the cluster of every neuron of those layers
+    base: Probe  # trained on them
+    scores: Scores
+
+    @property
+    def name(self) -> str:
+        """Of the base probe."""
+        clustering = "" if self.threshold == NO_CLUSTERING else f"-clustering-{self.threshold:.2f}"
+        return f"layers-0-{self.top_layer}{clustering}"
+
+
+@dataclass(frozen=True)
+class Layers:
+    """One repeat's probes on layers."""
+
+    independent: list[Scores]
+    incremental: list[Scores]
+    probes: dict[str, Probe]
+    top_layers: dict[float, int]  # what LayerSelector picks, by delta
 
 
 def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
     """Runs the pipeline; saves results/pipeline.json, results/all_results.json (the original's format) and the
-    probes.
+    probes of the first repeat.
     """
     sections = [to_dict(part) for part in (config.task, config.probe, config.clustering, config.selection)]
-    identity = fingerprint(["pipeline", {name: store.ledger.identity for name, store in stores.items()}, sections])
+    activations = {name: store.ledger.identity for name, store in stores.items()}
+    identity = fingerprint(["pipeline", activations, sections, config.repeats])
     known = load_result(workdir.result("pipeline"), identity)
     if known is not None and workdir.result("all_results").exists():
         log.info("pipeline: kept")
@@ -63,9 +86,8 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
 
     features = load_features(stores, config, workdir.scratch)
     correlation = training_moments(stores, config, workdir).correlation()
-    probes: dict[str, Probe] = {}
     with progress_bar(0, "pipeline", "probes") as bar:
-        content = _pipeline(features, correlation, config, probes, bar)
+        content, probes = pipeline(features, correlation, config, bar)
     content["encoder"] = {
         "path": config.encoder.path,
         "n_layers": features.n_layers,
@@ -79,127 +101,188 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     return load_result(workdir.result("pipeline"), identity) or {}
 
 
-def _pipeline(
-    features: Features,
-    correlation: np.ndarray,
-    config: StudyConfig,
-    probes: dict[str, Probe],
-    bar: tqdm,
-) -> dict[str, Any]:
-    n_layers = features.n_layers
-    layers, scored = fit_and_score(layer_family(n_layers, features.hidden_size), features, config)
-    bar.update(2 * n_layers)
-    independent, incremental = scored[:n_layers], scored[n_layers:]
-    for layer in range(n_layers):
-        probes[f"layer-{layer}"] = layers.probe(layer)
-        probes[f"layers-0-{layer}"] = layers.probe(n_layers + layer)
+def pipeline(
+    features: Features, correlation: np.ndarray, config: StudyConfig, bar: tqdm
+) -> tuple[dict[str, Any], dict[str, Probe]]:
+    """The content of results/pipeline.json, and the probes of the first repeat by name."""
+    configs = repeats.configs(config)
+    layers = _layers(features, config, bar)
+    wanted = sorted({top for repeat in layers for top in repeat.top_layers.values()})
 
-    dev = [overall(entry, "dev") for entry in incremental]
-    top_layers = {delta: select_layer(dev, dev[-1], delta) for delta, _ in config.selection.deltas}
-
-    def candidates(top_layer: int) -> list[tuple[Candidates, Probe, Scores]]:
-        base = layers.probe(n_layers + top_layer), incremental[top_layer]
-        return _candidates(top_layer, base, features, correlation, config)
+    def candidates(top_layer: int) -> list[Candidates]:
+        return _candidates(top_layer, layers, features, correlation, config)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        bases = [entry for group in pool.map(candidates, sorted(set(top_layers.values()))) for entry in group]
-    bar.update(sum(candidates.threshold != NO_CLUSTERING for candidates, _, _ in bases))
-    bar.total = bar.n + sum(len(minimal_set_sizes(features.n_neurons, len(c.neurons))) for c, _, _ in bases)
+        found = [entry for group in pool.map(candidates, wanted) for entry in group]
+    bar.update(sum(entry.threshold != NO_CLUSTERING for entry in found))
+    sizes = [_sizes(entry, features, config) for entry in found]
+    bar.total = bar.n + sum(map(len, sizes))
+    bar.refresh()
 
-    def search(entry: tuple[Candidates, Probe, Scores]) -> tuple[dict[str, Any], dict[str, Probe]]:
-        found, trained = _search(*entry, features, config)
-        bar.update(len(found["sizes"]))
-        return found, trained
+    def search_one(entry: Candidates, sizes: Sequence[int]) -> Search:
+        top_layers = layers[entry.repeat].top_layers
+        deltas = [n for layer_delta, n in config.selection.deltas if top_layers[layer_delta] == entry.top_layer]
+        mine = configs[entry.repeat]
+        return search(entry.base, entry.scores, sizes, deltas, features, mine, bar.update)
 
-    searches = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found, trained in pool.map(search, bases):
-            searches[found["top_layer"], found["threshold"]] = found
-            probes |= trained
+        searches = list(pool.map(search_one, found, sizes))
+    bar.total = bar.n  # where searches stopped early
 
-    selection = []
-    for delta_layers, delta_neurons in config.selection.deltas:
-        top_layer = top_layers[delta_layers]
-        for threshold in config.clustering.thresholds:
-            chosen = _choose(searches[top_layer, threshold], delta_neurons, features)
-            selection.append({"delta_layers": delta_layers, "delta_neurons": delta_neurons, **chosen})
-    return {
+    runs = []
+    for repeat, mine in enumerate(layers):
+        searched = {
+            (entry.top_layer, entry.threshold): (entry, result)
+            for entry, result in zip(found, searches, strict=True)
+            if entry.repeat == repeat
+        }
+        runs.append(_content(mine, searched, features, config))
+    probes = dict(layers[0].probes)
+    for entry, result in zip(found, searches, strict=True):
+        if entry.repeat == 0:
+            probes[entry.name] = entry.base
+            probes |= {f"{entry.name}-first-{size}": probe for size, probe in result.probes.items()}
+    content = {
         "task": {
             "name": config.task.name,
             "kind": config.task.kind,
             "metric": config.task.metric,
             **describe(features),
         },
-        "oracle": incremental[-1],
-        "independent": independent,
-        "incremental": incremental,
-        "layer_selection": [
-            {"delta": delta, "top_layer": layer, "scores": incremental[layer]} for delta, layer in top_layers.items()
-        ],
-        "selection": selection,
-        "losses": {name: probe.losses for name, probe in probes.items()},
+        **runs[0],
+        "training": repeats.training_record(probes),
     }
+    if config.repeats > 1:
+        content["repeats"] = _spread(runs)
+    return content, probes
 
 
-def _candidates(
-    top_layer: int, base: tuple[Probe, Scores], features: Features, correlation: np.ndarray, config: StudyConfig
-) -> list[tuple[Candidates, Probe, Scores]]:
-    """The candidate sets of layers 0..top_layer at every threshold, each with its base probe and that probe's
-    scores.
-    """
-    n_columns = (top_layer + 1) * features.hidden_size
-    clustering = config.clustering
-    thresholds = [t for t in clustering.thresholds if t != NO_CLUSTERING]
+def _layers(features: Features, config: StudyConfig, bar: tqdm) -> list[Layers]:
+    """Probes on layers, of all repeats at once."""
+    n_layers = features.n_layers
+    once = layer_family(n_layers, features.hidden_size)
+    family, settings = repeats.repeated(once, config)
+    fitted, scored = fit_and_score(family, features, config, settings)
+    bar.update(family.n_probes)
     found = []
-    if len(thresholds) < len(clustering.thresholds):
-        found.append((Candidates(top_layer, NO_CLUSTERING, np.arange(n_columns), None), *base))
-    if thresholds:
-        mine = correlation[:n_columns, :n_columns]
-        tree = cluster_tree(mine, clustering.distance)
-        sets = []
-        for threshold in thresholds:
-            labels = tree.cut(threshold)
-            kept = representatives(labels, clustering.representative, mine, clustering.seed)
-            sets.append(Candidates(top_layer, threshold, kept, labels))
-        fitted, scored = fit_and_score(subset_family([s.neurons for s in sets], features.n_neurons), features, config)
-        found += [(candidates, fitted.probe(i), scored[i]) for i, candidates in enumerate(sets)]
+    for first in range(0, family.n_probes, once.n_probes):
+        independent = scored[first : first + n_layers]
+        incremental = scored[first + n_layers : first + 2 * n_layers]
+        probes = {f"layer-{layer}": fitted.probe(first + layer) for layer in range(n_layers)}
+        probes |= {f"layers-0-{layer}": fitted.probe(first + n_layers + layer) for layer in range(n_layers)}
+        dev = [overall(entry, "dev") for entry in incremental]
+        top_layers = {delta: select_layer(dev, dev[-1], delta) for delta, _ in config.selection.deltas}
+        found.append(Layers(independent, incremental, probes, top_layers))
     return found
 
 
-def _search(
-    candidates: Candidates, base: Probe, base_scores: Scores, features: Features, config: StudyConfig
-) -> tuple[dict[str, Any], dict[str, Probe]]:
-    """Ranks the candidates by their probe and retrains the first k of the ranking, for every size k of the grid."""
-    ranked = base.columns[rank_neurons(base.weights).order]
-    sizes = minimal_set_sizes(features.n_neurons, len(ranked))
-    trained, scored = fit_and_score(prefix_family(ranked, sizes, features.n_neurons), features, config)
-    name = f"layers-0-{candidates.top_layer}"
-    if candidates.threshold != NO_CLUSTERING:
-        name += f"-clustering-{candidates.threshold:.2f}"
-    found = {
-        "top_layer": candidates.top_layer,
-        "threshold": candidates.threshold,
-        "probe": name,
-        "n_candidates": len(ranked),
-        "clusters": candidates.clusters,
-        "candidates": candidates.neurons,
-        "base": base_scores,
-        "ranking": ranked,
-        "sizes": dict(zip(sizes, scored, strict=True)),
-    }
-    return found, {name: base, **{f"{name}-first-{size}": trained.probe(i) for i, size in enumerate(sizes)}}
+def _candidates(
+    top_layer: int, layers: Sequence[Layers], features: Features, correlation: np.ndarray, config: StudyConfig
+) -> list[Candidates]:
+    """The candidate sets of layers 0..top_layer at every threshold, for each repeat that selected them."""
+    mine = [repeat for repeat, found in enumerate(layers) if top_layer in found.top_layers.values()]
+    n_columns = (top_layer + 1) * features.hidden_size
+    found = []
+    if NO_CLUSTERING in config.clustering.thresholds:
+        for repeat in mine:
+            base, scores = layers[repeat].probes[f"layers-0-{top_layer}"], layers[repeat].incremental[top_layer]
+            found.append(Candidates(repeat, top_layer, NO_CLUSTERING, np.arange(n_columns), None, base, scores))
+    clustered = [t for t in config.clustering.thresholds if t != NO_CLUSTERING]
+    if not clustered:
+        return found
+    correlation = correlation[:n_columns, :n_columns]
+    tree = cluster_tree(correlation, config.clustering.distance)
+    configs = repeats.configs(config)
+    keys, sets = [], []
+    for threshold in clustered:
+        labels = tree.cut(threshold)
+        for repeat in mine:
+            rule, seed = config.clustering.representative, configs[repeat].clustering.seed
+            keys.append((repeat, threshold, labels))
+            sets.append(representatives(labels, rule, correlation, seed))
+    seeds = np.array([configs[repeat].probe.seed for repeat, _, _ in keys])
+    family = subset_family(sets, features.n_neurons)
+    settings = repeated_settings(config.probe, family.n_probes)._replace(seed=seeds)
+    fitted, scored = fit_and_score(family, features, config, settings)
+    for i, (repeat, threshold, labels) in enumerate(keys):
+        found.append(Candidates(repeat, top_layer, threshold, sets[i], labels, fitted.probe(i), scored[i]))
+    return found
 
 
-def _choose(search: dict[str, Any], delta: float, features: Features) -> dict[str, Any]:
-    """The minimal set of a search, when its dev score may be so many percent below the base's."""
-    sizes = search["sizes"]
-    dev = {size: overall(entry, "dev") for size, entry in sizes.items()}
-    size = minimal_set_size(dev, overall(search["base"], "dev"), delta, search["n_candidates"])
-    name = search["probe"] if size not in sizes else f"{search['probe']}-first-{size}"
+def _sizes(entry: Candidates, features: Features, config: StudyConfig) -> list[int]:
+    fractions = config.selection.fractions or CCFS_FRACTIONS
+    return minimal_set_sizes(features.n_neurons, len(entry.neurons), fractions)
+
+
+def _content(
+    layers: Layers,
+    searched: dict[tuple[int, float], tuple[Candidates, Search]],
+    features: Features,
+    config: StudyConfig,
+) -> dict[str, Any]:
+    """What one repeat found."""
+    selection = []
+    for delta_layers, delta_neurons in config.selection.deltas:
+        for threshold in config.clustering.thresholds:
+            entry, result = searched[layers.top_layers[delta_layers], threshold]
+            chosen = result.choose(delta_neurons, features)
+            size = chosen["n_minimal"]
+            selection.append(
+                {
+                    "delta_layers": delta_layers,
+                    "delta_neurons": delta_neurons,
+                    "top_layer": entry.top_layer,
+                    "threshold": threshold,
+                    "probe": entry.name,
+                    "n_candidates": len(result.ranking),
+                    "clusters": entry.clusters,
+                    "candidates": entry.neurons,
+                    "base": result.base,
+                    "ranking": result.ranking,
+                    "sizes": result.sizes,
+                    "minimal_probe": f"{entry.name}-first-{size}" if size in result.sizes else entry.name,
+                    **chosen,
+                }
+            )
     return {
-        **search,
-        "n_minimal": size,
-        "minimal_probe": name,
-        "minimal_scores": sizes.get(size, search["base"]),
-        "minimal_neurons": [features.layer_and_index(neuron) for neuron in search["ranking"][:size]],
+        "oracle": layers.incremental[-1],
+        "independent": layers.independent,
+        "incremental": layers.incremental,
+        "layer_selection": [
+            {"delta": delta, "top_layer": layer, "scores": layers.incremental[layer]}
+            for delta, layer in layers.top_layers.items()
+        ],
+        "selection": selection,
+    }
+
+
+def _spread(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, deviation and every run of what the repeats found."""
+
+    def each(part: str) -> list[list[dict[str, Any]]]:
+        return [list(entries) for entries in zip(*(run[part] for run in runs), strict=True)]
+
+    return {
+        "n": len(runs),
+        "oracle": repeats.spread_of_scores([run["oracle"] for run in runs]),
+        "independent": [repeats.spread_of_scores(entries) for entries in each("independent")],
+        "incremental": [repeats.spread_of_scores(entries) for entries in each("incremental")],
+        "layer_selection": [
+            {
+                "delta": entries[0]["delta"],
+                "top_layer": repeats.spread([entry["top_layer"] for entry in entries]),
+                "scores": repeats.spread_of_scores([entry["scores"] for entry in entries]),
+            }
+            for entries in each("layer_selection")
+        ],
+        "selection": [
+            {
+                **{key: entries[0][key] for key in ("delta_layers", "delta_neurons", "threshold")},
+                **{key: repeats.spread([entry[key] for entry in entries]) for key in ("top_layer", "n_minimal")},
+                "n_candidates": repeats.spread([entry["n_candidates"] for entry in entries]),
+                "base": repeats.spread_of_scores([entry["base"] for entry in entries]),
+                "minimal_scores": repeats.spread_of_scores([entry["minimal_scores"] for entry in entries]),
+            }
+            for entries in each("selection")
+        ],
     }

@@ -55,6 +55,8 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     n_neurons = len(moments.mean)
     thresholds = []
     for threshold in config.clustering.sweep_thresholds:
+        if threshold < 0:  # no clustering
+            continue
         labels = tree.cut(threshold)
         sizes = np.bincount(labels)[1:]
         windows = window_histogram(labels, train.hidden_size)

@@ -3,12 +3,15 @@
 from jaxred.config import StudyConfig
 from jaxred.features import SPLITS, Features
 from jaxred.metrics import Scores, scores
-from jaxred.probing import Family, Fit, fit
+from jaxred.probing import Family, Fit, Settings, fit
 
 
-def fit_and_score(family: Family, features: Features, config: StudyConfig) -> tuple[Fit, list[Scores]]:
+def fit_and_score(
+    family: Family, features: Features, config: StudyConfig, settings: Settings | None = None
+) -> tuple[Fit, list[Scores]]:
     """The trained family, and the scores of each of its probes."""
-    trained = fit(family, features.matrices["train"], features.targets["train"], features.n_outputs, config.probe)
+    train, targets = features.matrices["train"], features.targets["train"]
+    trained = fit(family, train, targets, features.n_outputs, config.probe, settings)
     predictions = {split: trained.predict(features.matrices[split]) for split in SPLITS}
     scored = [
         {

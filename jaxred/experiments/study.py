@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxred import publishing, report
 from jaxred.config import StudyConfig
-from jaxred.experiments import cluster_sweep, pipeline, redundancy
+from jaxred.experiments import cluster_sweep, minimal_neurons, pipeline, redundancy
 from jaxred.extract import extract
 from jaxred.formats import experiment
 from jaxred.importing import import_activations
@@ -16,12 +16,18 @@ from jaxred.workdir import Workdir
 
 log = logging.getLogger("jaxred")
 
-STAGES = {"redundancy": redundancy.run, "pipeline": pipeline.run, "cluster_sweep": cluster_sweep.run}
+STAGES = {
+    "redundancy": redundancy.run,
+    "pipeline": pipeline.run,
+    "cluster_sweep": cluster_sweep.run,
+    "minimal_neurons": minimal_neurons.run,
+}
+STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of launch/study.py
 
 
 def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     """Extraction, general redundancy, pipeline, cluster sweep and report; what is already done is kept."""
-    folder = run_stages(config, workdir, overwrite, tuple(STAGES))
+    folder = run_stages(config, workdir, overwrite, STUDY)
     timed("report", lambda: report.write(folder))
     print(f"\n{report.table(folder)}\n")
     print(f"Report:      {folder.report}")

@@ -15,8 +15,7 @@ from jaxred.results import plain
 def pipeline_results(content: dict[str, Any], split: DataSplit | None) -> str:
     """The pipeline's results as the original's scripts write them, as JSON text."""
     last = len(content["incremental"]) - 1
-    results: dict[str, Any] = {} if split is None else {"data_split": split._asdict()}
-    results["baseline"] = _entry("baseline", content["oracle"])
+    results = _start(content, split)
     results["independent_layerwise"] = [_entry(f"layer-{i}", s) for i, s in enumerate(content["independent"])]
     results["incremental_layerwise"] = [
         _entry(f"layer-0->{i}" if i < last else f"layer-{i}", s) for i, s in enumerate(content["incremental"])
@@ -40,6 +39,31 @@ def pipeline_results(content: dict[str, Any], split: DataSplit | None) -> str:
             chosen
         )
     return json.dumps(plain({**results, "selection": selection}))
+
+
+def cluster_sweep_results(content: dict[str, Any], split: DataSplit | None) -> str:
+    """The cluster sweep's results as the original's scripts write them, as JSON text."""
+    selection: dict[str, Any] = {"no-clustering": {"base_results": _entry("neuron-selection-base", content["oracle"])}}
+    for entry in content["thresholds"]:
+        selection[f"clustering-{entry['threshold']:.2f}"] = {
+            "clustering_threshold": entry["threshold"],
+            "clusters": entry["clusters"],
+            "independent_neurons": entry["neurons"],
+            "base_results": _entry("neuron-selection-base", entry["scores"]),
+        }
+    return json.dumps(plain({**_start(content, split), "selection": selection}))
+
+
+def minimal_neurons_results(content: dict[str, Any], split: DataSplit | None) -> str:
+    """The minimal-neuron search's results as the original's scripts write them, as JSON text."""
+    everyone = range(content["n_candidates"])
+    inner = _inner({**content, "clusters": None, "candidates": everyone, "base": content["oracle"]})
+    return json.dumps(plain({**_start(content, split), "selection": {"no-clustering": inner}}))
+
+
+def _start(content: dict[str, Any], split: DataSplit | None) -> dict[str, Any]:
+    results: dict[str, Any] = {} if split is None else {"data_split": split._asdict()}
+    return {**results, "baseline": _entry("baseline", content["oracle"])}
 
 
 def _inner(chosen: dict[str, Any]) -> dict[str, Any]:

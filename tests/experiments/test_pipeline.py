@@ -1,33 +1,24 @@
 import json
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxred.clustering import cluster_tree
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
-from jaxred.experiments import study
-from jaxred.experiments.pipeline import _pipeline
-from jaxred.experiments.scoring import fit_and_score
-from jaxred.features import Features, load_features
-from jaxred.formats import experiment
+from jaxred.experiments.pipeline import pipeline
+from jaxred.features import Features
 from jaxred.formats.all_results import pipeline_results
-from jaxred.metrics import OVERALL, overall
+from jaxred.metrics import OVERALL
 from jaxred.moments import from_blocks
-from jaxred.probing import layer_family
 from jaxred.progress import progress_bar
-from jaxred.store import Store
 
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[3] / "shared"))
 
 
 def run(features, config):
     correlation = from_blocks([np.asarray(features.matrices["train"])]).correlation()
-    probes = {}
-    content = _pipeline(features, correlation, config, probes, progress_bar(0, "pipeline", "probes"))
-    return content, probes
+    return pipeline(features, correlation, config, progress_bar(0, "pipeline", "probes"))
 
 
 @pytest.fixture(scope="module")
@@ -120,77 +111,3 @@ def test_regression_runs_with_every_correlation_metric():
         content, _ = run(features, config)
         assert content["oracle"]["test"][OVERALL] > 0.9
         assert content["independent"][0]["test"][OVERALL] < 0.5
-
-
-@pytest.fixture(scope="module", params=["sentences", "words"])
-def original_run(request, tmp_path_factory):
-    """What the pipeline finds for an experiment file of the original, what the original found, and the features."""
-    archive = SHARED / "golden" / "original_runs" / "runs.tar.xz"
-    if not archive.exists():
-        pytest.skip(f"{archive.name} is not there: set JAXRED_SHARED")
-    folder = tmp_path_factory.mktemp("runs")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    named = experiment.load(folder / f"{request.param}.json")
-    config = experiment.study_config(named)
-    workdir = study.run_stages(config, str(folder / "run"), False, ("pipeline",))
-    results = json.loads((named.output_directory / "all_results.json").read_text())
-    expected = json.loads((folder / f"out_{request.param}_pipeline" / "all_results.json").read_text())
-    stores = {split: Store(workdir.activations(split)) for split in named.splits}
-    return results, expected, load_features(stores, config)
-
-
-@pytest.mark.shared
-def test_the_originals_split_is_met_exactly(original_run):
-    results, expected, _ = original_run
-    assert results.get("data_split") == expected.get("data_split")
-
-
-@pytest.mark.shared
-def test_the_originals_clusters_are_met_up_to_renaming(original_run):
-    """Of the layers that the original selected, whatever layers this run's random numbers selected."""
-    results, expected, features = original_run
-    correlation = from_blocks([features.matrices["train"]]).correlation()
-
-    def clusters(top_layer):
-        n_columns = (top_layer + 1) * features.hidden_size
-        return cluster_tree(correlation[:n_columns, :n_columns], "absolute").cut(0.3).tolist()
-
-    for deltas, entry in expected["selection"].items():
-        ours = clusters(entry["selected_top_layer"]["selected_top_layer"])
-        theirs = entry["neuron_selection"]["clustering-0.30"]["clusters"]
-        assert len(set(zip(ours, theirs, strict=True))) == len(set(ours)) == len(set(theirs))
-        mine = results["selection"][deltas]
-        assert mine["neuron_selection"]["clustering-0.30"]["clusters"] == clusters(
-            mine["selected_top_layer"]["selected_top_layer"]
-        )
-
-
-@pytest.mark.shared
-def test_the_originals_keys_are_met(original_run):
-    results, expected, _ = original_run
-    assert list(results) == list(expected)
-    assert set(results["baseline"]) == set(expected["baseline"])
-    assert set(results["baseline"]["test_scores"]) == set(expected["baseline"]["test_scores"])
-    for part in ("independent_layerwise", "incremental_layerwise"):
-        assert [entry["name"] for entry in results[part]] == [entry["name"] for entry in expected[part]]
-    assert list(results["selection"]) == list(expected["selection"])
-    for deltas, entry in expected["selection"].items():
-        mine = results["selection"][deltas]
-        assert set(mine["selected_top_layer"]) == set(entry["selected_top_layer"])
-        for name, inner in entry["neuron_selection"].items():
-            fixed = {key for key in inner if not key.startswith("selected-")}
-            assert {key for key in mine["neuron_selection"][name] if not key.startswith("selected-")} == fixed
-
-
-@pytest.mark.shared
-def test_the_originals_scores_lie_within_the_spread_over_seeds(original_run):
-    """Both start from other random numbers, so the original is one more draw: within 3 deviations of the mean."""
-    _, expected, features = original_run
-    family = layer_family(features.n_layers, features.hidden_size)
-    runs = [fit_and_score(family, features, StudyConfig(probe=ProbeConfig(seed=seed)))[1] for seed in range(20)]
-    theirs = [*expected["independent_layerwise"], *expected["incremental_layerwise"]]
-    for split in ("train", "dev", "test"):
-        scores = np.array([[overall(entry, split) for entry in run] for run in runs])
-        original = np.array([entry[f"{split}_scores"][OVERALL] for entry in theirs])
-        assert np.all(np.abs(original - scores.mean(0)) <= 3 * scores.std(0))
