@@ -47,8 +47,11 @@ def draw(folder: Path, results: dict[str, dict[str, Any]]) -> dict[str, Path]:
             figures["layers"] = _layers(results["pipeline"])
             figures["minimal_neurons"] = _minimal_neurons(results["pipeline"])
             figures["kept_neurons"] = _kept_neurons(results["pipeline"])
-        if "cluster_sweep" in results and "pipeline" in results:
-            figures["cluster_sweep"] = _cluster_sweep(results["cluster_sweep"], results["pipeline"])
+            figures["training"] = _training(results["pipeline"])
+        if "cluster_sweep" in results:
+            figures["cluster_sweep"] = _cluster_sweep(results["cluster_sweep"])
+        if "minimal_neurons" in results:
+            figures["minimal_of_all"] = _minimal_of_all(results["minimal_neurons"])
         if "redundancy" in results:
             figures["cka"] = _cka(results["redundancy"])
             figures["clusters"] = _clusters(results["redundancy"])
@@ -90,7 +93,12 @@ def _layers(pipeline: dict[str, Any]) -> Figure:
         ("incremental", "layers 0 to this one", BLUE, "o"),
         ("independent", "this layer alone", ORANGE, "s"),
     ):
-        axes.plot(layers, [_score(e, "test") for e in pipeline[name]], color=color, marker=marker, ms=4.5, label=label)
+        scores, spread = [_score(e, "test") for e in pipeline[name]], None
+        if "repeats" in pipeline:
+            scores = [e["test"]["mean"] for e in pipeline["repeats"][name]]
+            spread = [e["test"]["sd"] for e in pipeline["repeats"][name]]
+        style = {"color": color, "marker": marker, "ms": 4.5, "capsize": 2.5, "elinewidth": 0.9}
+        axes.errorbar(layers, scores, spread, label=label, **style)
     axes.axhline(_score(pipeline["oracle"], "test"), color=INK, linewidth=1, label="oracle (all layers)")
     _majority(axes, pipeline, "test")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -154,7 +162,43 @@ def _kept_neurons(pipeline: dict[str, Any]) -> Figure:
     return figure
 
 
-def _cluster_sweep(sweep: dict[str, Any], pipeline: dict[str, Any]) -> Figure:
+def _minimal_of_all(found: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    sizes = sorted(int(k) for k in found["sizes"] if int(k) > 0)
+    for split, color in (("dev", ORANGE), ("test", BLUE)):
+        scores = [_score(found["sizes"][str(k)], split) for k in sizes]
+        axes.plot(sizes, scores, color=color, marker="o", ms=3, lw=1.3, label=split)
+        axes.axhline(_score(found["oracle"], split), color=color, linewidth=0.9, linestyle=":")
+    minimal = found["n_minimal"]
+    if minimal > 0:
+        axes.plot(minimal, _score(found["minimal_scores"], "dev"), "o", ms=10, mfc="none", mec=ORANGE, mew=1.5)
+    _majority(axes, found, "test")
+    axes.set_xscale("log")
+    axes.set(
+        xlabel="neurons kept, best first (ring: minimal set; dotted: all neurons)",
+        ylabel=metric_name(found),
+        title=f"Minimal set out of {found['n_candidates']:,} neurons",
+    )
+    axes.legend(fontsize=8.5)
+    return figure
+
+
+def _training(pipeline: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    last = len(pipeline["incremental"]) - 1
+    colors = plt.get_cmap("viridis")
+    for layer in range(last + 1):
+        losses = pipeline["training"][f"layers-0-{layer}"]["losses"]
+        label = "layer 0" if layer == 0 else "oracle (all layers)" if layer == last else None
+        style = {"color": colors(0.92 * layer / max(last, 1)), "lw": 2 if layer == last else 1.1, "label": label}
+        axes.plot(np.arange(1, len(losses) + 1), losses, **style)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel="mean loss in training", title="Training of the probes on layers 0 to l")
+    axes.legend(fontsize=8.5)
+    return figure
+
+
+def _cluster_sweep(sweep: dict[str, Any]) -> Figure:
     figure, axes = _axes()
     thresholds = [entry["threshold"] for entry in sweep["thresholds"]]
     for split, color, marker in (("dev", ORANGE, "s"), ("test", BLUE, "o")):
@@ -167,11 +211,11 @@ def _cluster_sweep(sweep: dict[str, Any], pipeline: dict[str, Any]) -> Figure:
             label=split,
         )
         axes.axhline(_score(sweep["oracle"], split), color=color, linewidth=0.9, linestyle=":")
-    _majority(axes, pipeline, "test")
+    _majority(axes, sweep, "test")
     axes.set_xticks(thresholds, [f"{e['threshold']:g}\n{e['n_clusters']:,}" for e in sweep["thresholds"]])
     axes.set(
         xlabel="clustering threshold, and neurons left (dotted: all neurons)",
-        ylabel=metric_name(pipeline),
+        ylabel=metric_name(sweep),
         title="Score by clustering threshold",
     )
     axes.legend(fontsize=8.5)

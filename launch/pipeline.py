@@ -6,14 +6,14 @@ Writes WORKDIR/results/pipeline.json, WORKDIR/results/all_results.json (the orig
 WORKDIR/probes/pipeline.
 """
 
-from jaxred import app, report
+from jaxred import app, tables
 from jaxred.config import StudyConfig
 from jaxred.experiments import study
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     folder = study.run_stages(config, workdir, overwrite, ("pipeline",))
-    print(f"\n{report.table(folder)}\n\nResults: {folder.result('pipeline')}")
+    print(f"\n{tables.pipeline_table(folder)}\n\nResults: {folder.result('pipeline')}")
 
 
 if __name__ == "__main__":

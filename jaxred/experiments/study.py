@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jaxred import publishing, report
+from jaxred import publishing, report, tables
 from jaxred.config import StudyConfig
 from jaxred.experiments import cluster_sweep, minimal_neurons, pipeline, redundancy
 from jaxred.extract import extract
@@ -29,7 +29,7 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     """Extraction, general redundancy, pipeline, cluster sweep and report; what is already done is kept."""
     folder = run_stages(config, workdir, overwrite, STUDY)
     timed("report", lambda: report.write(folder))
-    print(f"\n{report.table(folder)}\n")
+    print(f"\n{tables.pipeline_table(folder)}\n")
     print(f"Report:      {folder.report}")
     print(f"Figures:     {folder.figures}")
     print(f"Results:     {folder.path / 'results'} ({', '.join(sorted(p.name for p in folder.results()))})")

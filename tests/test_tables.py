@@ -2,7 +2,7 @@ import pytest
 
 from jaxred.errors import UserError
 from jaxred.metrics import OVERALL
-from jaxred.report import redundancy_table, rows, table, warning
+from jaxred.tables import minimal_table, pipeline_table, redundancy_table, rows, sweep_table, warning
 from jaxred.workdir import Workdir
 
 
@@ -36,13 +36,17 @@ def pipeline():
         "oracle": scores(0.8),
         "independent": [scores(0.6), scores(0.75), scores(0.7)],
         "incremental": [scores(0.6), scores(0.79), scores(0.8)],
-        "layer_selection": [{"delta": 3.0, "top_layer": 1}, {"delta": 1.0, "top_layer": 2}],
+        "layer_selection": [
+            {"delta": 3.0, "top_layer": 1, "scores": scores(0.79)},
+            {"delta": 1.0, "top_layer": 2, "scores": scores(0.8)},
+        ],
+        "training": {f"layers-0-{layer}": {"losses": [0.6, 0.5, 0.49], "converged": False} for layer in range(3)},
         "selection": [chosen(3.0, 1, -1, 4), chosen(2.0, 1, -1, 4), chosen(1.0, 2, 0.3, 6)],
     }
 
 
 def test_the_table_has_baseline_oracle_best_layer_selector_and_minimal_sets(pipeline):
-    assert [(row.name, row.layers, row.n_neurons) for row in rows(pipeline)] == [
+    assert [(row.name, row.layers, row.n_neurons.mean) for row in rows(pipeline)] == [
         ("Majority class (yes)", "none", 0),
         ("Oracle", "0–2", 30),
         ("Best layer alone", "1", 10),
@@ -77,12 +81,58 @@ def test_only_accuracy_is_compared_with_the_majority(pipeline):
 
 def test_tables_without_results_say_what_to_run(tmp_path):
     with pytest.raises(UserError, match=r"run launch/pipeline\.py"):
-        table(Workdir(tmp_path))
+        pipeline_table(Workdir(tmp_path))
+    with pytest.raises(UserError, match=r"run launch/cluster_sweep\.py"):
+        sweep_table(Workdir(tmp_path))
+    with pytest.raises(UserError, match=r"run launch/minimal_neurons\.py"):
+        minimal_table(Workdir(tmp_path))
     with pytest.raises(UserError, match=r"run launch/redundancy\.py"):
         redundancy_table(Workdir(tmp_path))
 
 
 def test_the_table_says_how_many_rows_select(tmp_path, pipeline, monkeypatch):
     pipeline["task"]["rows"] = {"train": 810, "dev": 90, "test": 250}
-    monkeypatch.setattr("jaxred.report.load_result", lambda path: pipeline)
-    assert "Rows: train 810, dev 90, test 250." in table(Workdir(tmp_path))
+    monkeypatch.setattr("jaxred.tables.load_result", lambda path: pipeline)
+    assert "Rows: train 810, dev 90, test 250." in pipeline_table(Workdir(tmp_path))
+
+
+def test_an_oracle_that_still_learns_is_warned_of(pipeline):
+    pipeline["training"]["layers-0-2"]["losses"] = [0.9, 0.6, 0.5]
+    assert "The oracle underfits: its loss still fell by 20% in the last of 3 epochs." in warning(pipeline)
+
+
+def test_a_regression_oracle_that_does_not_correlate_with_its_training_rows_is_warned_of(pipeline):
+    pipeline["task"] = {"metric": "pearson"}
+    assert warning(pipeline) == ""
+    pipeline["oracle"]["train"][OVERALL] = -0.05
+    assert "The oracle's pearson on its own training rows is -0.050" in warning(pipeline)
+
+
+def test_repeats_are_means_with_deviations(tmp_path, pipeline, monkeypatch):
+    def spread(mean, sd, runs=()):
+        return {"mean": mean, "sd": sd, "runs": list(runs)}
+
+    def both(mean):
+        return {"dev": spread(mean, 0.01), "test": spread(mean - 0.1, 0.02)}
+
+    selected = {"delta_layers": 3.0, "delta_neurons": 1.0, "threshold": -1, "minimal_scores": both(0.79)}
+    pipeline["selection"] = pipeline["selection"][:1]
+    pipeline["task"]["rows"] = {"train": 810, "dev": 90, "test": 250}
+    pipeline["repeats"] = {
+        "n": 3,
+        "oracle": both(0.8),
+        "independent": [both(0.7)] * 3,
+        "incremental": [both(0.7)] * 3,
+        "layer_selection": [
+            {"delta": 3.0, "top_layer": spread(1 / 3, 0.577, [0, 0, 1]), "scores": both(0.78)},
+            {"delta": 1.0, "top_layer": spread(2, 0, [2, 2, 2]), "scores": both(0.8)},
+        ],
+        "selection": [{**selected, "top_layer": spread(1, 0, [1, 1, 1]), "n_minimal": spread(5, 1, [4, 5, 6])}],
+    }
+    monkeypatch.setattr("jaxred.tables.load_result", lambda path: pipeline)
+    text = pipeline_table(Workdir(tmp_path))
+    assert "0.800 ± 0.010" in text
+    assert "0.700 ± 0.020" in text
+    assert "0–0 to 0–1" in text
+    assert "5 ± 1" in text
+    assert "Mean ± standard deviation of 3 repeats." in text

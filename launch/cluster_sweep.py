@@ -1,0 +1,21 @@
+"""Score at every clustering threshold, over all layers; extracts the activations first if they are not there.
+
+    python launch/cluster_sweep.py --config=configs/demo.py --workdir=runs/demo
+    python launch/cluster_sweep.py --config=configs/demo.py --config.clustering.sweep_thresholds='(0.2, 0.4)' ...
+
+Writes WORKDIR/results/cluster_sweep.json, WORKDIR/results/all_results_cluster_sweep.json (the original's format) and
+WORKDIR/probes/cluster_sweep.
+"""
+
+from jaxred import app, tables
+from jaxred.config import StudyConfig
+from jaxred.experiments import study
+
+
+def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
+    folder = study.run_stages(config, workdir, overwrite, ("cluster_sweep",))
+    print(f"\n{tables.sweep_table(folder)}\n\nResults: {folder.result('cluster_sweep')}")
+
+
+if __name__ == "__main__":
+    app.run(main)
