@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics as sklearn_metrics
 
 OVERALL = "__OVERALL__"
 
@@ -29,14 +27,20 @@ def score(metric: str, predictions: np.ndarray, targets: np.ndarray) -> float:
     if metric == "f1":
         average: Any = "binary" if max(predictions.max(), targets.max()) <= 1 else "macro"
         undefined: Any = 0.0
+        from sklearn import metrics as sklearn_metrics  # here and below, because importing it takes a second
+
         return float(sklearn_metrics.f1_score(targets, predictions, average=average, zero_division=undefined))
     if metric == "accuracy_and_f1":
         return (score("accuracy", predictions, targets) + score("f1", predictions, targets)) / 2
     if metric == "matthews_corrcoef":
+        from sklearn import metrics as sklearn_metrics
+
         return float(sklearn_metrics.matthews_corrcoef(targets, predictions))
     if metric in ("pearson", "spearman"):
         if np.ptp(predictions) == 0 or np.ptp(targets) == 0:
             return 0.0
+        from scipy import stats
+
         correlation: Any = (stats.pearsonr if metric == "pearson" else stats.spearmanr)(predictions, targets)
         return float(correlation.statistic)
     if metric == "pearson_and_spearman":

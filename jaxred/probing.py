@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -143,7 +142,7 @@ class Fit:
             mine = [arrays[number][at][:, positions - starts[number]].T for number, at, positions in found]
             rank = self.family.rank[np.concatenate([positions for _, _, positions in found])]
             weights = np.concatenate(mine)[np.argsort(rank)]
-        bias = np.asarray(part.params.bias[place])
+        bias = np.asarray(part.params.bias)[place]
         return Probe(self.family.owned(index), weights, bias, self.losses[:, index])
 
     def predict(self, features: FeatureMatrix | Float[np.ndarray, "row column"]) -> np.ndarray:
@@ -153,8 +152,9 @@ class Fit:
         predictions = np.zeros(shape, np.float32 if self.regression else np.int32)
         for part in self.parts:
             device = next(iter(part.params.bias.devices()))
-            for batches, blocks in matrix.windows(device, max(1, min(PREDICT_BATCHES, shape[0]))):
-                found = _best(part.params, blocks, part.layout.columns, part.packing, self.regression)
+            columns, packing = part.layout.columns, part.packing
+            for batches, blocks in matrix.windows(device, PREDICT_BATCHES):  # one shape, one compilation
+                found = elastic_net.predict(part.params, blocks, columns, packing=packing, regression=self.regression)
                 predictions[batches, list(part.probes)] = np.asarray(found)[: batches.stop - batches.start]
         return predictions.transpose(0, 2, 1).reshape(shape[0] * shape[2], shape[1])[: matrix.n_rows]
 
@@ -249,7 +249,7 @@ def fit(
         device = devices[number % len(devices)]
         part, penalty = _prepared(family, probes, n_outputs, settings, device)
         parts.append((part, penalty, device))
-        states.append(elastic_net.start(part.params))
+        states.append(jax.device_put(elastic_net.start(part.params), device))
         losses.append([])
     n_passes, epochs = (1, config.epochs) if len(chunks) == 1 else (config.epochs, 1)
     for _ in range(n_passes):
@@ -399,11 +399,6 @@ def _unpacked(packing: Packing, params: Params) -> list[Float[np.ndarray, "owner
             arrays.append(rows[at : at + count].reshape(len(segment.owners), packing.n_outputs, -1))
             at += count
     return arrays
-
-
-def _best(params: Params, blocks: jax.Array, columns: Any, packing: Packing, regression: bool) -> jax.Array:
-    outputs = elastic_net.outputs(params, blocks, columns, packing=packing)
-    return outputs[:, :, 0] if regression else jnp.argmax(outputs, axis=2)
 
 
 def _cut(

@@ -91,9 +91,12 @@ class Layout(NamedTuple):
 
 
 def start(params: Params) -> State:
-    """Adam's state before the first step."""
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return State(params, zeros, jax.tree.map(jnp.zeros_like, params), jnp.zeros((), params.bias.dtype))
+    """Adam's state before the first step; what it remembers lies on the host until it is put on a device."""
+
+    def zeros() -> Params:
+        return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), params)
+
+    return State(params, zeros(), zeros(), jnp.float32(0))
 
 
 @functools.partial(jax.jit, static_argnames=("packing", "epochs", "squared_l2"), donate_argnames=("state",))
@@ -188,6 +191,20 @@ def outputs(
         return _products(_unpack(params.weights, packing), _columns(blocks, index, columns, packing), packing)
 
     return jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
+
+
+@functools.partial(jax.jit, static_argnames=("packing", "regression"))
+def predict(
+    params: Params,
+    blocks: Float[Array, "batch column row"],
+    columns: Int[Array, " column"] | None,
+    *,
+    packing: Packing,
+    regression: bool,
+) -> Float[Array, "batch probe row"] | Int[Array, "batch probe row"]:
+    """Every probe's score, or the class with the largest output."""
+    found = outputs(params, blocks, columns, packing=packing)
+    return found[:, :, 0] if regression else jnp.argmax(found, axis=2)
 
 
 def _batch(data, index, rows, columns, packing):
