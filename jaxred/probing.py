@@ -19,7 +19,9 @@ from jaxtyping import Bool, Float, Int
 from jaxred.config import ProbeConfig
 from jaxred.errors import UserError
 from jaxred.kernels import elastic_net
-from jaxred.kernels.elastic_net import Batches, Layout, Packing, Params, Penalty, Segment
+from jaxred.kernels import family as kernel
+from jaxred.kernels.elastic_net import Penalty
+from jaxred.kernels.family import Batches, Layout, Packing, Params, Segment
 from jaxred.matrix import FeatureMatrix
 
 PREDICT_BATCHES = 8  # batches asked for predictions at once
@@ -402,7 +404,7 @@ def _unpacked(packing: Packing, params: Params) -> list[Float[np.ndarray, "owner
 
 
 def _best(params: Params, blocks: jax.Array, columns: Any, packing: Packing, regression: bool) -> jax.Array:
-    outputs = elastic_net.outputs(params, blocks, columns, packing=packing)
+    outputs = kernel.outputs(params, blocks, columns, packing=packing)
     return outputs[:, :, 0] if regression else jnp.argmax(outputs, axis=2)
 
 
