@@ -348,7 +348,7 @@ def _members(layout: Layout, packing: Packing) -> tuple[Bool[Array, "probe weigh
 def _total(arrays, members) -> Float[Array, " probe"]:
     """The sum over each probe's weights."""
     parts = [jnp.dot(m.astype(jnp.float32), a.sum(1), precision=HIGHEST) for m, a in zip(members, arrays, strict=True)]
-    return sum(parts) if parts else jnp.float32(0)
+    return functools.reduce(jnp.add, parts, jnp.zeros(()))
 
 
 def _rows(values: Array, layout: Layout) -> list[Array]:
