@@ -57,7 +57,10 @@ class ExtractionConfig:
 
 @dataclass(unsafe_hash=True)
 class ProbeConfig:
-    """A linear elastic-net probe: mean loss + l1 * sum|W| + l2 * ||W||_F, trained by Adam (the original's defaults)."""
+    """A linear elastic-net probe: mean loss + l1 * sum|W| + l2 * ||W||_F, trained by Adam (the original's defaults).
+
+    Of `solver` "fista", which goes to the optimum, learning_rate, epochs, shuffle and seed change nothing.
+    """
 
     l1: float = 1e-5  # weight of the sum of absolute weights
     l2: float = 1e-5  # weight of the Frobenius norm, un-squared unless squared_l2
@@ -68,6 +71,9 @@ class ProbeConfig:
     shuffle: bool = False  # a new row order every epoch; the original keeps the order of the data
     standardize: bool = False  # scale each neuron to mean 0 and variance 1 on the training rows
     seed: int = 42  # seed of the initial weights and of shuffling
+    solver: str = "adam"  # adam (the original's epochs) or fista (proximal gradient to the optimum, with exact zeros)
+    tolerance: float = 1e-4  # fista: the residual at which a probe is at its optimum, as a share (kernels/proximal.py)
+    max_iterations: int = 1000  # fista: steps at most, each a pass over the training rows
 
 
 @dataclass(unsafe_hash=True)
@@ -187,6 +193,9 @@ def validate(config: StudyConfig) -> None:
     _require(0 < probe.learning_rate < math.inf, "probe.learning_rate", probe.learning_rate, "a number above 0")
     _require(probe.epochs >= 1, "probe.epochs", probe.epochs, "at least 1")
     _require(probe.batch_size >= 1, "probe.batch_size", probe.batch_size, "at least 1")
+    _choice("probe.solver", probe.solver, ("adam", "fista"))
+    _require(0 < probe.tolerance < 1, "probe.tolerance", probe.tolerance, "a number between 0 and 1")
+    _require(probe.max_iterations >= 1, "probe.max_iterations", probe.max_iterations, "at least 1")
     for section, seed in (("probe", probe.seed), ("clustering", clustering.seed)):
         _require(0 <= seed < 2**32, f"{section}.seed", seed, "between 0 and 2**32 - 1")
 

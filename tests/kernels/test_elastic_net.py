@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from jaxred.kernels import elastic_net
-from jaxred.kernels.elastic_net import Batches, Layout, Packing, Params, Penalty, Segment
+from jaxred.kernels.elastic_net import Penalty
+from jaxred.kernels.family import Batches, Layout, Packing, Params, Segment, outputs, unpack
 
 N_ROWS, EPOCHS = 25, 4
 SEGMENTS = (Segment(0, 4, (0, 1)), Segment(4, 7, (0, 1, 2)), Segment(7, 9, (2,)))
@@ -66,7 +67,7 @@ def layout(problem, columns=None):
 def unpacked(trained, probe):
     problem = SimpleNamespace(bias=trained.bias)
     dense = np.zeros((9, trained.bias.shape[1]), np.float32)
-    for segment, weights in zip(SEGMENTS, elastic_net._unpack(trained.weights, packing(problem)), strict=True):
+    for segment, weights in zip(SEGMENTS, unpack(trained.weights, packing(problem)), strict=True):
         if probe in segment.owners:
             dense[segment.start : segment.stop] = np.asarray(weights)[segment.owners.index(probe)].T
     return dense[COLUMNS[probe]]
@@ -183,7 +184,7 @@ def test_columns_can_lie_in_any_order(n_outputs):
 def test_masked_weights_stay_exactly_zero():
     problem = random_problem()
     trained, _ = train(problem)
-    middle = np.asarray(elastic_net._unpack(trained.weights, packing(problem))[1])  # [owner, output, column]
+    middle = np.asarray(unpack(trained.weights, packing(problem))[1])  # [owner, output, column]
     exists = np.broadcast_to(MASK.T[:, None], middle.shape)
     assert (middle[~exists] == 0).all()
     assert (middle[exists] != 0).all()
@@ -218,11 +219,11 @@ def test_renaming_the_classes_renames_the_outputs():
 def test_outputs_are_x_w_plus_b():
     problem = random_problem()
     blocks = jnp.asarray(blocks_of(problem.features, 8))
-    outputs = elastic_net.outputs(params(problem), blocks, None, packing=packing(problem))
-    outputs = np.moveaxis(np.asarray(outputs), 3, 1).reshape(-1, 3, 3)[:N_ROWS]
+    found = outputs(params(problem), blocks, None, packing=packing(problem))
+    found = np.moveaxis(np.asarray(found), 3, 1).reshape(-1, 3, 3)[:N_ROWS]
     for probe, columns in enumerate(COLUMNS):
         expected = problem.features[:, columns] @ problem.weights[probe] + problem.bias[probe]
-        np.testing.assert_allclose(outputs[:, probe], expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found[:, probe], expected, rtol=0, atol=1e-6)
 
 
 def test_all_products_are_true_float32():

@@ -1,0 +1,194 @@
+"""A family of linear probes as arrays: how its weights lie, and the products that all its probes share.
+
+The columns of the matrix are cut into segments that the same probes own, so that a segment's part of every owner's
+outputs is one matrix product, without a column that a probe does not own. All weights lie in a few arrays of rows of
+one width (`Packing`), so that an optimiser is a few passes over memory however many segments there are. Two classes
+need half of the products: only the difference of their outputs matters, and their gradients are opposite.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class Segment(NamedTuple):
+    """A run of columns and the probes that own it."""
+
+    start: int
+    stop: int
+    owners: tuple[int, ...]
+
+
+class Packing(NamedTuple):
+    """How the weights of a family lie: those of a segment as [owner, output, column], cut into rows of `tile`."""
+
+    segments: tuple[Segment, ...]
+    groups: tuple[tuple[int, int], ...]  # runs of segments (first, last + 1) whose rows share an array
+    tile: int  # divides the width of every segment
+    n_probes: int
+    n_outputs: int
+
+    def n_rows(self, segment: Segment) -> int:
+        """The rows that a segment's weights fill."""
+        return len(segment.owners) * self.n_outputs * (segment.stop - segment.start) // self.tile
+
+
+class Params(NamedTuple):
+    """The parameters of a family."""
+
+    weights: tuple[Float[Array, "weight_row tile"], ...]  # one array a group of segments
+    bias: Float[Array, "probe output"]
+
+
+class Batches(NamedTuple):
+    """The data, a batch a step: column by column, so that a run of columns or any choice of them is read at once."""
+
+    blocks: Float[Array, "batch column row"]
+    targets: Int[Array, "batch row"] | Float[Array, "batch row"]  # class ids (integers) or scores
+    counts: Int[Array, " batch"]  # rows of each batch that exist; they come first
+
+
+class Layout(NamedTuple):
+    """Where the weights of a packing belong, as arrays."""
+
+    columns: Int[Array, " column"] | None  # the matrix's columns in the family's order; None: as they lie
+    probes: tuple[Int[Array, " weight_row"], ...]  # for each group: the probe of each row
+    owned: tuple[Float[Array, "weight_row tile"] | None, ...]  # for each group: 1 where a weight exists; None: all
+
+
+@functools.partial(jax.jit, static_argnames=("packing",))
+def outputs(
+    params: Params,
+    blocks: Float[Array, "batch column row"],
+    columns: Int[Array, " column"] | None,
+    *,
+    packing: Packing,
+) -> Float[Array, "batch probe output row"]:
+    """Every probe's outputs, x W + b."""
+
+    def one(index):
+        return _products(unpack(params.weights, packing), columns_of(blocks, index, columns, packing), packing)
+
+    return jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
+
+
+@functools.partial(jax.jit, static_argnames=("packing", "regression"))
+def predict(
+    params: Params,
+    blocks: Float[Array, "batch column row"],
+    columns: Int[Array, " column"] | None,
+    *,
+    packing: Packing,
+    regression: bool,
+) -> Float[Array, "batch probe row"] | Int[Array, "batch probe row"]:
+    """Every probe's score, or the class with the largest output."""
+    found = outputs(params, blocks, columns, packing=packing)
+    return found[:, :, 0] if regression else jnp.argmax(found, axis=2)
+
+
+def columns_of(
+    blocks: Float[Array, "batch column row"], index: Array, columns: Int[Array, " column"] | None, packing: Packing
+) -> list[Array]:
+    """The columns of each segment in the batch of that index, as [column, row]."""
+    n_columns, size = blocks.shape[1:]
+    if columns is None:
+        return [
+            jax.lax.dynamic_slice(blocks, (index, s.start, 0), (1, s.stop - s.start, size))[0] for s in packing.segments
+        ]
+    if blocks.shape[0] * n_columns >= 2**31:  # beyond what an index can count
+        return [blocks[index][columns[s.start : s.stop]] for s in packing.segments]
+    flat = blocks.reshape(-1, size)
+    at = index * n_columns + columns
+    return [flat.at[at[s.start : s.stop]].get(mode="promise_in_bounds") for s in packing.segments]
+
+
+def loss_and_gradient(
+    params: Params, x: Sequence[Array], targets: Array, valid: Float[Array, " row"], packing: Packing
+) -> tuple[Float[Array, " probe"], Params]:
+    """Each probe's loss over the rows, weighted by `valid`, and its gradient, packed like the parameters.
+
+    Args:
+        params: the parameters of the family.
+        x: a batch as `columns_of` gives it.
+        targets: class ids (integers), for cross-entropy, or scores, for squared error.
+        valid: the weight of each row; 0 for rows that do not exist.
+        packing: which probes own which columns.
+    """
+    contrast = packing.n_outputs == 2
+    weights, bias = unpack(params.weights, packing), params.bias
+    if contrast:
+        weights, bias = [w[:, 1:] - w[:, :1] for w in weights], bias[:, 1:] - bias[:, :1]
+    z = _products(weights, x, packing) + bias[:, :, None]  # [probe, output, row]
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        residual = z - targets
+        loss = (residual * residual * valid).sum((1, 2))
+        error = 2 * residual * valid
+    elif contrast:
+        one = targets == 1
+        loss = (jax.nn.softplus(jnp.where(one, -z, z)) * valid).sum((1, 2))
+        error = (jax.nn.sigmoid(z) - one) * valid
+    else:
+        log_probabilities = jax.nn.log_softmax(z, axis=1)
+        target = (targets == jnp.arange(packing.n_outputs)[:, None]).astype(z.dtype)
+        loss = -(log_probabilities * target * valid).sum((1, 2))
+        error = (jnp.exp(log_probabilities) - target) * valid
+
+    gradients = []
+    for segment, columns in zip(packing.segments, x, strict=True):
+        mine = of_owners(error, segment)
+        product = jax.lax.dot_general(
+            mine.reshape(-1, mine.shape[2]), columns, (((1,), (1,)), ((), ())), precision=HIGHEST
+        )
+        product = product.reshape(*mine.shape[:2], -1)
+        gradients.append(jnp.concatenate([-product, product], 1) if contrast else product)
+    bias_gradient = error.sum(2)
+    if contrast:
+        bias_gradient = jnp.concatenate([-bias_gradient, bias_gradient], 1)
+    return loss, Params(pack(gradients, packing), bias_gradient)
+
+
+def _products(weights, x, packing):
+    """The products x W of every probe, [probe, output, row]: one a segment, summed over those of each probe."""
+    if not packing.segments:
+        return jnp.zeros((packing.n_probes, 1, 1))
+    n_outputs, size = weights[0].shape[1], x[0].shape[1]
+    parts = [
+        jnp.dot(w.reshape(-1, w.shape[2]), columns, precision=HIGHEST).reshape(-1, n_outputs * size)
+        for w, columns in zip(weights, x, strict=True)
+    ]
+    owners = np.concatenate([segment.owners for segment in packing.segments])
+    member = jnp.asarray(np.arange(packing.n_probes)[:, None] == owners, jnp.float32)
+    return jnp.dot(member, jnp.concatenate(parts), precision=HIGHEST).reshape(-1, n_outputs, size)
+
+
+def unpack(weights: Sequence[Array], packing: Packing) -> list[Array]:
+    """The weights of each segment, [owner, output, column]."""
+    parts = []
+    for (first, last), array in zip(packing.groups, weights, strict=True):
+        at = 0
+        for segment in packing.segments[first:last]:
+            rows = packing.n_rows(segment)
+            parts.append(array[at : at + rows].reshape(len(segment.owners), packing.n_outputs, -1))
+            at += rows
+    return parts
+
+
+def pack(parts: Sequence[Array], packing: Packing) -> tuple[Array, ...]:
+    """The opposite of `unpack`."""
+    return tuple(
+        jnp.concatenate([part.reshape(-1, packing.tile) for part in parts[first:last]])
+        for first, last in packing.groups
+    )
+
+
+def of_owners(values: Array, segment: Segment) -> Array:
+    """The entries of a segment's owners, as slices of runs of neighbours: they fuse, where a gather would not."""
+    runs = np.split(segment.owners, np.flatnonzero(np.diff(segment.owners) != 1) + 1)
+    return jnp.concatenate([values[run[0] : run[-1] + 1] for run in runs])
