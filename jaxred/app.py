@@ -13,7 +13,9 @@ from ml_collections import config_flags
 
 from jaxred.config import StudyConfig, TaskConfig
 from jaxred.errors import UserError
+from jaxred.experiments import sweep
 from jaxred.formats import experiment
+from jaxred.sweeps import Sweep
 
 DEFAULT_CONFIG = "configs/demo.py"
 
@@ -25,7 +27,9 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what another configu
 
 
 def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
-    """Parses the flags, calls `main(config, workdir, overwrite)` and exits: 0, 2 on bad input, 130 when interrupted."""
+    """Parses the flags, calls `main(config, workdir, overwrite)`, for every run where `--config` is a sweep, and exits:
+    0, 2 on bad input, 130 when interrupted.
+    """
 
     def call(argv: Sequence[str]) -> None:
         if len(argv) > 1:
@@ -33,7 +37,11 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
         _log_to_stderr()
         _keep_compilations()
         config = _config()
-        main(config, _WORKDIR.value or _own_workdir(config), _OVERWRITE.value)
+        if isinstance(config, Sweep):
+            overridden = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+            sweep.run(main, config, _WORKDIR.value, _OVERWRITE.value, overridden)
+        else:
+            main(config, _WORKDIR.value or _own_workdir(config), _OVERWRITE.value)
 
     for flag in (_CONFIG, _WORKDIR, _OVERWRITE):  # so that --help lists them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
@@ -80,7 +88,9 @@ def _config() -> StudyConfig:
     except AttributeError:
         fits = False
     if not fits:
-        raise UserError(f"--config must name a file whose get_config() returns a StudyConfig, not {type(config)}.")
+        raise UserError(
+            f"--config must name a file whose get_config() returns a StudyConfig or a Sweep, not {type(config)}."
+        )
     return config
 
 

@@ -9,16 +9,27 @@
     probes/                their trained probes (orbax)
     figures/*.png          the report's figures
     report.html
+
+The runs of a sweep are folders of its folder, and keep activations and moments there, in common with the other runs
+that need the same ones::
+
+    sweep.json                       the sweep; sweep.md and sweep.csv are its table
+    activations/<what>/<split>/      activation stores, by all that decides them
+    moments/<what>-<split seed>.npz
+    <run>/                           a run's folder, with all the rest
 """
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 from jaxred.config import StudyConfig, differences, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.files import write_text
+from jaxred.results import fingerprint
+from jaxred.sweeps import MARK, sweep_of
 
 log = logging.getLogger("jaxred")
 
@@ -28,6 +39,8 @@ class Workdir:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.stores = self.path / "activations"
+        self.moments = self.path / "moments" / "train.npz"
 
     @classmethod
     def claim(cls, path: str | Path, config: StudyConfig, overwrite: bool = False) -> "Workdir":
@@ -43,6 +56,8 @@ class Workdir:
             raise UserError("Pass --workdir=FOLDER: the folder in which the run keeps what it makes.")
         if workdir.path.exists() and not workdir.path.is_dir():
             raise UserError(f"--workdir={path} is a file; it must be a folder, or not exist yet.")
+        if (workdir.path / MARK).is_file():
+            raise UserError(f"{path} holds a sweep: choose another --workdir, or pass the folder of one of its runs.")
         now = json.loads(json.dumps(to_dict(config)))
         before = workdir.saved_config()
         if before is not None and before != now and workdir.holds_work() and not overwrite:
@@ -54,6 +69,11 @@ class Workdir:
             )
         if before != now:
             write_text(workdir.path / "config.json", json.dumps(now, indent=2) + "\n")
+        sweep = sweep_of(path)
+        if sweep is not None:
+            name, split = _decides_activations(config), [config.task.split_seed, config.task.dev_fraction]
+            workdir.stores = sweep / "activations" / name
+            workdir.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
         return workdir
 
     def holds_work(self) -> bool:
@@ -74,11 +94,7 @@ class Workdir:
         return content
 
     def activations(self, split: str) -> Path:
-        return self.path / "activations" / split
-
-    @property
-    def moments(self) -> Path:
-        return self.path / "moments" / "train.npz"
+        return self.stores / split
 
     def result(self, name: str) -> Path:
         return self.path / "results" / f"{name}.json"
@@ -102,3 +118,13 @@ class Workdir:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+
+def _decides_activations(config: StudyConfig) -> str:
+    """A name for all that decides a configuration's activation stores, whatever is then done with them."""
+    task = config.task
+    text = [task.name, task.kind, task.data_dir, task.limit_instances]
+    sample_seed = task.split_seed if task.limit_instances >= 0 else None
+    decides = [*text, sample_seed, to_dict(config.encoder), to_dict(config.extraction)]
+    readable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII)[:40]
+    return f"{readable}-{fingerprint(decides)[:12]}"

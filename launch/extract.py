@@ -10,7 +10,7 @@ from jaxred.experiments import study
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     folder = study.run_stages(config, workdir, overwrite, ())
-    print(f"Activations: {folder.path / 'activations'}")
+    print(f"Activations: {folder.stores}")
 
 
 if __name__ == "__main__":

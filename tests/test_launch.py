@@ -138,6 +138,15 @@ def test_redundancy_and_report_alone(study, tmp_path):
             ["needs an experiment file", '"train_activations": ', '"performance_deltas": '],
         ),
         (["--config=configs/original.py:none.json"], ["experiment file none.json does not exist"]),
+        (["--config=configs/sweeps/regularisation.py"], ["--workdir", "the sweep keeps its runs"]),
+        (
+            ["--config=configs/sweeps/regularisation.py", "--config.probe.l1=0.1", "--workdir=WORKDIR"],
+            ["--config.probe.l1 cannot be given", "axis 'probe.l1'"],
+        ),
+        (
+            ["--config=configs/sweeps/glue.py:rte,stsb", "--config.task.data_dir=nowhere", "--workdir=WORKDIR"],
+            ["2 of 2 runs failed", "rte: config.task.data_dir='nowhere'", "stsb: config.task.data_dir='nowhere'"],
+        ),
     ],
 )
 def test_wrong_flags_are_told_in_a_sentence(flags, words, tmp_path):
@@ -220,3 +229,31 @@ def test_the_originals_files_run_unchanged_where_its_script_is_replaced(metric, 
         assert refused.returncode == 2
         assert "all_results.json is there and was not written by this workdir's pipeline" in refused.stderr
         assert (tmp_path / "out" / "all_results.json").read_text() == "another's"
+
+
+def test_a_sweep_goes_through_a_launcher_with_overrides_and_one_table(encoder_folder, tmp_path):
+    texts = tiny_encoder.sentences(60)
+    tiny_encoder.write_task(tmp_path / "task", {"train": texts[:40], "test": texts[40:]})
+    flags = [
+        "--config=configs/sweeps/regularisation.py",
+        "--config.task.name=parallel",
+        f"--config.task.data_dir={tmp_path / 'task'}",
+        f"--config.encoder.path={encoder_folder}",
+        "--config.extraction.max_length=8",
+        f"--workdir={tmp_path / 'sweep'}",
+    ]
+    done = launch("redundancy", *flags)
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(table) == 20
+    assert "redundant share" in table[0]
+    assert "run 18 of 18: l1=0.001-l2=0.001-seed=43 (about " in done.stderr
+    assert done.stderr.count("activations: kept") == 17 * 2
+    assert (tmp_path / "sweep" / "sweep.md").read_text() in done.stdout
+    saved = json.loads((tmp_path / "sweep" / "l1=0.001-l2=0-seed=42" / "config.json").read_text())
+    assert (saved["probe"]["l1"], saved["task"]["name"]) == (1e-3, "parallel")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = launch("redundancy", *flags)
+    assert again.stdout == done.stdout
+    assert "min left" not in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before

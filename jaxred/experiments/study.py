@@ -33,7 +33,7 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     print(f"Report:      {folder.report}")
     print(f"Figures:     {folder.figures}")
     print(f"Results:     {folder.path / 'results'} ({', '.join(sorted(p.name for p in folder.results()))})")
-    print(f"Activations: {folder.path / 'activations'}")
+    print(f"Activations: {folder.stores}")
 
 
 def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:

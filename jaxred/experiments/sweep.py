@@ -1,0 +1,121 @@
+"""A sweep: any launcher's work on every run, one after the other, and a table of them all."""
+
+import contextlib
+import io
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from jaxred import sweep_table, sweeps
+from jaxred.config import differences, to_dict
+from jaxred.errors import UserError
+from jaxred.files import write_text
+from jaxred.results import plain
+from jaxred.sweeps import Run, Sweep
+from jaxred.workdir import Workdir
+
+log = logging.getLogger("jaxred")
+
+
+def run(
+    main: Callable[[Any, str, bool], Any],
+    sweep: Sweep,
+    workdir: str,
+    overwrite: bool = False,
+    overridden: Collection[str] = (),
+) -> None:
+    """Calls `main(config, workdir, overwrite)` for every run; a run that fails does not stop the others.
+
+    Args:
+        main: a launcher's work, which keeps what is done in the folder it is given.
+        sweep: what is run.
+        workdir: the sweep's folder; each run's is in it, and named like the run.
+        overwrite: handed on to every run.
+        overridden: the fields that flags have set.
+
+    Raises:
+        UserError: for a sweep that is not possible or a folder of another; at the end, if runs have failed.
+    """
+    runs = sweeps.runs(sweep, overridden)
+    folder = _claim(workdir, sweep, runs, overwrite)
+    found = {run.name: sweep_table.cells(folder, run) for run in runs}
+    failed: dict[str, str] = {}
+    seconds: list[float] = []  # of the runs that were not already done
+    for i, run in enumerate(runs):
+        log.info("run %d of %d: %s%s", i + 1, len(runs), run.name, _time_left(seconds, len(runs) - i))
+        begin, before = time.perf_counter(), _results(folder / run.name)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # the table of all takes the place of each one's
+                main(run.config, str(folder / run.name), overwrite)
+        except UserError as error:
+            log.error("%s failed: %s", run.name, error)
+            failed[run.name] = str(error)
+        if _results(folder / run.name) != before:
+            seconds.append(time.perf_counter() - begin)
+        found[run.name] = sweep_table.cells(folder, run)
+        _write_tables(folder, runs, found, failed)
+    print(
+        f"\n{sweep_table.as_markdown(runs, found, {})}\nTable: {' and '.join(str(folder / t) for t in sweeps.TABLES)}"
+    )
+    if failed:
+        reasons = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
+        raise UserError(f"{len(failed)} of {len(runs)} runs failed; the others are done.\n{reasons}")
+
+
+def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
+    """Makes the folder the sweep's own; axes and their values may change, as they decide no run that is there."""
+    folder = Path(path)
+    if not path:
+        raise UserError("Pass --workdir=FOLDER: the folder in which the sweep keeps its runs.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--workdir={path} is a file; it must be a folder, or not exist yet.")
+    if (folder / "config.json").exists():
+        raise UserError(f"{path} holds a single run (it has a config.json): choose another --workdir for the sweep.")
+    base = {name: value for name, value in to_dict(sweep).items() if name != "axes"}
+    now = json.loads(json.dumps(plain({"base": base, "axes": sweep.axes, "runs": [run.name for run in runs]})))
+    before = _saved(folder / sweeps.MARK)
+    if before is not None and not overwrite and any(Workdir(folder / name).holds_work() for name in before["runs"]):
+        fields = {line.split(" was ")[0]: line for line in differences(before["base"], now["base"])}
+        changed = "; ".join(line for name, line in fields.items() if name not in sweeps.swept(sweep))
+        if changed:
+            raise UserError(
+                f"{path} holds a sweep of another base configuration: {changed}. Choose another --workdir, or pass "
+                "--overwrite to replace its results (activations that still fit are kept)."
+            )
+    if before != now:
+        write_text(folder / sweeps.MARK, json.dumps(now, indent=2) + "\n")
+    return folder
+
+
+def _saved(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {"base": dict(content["base"]), "axes": content["axes"], "runs": list(map(str, content["runs"]))}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"Cannot read {file} ({error!r}): delete it (the runs are kept) or choose another.") from error
+
+
+def _results(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in Workdir(folder).results()}
+
+
+def _time_left(seconds: list[float], n_left: int) -> str:
+    """By what a run has taken so far; the first has extracted what the next ones share, hence the median."""
+    if not seconds:
+        return ""
+    left = statistics.median(seconds) * n_left
+    return f" (about {left / 60:.0f} min left)" if left >= 90 else f" (about {left:.0f} s left)"
+
+
+def _write_tables(folder: Path, runs: list[Run], found: dict[str, dict[str, Any]], failed: dict[str, str]) -> None:
+    makers = (sweep_table.as_markdown, sweep_table.as_csv)
+    for name, make in zip(sweeps.TABLES, makers, strict=True):
+        text, file = make(runs, found, failed), folder / name
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            write_text(file, text)
