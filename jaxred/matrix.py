@@ -137,9 +137,10 @@ class FeatureMatrix:
 
     def mean_and_deviation(self) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
         """Of each column over the rows, in float64; the deviation of a constant column is 0."""
-        mean = np.zeros(self.shape[1])
-        for block in self.blocks:
-            mean += block.sum(1, dtype=np.float64) / self.n_rows
+        first = self.blocks[0, :, :1].astype(np.float64)  # taken off, so that the mean of a constant is itself
+        mean = first[:, 0].copy()
+        for block, count in zip(self.blocks, self.counts, strict=True):
+            mean += (block[:, :count] - first).sum(1) / self.n_rows
         squares = np.zeros(self.shape[1])
         for block, count in zip(self.blocks, self.counts, strict=True):
             squares += np.square(block[:, :count] - mean[:, None]).sum(1)

@@ -9,12 +9,13 @@ from jaxred.errors import UserError
 
 
 def changed(**fields):
-    """The default configuration with some fields changed, as section__field=value."""
+    """The default configuration with some fields changed, as section__field=value (or field=value)."""
     config = StudyConfig()
     for name, value in fields.items():
-        section, field = name.split("__")
-        assert hasattr(getattr(config, section), field)
-        setattr(getattr(config, section), field, value)
+        *sections, field = name.split("__")
+        place = getattr(config, sections[0]) if sections else config
+        assert hasattr(place, field)
+        setattr(place, field, value)
     return config
 
 
@@ -87,14 +88,25 @@ NAN, INF = math.nan, math.inf
         ("selection.deltas", ((1.0, 100.1),), r"pairs \(layers, neurons\)"),
         ("selection.deltas", ((NAN, 1.0),), r"pairs \(layers, neurons\)"),
         ("selection.deltas", (("all", 1.0),), r"pairs \(layers, neurons\)"),
+        ("selection.minimal_delta", -0.1, r"a percentage within \[0, 100\]"),
+        ("selection.minimal_delta", 100.1, r"a percentage within \[0, 100\]"),
+        ("selection.minimal_delta", NAN, r"a percentage within \[0, 100\]"),
+        ("selection.minimal_delta", "little", r"a percentage within \[0, 100\]"),
+        ("selection.minimal_delta", True, r"a percentage within \[0, 100\]"),
+        ("selection.fractions", (0.5, -0.1), r"shares within \[0, 1\]"),
+        ("selection.fractions", (1.1,), r"shares within \[0, 1\]"),
+        ("selection.fractions", (NAN,), r"shares within \[0, 1\]"),
+        ("selection.fractions", ("half",), r"shares within \[0, 1\]"),
+        ("selection.search", "late", "choose one of auto, full, early"),
+        ("repeats", 0, "from 1 to 1000"),
+        ("repeats", 1001, "from 1 to 1000"),
+        ("repeats", 2.0, "from 1 to 1000"),
     ],
 )  # fmt: skip
 def test_what_is_not_possible_is_refused_naming_field_value_and_mend(field, value, words):
     with pytest.raises(UserError, match=words) as caught:
         validate(changed(**{field.replace(".", "__"): value}))
-    name = field.split(".")[1]
-    assert str(caught.value).startswith("config.")
-    assert name in str(caught.value)
+    assert str(caught.value).startswith(f"config.{field}=")
     items = value if isinstance(value, tuple) else (value,)
     assert any(repr(item) in str(caught.value) for item in (value, *items))
 
@@ -137,6 +149,14 @@ def test_what_is_not_possible_is_refused_naming_field_value_and_mend(field, valu
         ("clustering.representative", "lowest_layer"),
         ("selection.deltas", ((0, 0), (100, 100))),
         ("selection.deltas", [[1.0, 1.0]]),
+        ("selection.minimal_delta", 0),
+        ("selection.minimal_delta", 100.0),
+        ("selection.fractions", ()),
+        ("selection.fractions", (0, 0.5, 1)),
+        ("selection.search", "full"),
+        ("selection.search", "early"),
+        ("repeats", 1),
+        ("repeats", 1000),
     ],
 )
 def test_what_is_just_possible_is_accepted(field, value):
@@ -174,9 +194,10 @@ def test_a_configuration_as_json():
     plain = to_dict(config)
     assert json.loads(json.dumps(plain)) == plain
     assert list(plain) == [field.name for field in dataclasses.fields(StudyConfig)]
-    for section, fields in plain.items():
-        assert list(fields) == [field.name for field in dataclasses.fields(getattr(config, section))]
-    assert plain["selection"] == {"deltas": [[1.0, 2.0]]}
+    for section in ("task", "encoder", "extraction", "probe", "clustering", "selection"):
+        assert list(plain[section]) == [field.name for field in dataclasses.fields(getattr(config, section))]
+    assert plain["repeats"] == 1
+    assert plain["selection"] == {"deltas": [[1.0, 2.0]], "minimal_delta": 1.0, "fractions": [], "search": "auto"}
     assert plain["clustering"]["thresholds"] == [0.5]
     assert plain["probe"]["l1"] == 1e-5
 

@@ -63,7 +63,8 @@ def test_the_report_is_one_file_that_shows_every_figure(study):
     workdir, _, _ = study
     html = (workdir / "report.html").read_text()
     figures = sorted(path.stem for path in (workdir / "figures").glob("*.png"))
-    assert figures == ["cka", "cluster_sweep", "clusters", "kept_neurons", "layers", "minimal_neurons", "windows"]
+    pipeline = ["kept_neurons", "layers", "minimal_neurons", "training"]
+    assert figures == sorted(["cka", "cluster_sweep", "clusters", "windows", *pipeline])
     assert html.count("data:image/png;base64,") == len(figures)
     assert not re.search(r"""(src|href)=["'](?!data:)""", html)
     assert "accuracy of always saying" in html
@@ -102,7 +103,7 @@ def test_overwrite_replaces_results_and_keeps_fitting_activations(study, tmp_pat
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "copy" / "activations").rglob("*") if p.is_file()} == shards
     old = json.loads((workdir / "results" / "pipeline.json").read_text())
-    assert json.loads((tmp_path / "copy" / "results" / "pipeline.json").read_text())["losses"] != old["losses"]
+    assert json.loads((tmp_path / "copy" / "results" / "pipeline.json").read_text())["training"] != old["training"]
 
 
 @pytest.mark.minilm
@@ -127,6 +128,8 @@ def test_redundancy_and_report_alone(study, tmp_path):
         (["--config=configs/none.py"], ["configs/none.py"]),
         (["demo"], ["demo"]),
         (["--config.clustering.thresholds=(1.5,)"], ["clustering.thresholds", "1.5", "[0, 1]"]),
+        (["--config.repeats=0", "--workdir=WORKDIR"], ["config.repeats=0", "from 1 to 1000"]),
+        (["--config.selection.search=late", "--workdir=WORKDIR"], ["selection.search", "'late'", "auto, full, early"]),
         (["--config.task.name=sst9", "--workdir=WORKDIR"], ["sst9", "sst2", "movie_reviews"]),
         (
             ["--config=configs/glue.py:rte", "--config.task.data_dir=nowhere", "--workdir=WORKDIR"],
@@ -192,6 +195,57 @@ def test_a_tiny_bert_goes_through_the_whole_line(kind, encoder_folder, tmp_path)
     if kind == "regression":
         assert "mean score" in html
         assert "Majority" not in done.stdout
+
+
+def tiny_flags(encoder_folder, folder):
+    texts = tiny_encoder.sentences(90)
+    tiny_encoder.write_task(folder / "task", {"train": texts[:50], "dev": texts[50:70], "test": texts[70:]})
+    return [
+        "--config=configs/parallel.py",
+        f"--config.task.data_dir={folder / 'task'}",
+        f"--config.encoder.path={encoder_folder}",
+        "--config.extraction.max_length=16",
+        "--config.probe.epochs=2",
+        f"--workdir={folder / 'run'}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "lines"),
+    [
+        ("cluster_sweep", ["--config.clustering.sweep_thresholds=(0.2,0.6)"], ["none", "0.2", "0.6"]),
+        (
+            "minimal_neurons",
+            ["--config.selection.fractions=(0.1,0.5)", "--config.repeats=2", "--config.selection.minimal_delta=5"],
+            ["Oracle", "Minimal set (δ 5)"],
+        ),
+    ],
+)
+def test_a_study_alone_ends_with_its_table_is_kept_by_a_second_run_and_reported(
+    name, own, lines, encoder_folder, tmp_path
+):
+    flags = [*tiny_flags(encoder_folder, tmp_path), *own]
+    results = tmp_path / "run" / "results"
+    done = launch(name, *flags)
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in table[2:]] == lines
+    assert done.stdout.endswith(f"Results: {results / f'{name}.json'}\n")
+    assert sorted(path.stem for path in results.iterdir()) == sorted([f"all_results_{name}", name])
+    assert (tmp_path / "run" / "probes" / name).is_dir()
+    content = json.loads((results / f"{name}.json").read_text())
+    assert content["task"]["rows"] == {"train": 50, "dev": 20, "test": 20}
+    repeated = "--config.repeats=2" in own
+    assert (" ± " in done.stdout) == ("of 2 repeats" in done.stdout) == ("repeats" in content) == repeated
+    before = tiny_encoder.modified(tmp_path / "run")
+    again = launch(name, *flags)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
+    assert f"{name.replace('_', ' ')}: kept" in again.stderr
+    assert tiny_encoder.modified(tmp_path / "run") == before
+    report = launch("report", f"--workdir={tmp_path / 'run'}")
+    assert report.returncode == 0, report.stderr
+    assert (tmp_path / "run" / "report.html").read_text().count("data:image/png;base64,") == 1
 
 
 @pytest.mark.shared

@@ -136,3 +136,98 @@ def test_repeats_are_means_with_deviations(tmp_path, pipeline, monkeypatch):
     assert "0–0 to 0–1" in text
     assert "5 ± 1" in text
     assert "Mean ± standard deviation of 3 repeats." in text
+
+
+def spread(mean, sd, runs=()):
+    return {"mean": mean, "sd": sd, "runs": list(runs)}
+
+
+def table(text):
+    """The cells of a Markdown table, and what stands below it."""
+    lines, _, below = text.partition("\n\n")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()], below
+
+
+@pytest.fixture
+def sweep():
+    """3 layers of 1,000 neurons."""
+    entry = {"threshold": 0.3, "n_clusters": 1200, "scores": scores(0.75, 0.72)}
+    return {
+        "task": {"metric": "accuracy"},
+        "n_layers": 3,
+        "hidden_size": 1000,
+        "oracle": scores(0.8),
+        "thresholds": [entry, {"threshold": 0.55, "n_clusters": 3, "scores": scores(0.5, 0.51)}],
+    }
+
+
+@pytest.fixture
+def minimal():
+    return {
+        "task": {"metric": "pearson"},
+        "oracle": scores(0.8),
+        "delta": 1.5,
+        "n_candidates": 3000,
+        "n_minimal": 60,
+        "minimal_scores": scores(0.79, 0.69),
+        "sizes": {"3": scores(0.1), "60": scores(0.79), "1500": scores(0.8)},
+    }
+
+
+def loading(monkeypatch, content):
+    monkeypatch.setattr("jaxred.tables.load_result", lambda path: content)
+
+
+def test_the_sweeps_table_has_the_oracle_and_every_threshold(tmp_path, sweep, monkeypatch):
+    loading(monkeypatch, sweep)
+    lines, below = table(sweep_table(Workdir(tmp_path)))
+    assert lines[0] == ["threshold", "neurons", "share", "dev accuracy", "test accuracy"]
+    assert lines[2:] == [
+        ["none", "3,000", "100.0%", "0.800", "0.700"],
+        ["0.3", "1,200", "40.0%", "0.750", "0.720"],
+        ["0.55", "3", "0.1%", "0.500", "0.510"],
+    ]
+    assert below == "One neuron of each correlation cluster of all layers is kept."
+
+
+def test_a_repeated_sweep_gives_means_with_deviations(tmp_path, sweep, monkeypatch):
+    def both(mean):
+        return {"dev": spread(mean, 0.01), "test": spread(mean - 0.1, 0.02)}
+
+    sweep["repeats"] = {"n": 4, "oracle": both(0.81), "thresholds": [both(0.76), both(0.52)]}
+    loading(monkeypatch, sweep)
+    lines, below = table(sweep_table(Workdir(tmp_path)))
+    assert [line[0] for line in lines[2:]] == ["none", "0.3", "0.55"]
+    assert [line[3:] for line in lines[2:]] == [
+        [f"{mean:.3f} ± 0.010", f"{mean - 0.1:.3f} ± 0.020"] for mean in (0.81, 0.76, 0.52)
+    ]
+    assert below.endswith("Mean ± standard deviation of 4 repeats.")
+
+
+def test_the_minimal_sets_table_has_the_oracle_and_the_set(tmp_path, minimal, monkeypatch):
+    loading(monkeypatch, minimal)
+    lines, below = table(minimal_table(Workdir(tmp_path)))
+    assert lines[0] == ["", "neurons", "share", "dev pearson", "test pearson"]
+    assert lines[2:] == [
+        ["Oracle", "3,000", "100.0%", "0.800", "0.700"],
+        ["Minimal set (δ 1.5)", "60", "2.0%", "0.790", "0.690"],
+    ]
+    assert below == "3 sizes were tried, up to 1,500."
+    minimal["sizes"] = {}
+    assert minimal_table(Workdir(tmp_path)).endswith("0 sizes were tried, up to 0.")
+
+
+def test_a_repeated_minimal_set_gives_means_with_deviations(tmp_path, minimal, monkeypatch):
+    minimal["repeats"] = {
+        "n": 2,
+        "oracle": {"dev": spread(0.82, 0.01), "test": spread(0.72, 0.02)},
+        "n_minimal": spread(75, 21.2, [60, 90]),
+        "minimal_scores": {"dev": spread(0.81, 0.03), "test": spread(0.71, 0.04)},
+    }
+    loading(monkeypatch, minimal)
+    lines, below = table(minimal_table(Workdir(tmp_path)))
+    assert lines[2:] == [
+        ["Oracle", "3,000", "100.0%", "0.820 ± 0.010", "0.720 ± 0.020"],
+        ["Minimal set (δ 1.5)", "75 ± 21", "2.5%", "0.810 ± 0.030", "0.710 ± 0.040"],
+    ]
+    assert below.endswith(" Mean ± standard deviation of 2 repeats.")

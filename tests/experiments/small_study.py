@@ -1,0 +1,46 @@
+"""What tests of studies share: small made-up tasks, and results as plain values."""
+
+import numpy as np
+
+from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig
+from jaxred.features import Features
+from jaxred.matrix import FeatureMatrix
+from jaxred.moments import from_blocks
+from jaxred.progress import progress_bar
+
+N_LAYERS, HIDDEN = 3, 8
+N_NEURONS = N_LAYERS * HIDDEN
+N_ROWS = {"train": 160, "dev": 60, "test": 60}
+
+
+def made_up_task(seed=0, signal=0.6):
+    """3 layers of 8 neurons: layer 1 knows the class, layer 2 repeats layer 1 with noise, layer 0 is noise."""
+    rng = np.random.default_rng(seed)
+    targets = {split: rng.integers(0, 2, n).astype(np.int32) for split, n in N_ROWS.items()}
+    matrices = {}
+    for split, classes in targets.items():
+        layers = rng.normal(size=(N_LAYERS, len(classes), HIDDEN))
+        layers[1] += signal * np.where(classes, 1, -1)[:, None] * np.linspace(0, 1, HIDDEN)
+        layers[2] = -layers[1] + 0.4 * layers[2]
+        rows = np.concatenate(layers, axis=1).astype(np.float32)
+        matrices[split] = FeatureMatrix.from_rows(rows, 32)
+    return Features(matrices, targets, ("no", "yes"), N_LAYERS, HIDDEN, None)
+
+
+def study_config(repeats=1, **selection):
+    return StudyConfig(
+        probe=ProbeConfig(batch_size=32, learning_rate=1e-2, epochs=4, seed=3),
+        clustering=ClusteringConfig(thresholds=(-1.0, 0.3), sweep_thresholds=(-1.0, 0.1, 0.5, 0.9), seed=11),
+        selection=SelectionConfig(
+            **{"deltas": ((3.0, 1.0), (1.0, 0.0)), "fractions": (0.0, 0.1, 0.25, 0.5, 0.75, 1.0), **selection}
+        ),
+        repeats=repeats,
+    )
+
+
+def correlation_of(features):
+    return from_blocks([np.asarray(features.matrices["train"])]).correlation()
+
+
+def hidden_bar():
+    return progress_bar(0, "test", "probes")

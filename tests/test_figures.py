@@ -1,0 +1,137 @@
+"""Figures of made-up results: what is drawn for which of them."""
+
+import itertools
+
+import matplotlib as mpl
+import pytest
+from matplotlib import pyplot as plt
+
+from jaxred import figures
+from jaxred.metrics import OVERALL
+
+FIGURES = {
+    "pipeline": ["layers", "minimal_neurons", "kept_neurons", "training"],
+    "cluster_sweep": ["cluster_sweep"],
+    "minimal_neurons": ["minimal_of_all"],
+    "redundancy": ["cka", "clusters", "windows"],
+}  # in the order of the report
+
+
+def scores(value):
+    return {split: {OVERALL: value - 0.01 * i} for i, split in enumerate(("train", "dev", "test"))}
+
+
+def spread_of(value):
+    return {split: {"mean": value, "sd": 0.01, "runs": [value, value]} for split in ("train", "dev", "test")}
+
+
+def results(metric="accuracy", repeats=False):
+    """3 layers of 10 neurons."""
+    task = {"metric": metric}
+    if metric == "accuracy":
+        task["majority"] = {"class": "yes", "accuracy": {"train": 0.5, "dev": 0.5, "test": 0.5}}
+    sizes = {"0": scores(0.5), "3": scores(0.7), "15": scores(0.8)}
+    chosen = {"base": scores(0.8), "sizes": sizes, "minimal_scores": scores(0.7), "n_minimal": 3}
+    clustered = {"top_layer": 1, "threshold": 0.3, "clusters": [1, 2], "minimal_neurons": [[0, 1], [1, 2], [1, 3]]}
+    empty = {"n_minimal": 0, "minimal_neurons": [], "minimal_scores": scores(0.5)}
+    found = {
+        "pipeline": {
+            "task": task,
+            "encoder": {"n_layers": 3, "hidden_size": 10},
+            "oracle": scores(0.8),
+            "independent": [scores(0.6)] * 3,
+            "incremental": [scores(0.7)] * 3,
+            "training": {f"layers-0-{layer}": {"losses": [0.6, 0.5]} for layer in range(3)},
+            "selection": [
+                {**chosen, **clustered},
+                {**chosen, **empty, "top_layer": 2, "threshold": -1, "clusters": None},
+            ],
+        },
+        "cluster_sweep": {
+            "task": task,
+            "oracle": scores(0.8),
+            "thresholds": [{"threshold": t / 10, "n_clusters": 30 - t, "scores": scores(0.7)} for t in (1, 5, 9)],
+        },
+        "minimal_neurons": {"task": task, "oracle": scores(0.8), "n_candidates": 30, **chosen},
+        "redundancy": {
+            "n_layers": 3,
+            "hidden_size": 10,
+            "cka": [[None, 0.2, 0.3], [0.2, 1.0, 0.5], [0.3, 0.5, 1.0]],
+            "thresholds": [{"threshold": 0.3, "n_clusters": 20, "redundant_share": 1 / 3}],
+            "window_threshold": 0.3,
+            "windows": [10, 5, 0],
+        },
+    }
+    if repeats:
+        both = [spread_of(0.7)] * 3
+        found["pipeline"]["repeats"] = {"n": 2, "independent": both, "incremental": both}
+        found["cluster_sweep"]["repeats"] = {"n": 2, "oracle": spread_of(0.8), "thresholds": both}
+        found["minimal_neurons"]["repeats"] = {"n": 2, "oracle": spread_of(0.8), "minimal_scores": spread_of(0.7)}
+    return found
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, by file name, in place of drawing their pixels."""
+    saved = {}
+
+    def save(path, write):
+        saved[path.name] = write.func.__self__
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr(figures, "replace_file", save)
+    return saved
+
+
+@pytest.mark.parametrize(
+    "studies",
+    [names for n in range(5) for names in itertools.combinations(FIGURES, n)],
+    ids=lambda names: "+".join(names),
+)
+def test_every_combination_of_results_has_its_figures_in_the_order_of_the_report(studies, drawn, tmp_path):
+    found = results()
+    files = figures.draw(tmp_path / "figures", {name: found[name] for name in studies})
+    assert list(files) == [figure for name in studies for figure in FIGURES[name]]
+    assert all(path == tmp_path / "figures" / f"{name}.png" for name, path in files.items())
+    assert sorted(drawn) == sorted(path.name for path in files.values())
+    assert not plt.get_fignums()  # all closed
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("metric", ["accuracy", "matthews_corrcoef", "pearson_and_spearman"])
+def test_figures_name_the_metric_and_show_the_majority_only_beside_accuracy(metric, repeats, drawn, tmp_path):
+    figures.draw(tmp_path, results(metric, repeats))
+    words = {"matthews_corrcoef": "matthews correlation"}.get(metric, metric.replace("_", " "))
+    for name in ("layers", "minimal_neurons", "minimal_of_all", "cluster_sweep"):
+        (axes,) = drawn[f"{name}.png"].axes
+        assert words in axes.get_ylabel()
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert ("majority class" in labels) == (metric == "accuracy"), name
+
+
+def test_the_sweep_alone_is_drawn_as_a_picture(tmp_path):
+    files = figures.draw(tmp_path, {"cluster_sweep": results()["cluster_sweep"]})
+    assert list(files) == ["cluster_sweep"]
+    assert files["cluster_sweep"].read_bytes().startswith(b"\x89PNG")
+    assert mpl.rcParams["font.size"] != figures.STYLE["font.size"]  # the style is of these figures alone
+
+
+def test_the_sweeps_curves_are_its_scores(drawn, tmp_path):
+    found = results("pearson")["cluster_sweep"]
+    figures.draw(tmp_path, {"cluster_sweep": found})
+    (axes,) = drawn["cluster_sweep.png"].axes
+    for split in ("dev", "test"):
+        (curve,) = [line for line in axes.lines if line.get_label() == split]
+        assert list(curve.get_xdata()) == [0.1, 0.5, 0.9]
+        assert list(curve.get_ydata()) == [entry["scores"][split][OVERALL] for entry in found["thresholds"]]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.1\n29", "0.5\n25", "0.9\n21"]
+
+
+def test_a_repeated_pipelines_layers_are_means_with_error_bars(drawn, tmp_path):
+    figures.draw(tmp_path, {"pipeline": results(repeats=True)["pipeline"]})
+    (axes,) = drawn["layers.png"].axes
+    assert len(axes.containers) == 2
+    for bars in axes.containers:
+        assert bars.has_yerr
+        assert list(bars.lines[0].get_ydata()) == [0.7, 0.7, 0.7]
