@@ -17,8 +17,7 @@ from flax import nnx
 from jaxred.errors import UserError
 from jaxred.models import checkpoint
 from jaxred.models.bert import Bert, BertConfig
-
-Encoder = Bert  # the union of the architectures
+from jaxred.models.encoder import Encoder
 
 _ARCHITECTURES = {BertConfig.model_type: (BertConfig, Bert)}
 
