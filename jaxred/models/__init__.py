@@ -18,8 +18,12 @@ from jaxred.errors import UserError
 from jaxred.models import checkpoint
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.encoder import Encoder
+from jaxred.models.xlnet import XLNet, XLNetConfig
 
-_ARCHITECTURES = {BertConfig.model_type: (BertConfig, Bert)}
+_ARCHITECTURES = {
+    BertConfig.model_type: (BertConfig, Bert),
+    XLNetConfig.model_type: (XLNetConfig, XLNet),
+}
 
 
 def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32") -> Encoder:
