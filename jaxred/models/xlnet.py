@@ -54,6 +54,16 @@ class XLNetConfig:
     same_length: bool = False  # with attn_type uni: a token sees as many others as every other, here itself alone
     pad_token_id: int = 5
 
+    @property
+    def type_vocab_size(self) -> int:
+        """First and second sentence, <cls>, <sep> and padding; they are compared, never looked up."""
+        return 5
+
+    @property
+    def max_position_embeddings(self) -> int:
+        """No bound: positions are relative."""
+        return sys.maxsize
+
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], path: Path) -> "XLNetConfig":
         """Reads the object of a Hugging Face `config.json`; `settings.read` says what is refused.
@@ -109,18 +119,15 @@ class Layer(nnx.Module):
     def __init__(self, config: XLNetConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs):
         size, n_heads, epsilon = config.hidden_size, config.n_heads, config.layer_norm_eps
 
-        def normal(*shape: int, dtype: jnp.dtype = jnp.dtype(jnp.float32)) -> nnx.Param:
-            return nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape, dtype))
+        def normal(dtype: Any, *n: int) -> nnx.Param:
+            return nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (*n, n_heads, size // n_heads), dtype))
 
-        self.query = normal(size, n_heads, size // n_heads, dtype=dtype)
-        self.key = normal(size, n_heads, size // n_heads, dtype=dtype)
-        self.value = normal(size, n_heads, size // n_heads, dtype=dtype)
-        self.position = normal(size, n_heads, size // n_heads, dtype=dtype)
-        self.attention_output = normal(size, n_heads, size // n_heads, dtype=dtype)  # (out, head, size of a head)
-        self.content_bias = normal(n_heads, size // n_heads)
-        self.position_bias = normal(n_heads, size // n_heads)
-        self.segment_bias = normal(n_heads, size // n_heads)
-        self.segments = normal(2, n_heads, size // n_heads)  # of the same segment, of another
+        self.query, self.key, self.value = normal(dtype, size), normal(dtype, size), normal(dtype, size)
+        self.position = normal(dtype, size)
+        self.attention_output = normal(dtype, size)  # (out, head, size of a head)
+        self.content_bias, self.position_bias = normal(jnp.float32), normal(jnp.float32)
+        self.segment_bias = normal(jnp.float32)
+        self.segments = normal(jnp.float32, 2)  # of the same segment, of another
         self.attention_norm = layer_norm(size, epsilon, rngs)
         self.intermediate = linear(size, config.intermediate_size, dtype, rngs)
         self.output = linear(config.intermediate_size, size, dtype, rngs)
@@ -148,11 +155,11 @@ class Layer(nnx.Module):
     ) -> Float[Array, "batch token hidden"]:
         """Multi-head attention of every token i to the tokens j that it sees, projected back.
 
-            score[i, j] = ((q[i] + b_content) k[j] + (q[i] + b_position) r[i - j] + (q[i] + b_segment) s[i, j]) / sqrt(d)
+            score[i, j] = ((q[i] + b_k) k[j] + (q[i] + b_r) r[i - j] + (q[i] + b_s) s[i, j]) / sqrt(head size)
 
         where s[i, j] is one vector for tokens of one segment and another for tokens of two. What is the same for all j
-        falls out of the softmax, so that only the difference of the two vectors is multiplied, where they differ. Arrays
-        lead with the head, so that the positions, which the batch shares, are one product a head.
+        falls out of the softmax, so that only the difference of the two vectors is multiplied, where tokens differ.
+        Arrays lead with the head, so that the positions, which the batch shares, are one product a head.
         """
 
         def heads(x: Float[Array, "*rows hidden"]) -> Float[Array, "head *rows size"]:
@@ -231,10 +238,10 @@ class XLNet(Encoder):
     ) -> Float[Array, "layer ..."]:
         n_tokens, config = input_ids.shape[1], self.config
         positions = jnp.asarray(relative_positions(config, n_tokens))
-        own = jnp.eye(n_tokens, dtype=bool)
-        visible = jnp.broadcast_to(attention_mask[:, None, :], (*input_ids.shape, n_tokens))
+        own = jnp.eye(n_tokens, dtype=bool)[None]
+        visible = attention_mask[:, None, :]
         if config.attn_type == "uni":
-            visible &= own if config.same_length else jnp.tri(n_tokens, dtype=bool)
+            visible &= own if config.same_length else jnp.tri(n_tokens, dtype=bool)[None]
         visible |= own  # padding too sees itself
         other_segment = token_type_ids[:, :, None] != token_type_ids[:, None, :]
         return self._run_layers(self.embeddings(input_ids), reduce, positions, visible, other_segment)
