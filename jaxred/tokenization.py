@@ -24,8 +24,10 @@ class Layout:
 
 _FAST, _SENTENCEPIECE = "tokenizer.json", "spiece.model"
 
+_BERT = Layout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt"))
 LAYOUTS = {
-    "bert": Layout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt")),
+    "bert": _BERT,
+    "distilbert": _BERT,
     "xlnet": Layout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
 }
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,10 @@ from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxred.errors import UserError
 from jaxred.models import settings
 from jaxred.models.activations import ACTIVATIONS
 from jaxred.models.checkpoint import WeightTable
-from jaxred.models.encoder import Encoder, Reduce, keep_all
+from jaxred.models.encoder import Encoder, Reduce, check_n_tokens, keep_all
 from jaxred.models.linear import layer_norm, linear
 
 
@@ -72,13 +71,32 @@ class Embeddings(nnx.Module):
         return self.norm(self.word(input_ids) + self.token_type(token_type_ids) + self.position(positions))
 
 
+class LayerShape(Protocol):
+    """What a configuration says about a layer."""
+
+    @property
+    def hidden_size(self) -> int: ...
+
+    @property
+    def n_heads(self) -> int: ...
+
+    @property
+    def intermediate_size(self) -> int: ...
+
+    @property
+    def hidden_act(self) -> str: ...
+
+    @property
+    def layer_norm_eps(self) -> float: ...
+
+
 class Layer(nnx.Module):
     """Self-attention and a feed-forward network, each added to its input and then normalised.
 
     Products are taken in `dtype`; softmax, activation, layer norms and the residual sums in float32.
     """
 
-    def __init__(self, config: BertConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+    def __init__(self, config: LayerShape, dtype: jnp.dtype, *, rngs: nnx.Rngs):
         size, inner, epsilon = config.hidden_size, config.intermediate_size, config.layer_norm_eps
         self.query = linear(size, size, dtype, rngs)
         self.key = linear(size, size, dtype, rngs)
@@ -169,11 +187,5 @@ class Bert(Encoder):
         token_type_ids: Int[Array, "batch token"],
         reduce: Reduce = keep_all,
     ) -> Float[Array, "layer ..."]:
-        n_tokens, n_positions = input_ids.shape[1], self.config.max_position_embeddings
-        if n_tokens > n_positions:
-            raise UserError(
-                f"A batch of {n_tokens} tokens a row does not fit the model's {n_positions} positions: "
-                f"lower config.extraction.max_length to at most {n_positions}."
-            )
-
+        check_n_tokens(input_ids.shape[1], self.config.max_position_embeddings)
         return self._run_layers(self.embeddings(input_ids, token_type_ids), reduce, attention_mask)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxred.errors import UserError
 from jaxred.models.checkpoint import WeightTable
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
@@ -18,6 +19,15 @@ Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
 def keep_all(hidden: Float[Array, "batch token hidden"]) -> Float[Array, "batch token hidden"]:
     """The `reduce` that keeps every token."""
     return hidden
+
+
+def check_n_tokens(n_tokens: int, n_positions: int) -> None:
+    """Refuses a batch that is longer than the model has positions."""
+    if n_tokens > n_positions:
+        raise UserError(
+            f"A batch of {n_tokens} tokens a row does not fit the model's {n_positions} positions: "
+            f"lower config.extraction.max_length to at most {n_positions}."
+        )
 
 
 class Encoder(nnx.Module):
