@@ -37,10 +37,6 @@ class XLNetConfig:
 
     model_type: ClassVar[str] = "xlnet"
     title: ClassVar[str] = "XLNet"
-    type_vocab_size: ClassVar[int] = (
-        5  # first and second sentence, <cls>, <sep>, padding: only compared, never looked up
-    )
-    max_position_embeddings: ClassVar[int] = sys.maxsize  # positions are relative
 
     vocab_size: int = 32000
     hidden_size: int = 1024
