@@ -1,4 +1,4 @@
-"""Every architecture beside BERT through the whole line, by the launcher that a user starts."""
+"""Every architecture beside BERT from text to activations, and one on to the report, by the launchers."""
 
 import json
 import shutil
@@ -20,8 +20,8 @@ from jaxred.tokenization import LAYOUTS, Tokenizer
 ROOT = Path(__file__).parents[1]
 
 
-def study(*flags):
-    command = [sys.executable, str(ROOT / "launch" / "study.py"), *flags]
+def launch(name, *flags):
+    command = [sys.executable, str(ROOT / "launch" / f"{name}.py"), *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -43,8 +43,8 @@ def assert_rows_are_of_each_sentence_alone(folder, workdir, examples, max_length
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("task", ["sst2", "rte"])
-def test_a_tiny_xlnet_with_the_real_tokenizer_studies_a_glue_task(xlnet_tokenizer_folder, glue_dev, tmp_path, task):
+@pytest.mark.parametrize(("launcher", "task"), [("study", "sst2"), ("extract", "rte")])
+def test_a_tiny_xlnet_with_the_real_tokenizer(xlnet_tokenizer_folder, glue_dev, tmp_path, launcher, task):
     config = XLNetConfig(vocab_size=32000, hidden_size=12, n_layers=2, n_heads=2, intermediate_size=20)
     checkpoint.save(tiny_encoder.random_encoder(XLNet, config), tmp_path / "xlnet")
     for name in ("tokenizer.json", "spiece.model"):
@@ -55,7 +55,8 @@ def test_a_tiny_xlnet_with_the_real_tokenizer_studies_a_glue_task(xlnet_tokenize
         header = "index\tsentence1\tsentence2\tlabel" if examples[0].pair else "sentence\tlabel"
         lines = ["\t".join(filter(None, (e.pair and str(i), e.text, e.pair, e.label))) for i, e in enumerate(mine)]
         (folder / f"{split}.tsv").write_text("\n".join([header, *lines]) + "\n")
-    done = study(
+    done = launch(
+        launcher,
         f"--config=configs/glue.py:{task}",
         f"--config.task.data_dir={folder}",
         f"--config.encoder.path={tmp_path / 'xlnet'}",
@@ -64,13 +65,14 @@ def test_a_tiny_xlnet_with_the_real_tokenizer_studies_a_glue_task(xlnet_tokenize
         f"--workdir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
-    assert any("Oracle" in line and "0–2" in line for line in done.stdout.splitlines())
-    assert json.loads((tmp_path / "run" / "results" / "pipeline.json").read_text())["task"]["rows"]["test"] == 30
+    if launcher == "study":
+        assert any("Oracle" in line and "0–2" in line for line in done.stdout.splitlines())
+        assert json.loads((tmp_path / "run" / "results" / "pipeline.json").read_text())["task"]["rows"]["test"] == 30
     pairs = [(example.text, example.pair) for example in examples[120:]]
     assert_rows_are_of_each_sentence_alone(tmp_path / "xlnet", tmp_path / "run", pairs, 48)
 
 
-def test_a_tiny_distilbert_studies_a_task(encoder_folder, tmp_path):
+def test_a_tiny_distilbert(encoder_folder, tmp_path):
     config = DistilBertConfig(
         vocab_size=40, hidden_size=12, n_layers=2, n_heads=2, intermediate_size=20, max_position_embeddings=32
     )
@@ -78,12 +80,12 @@ def test_a_tiny_distilbert_studies_a_task(encoder_folder, tmp_path):
     shutil.copy(encoder_folder / "vocab.txt", tmp_path / "distilbert")
     texts = tiny_encoder.sentences(100)
     tiny_encoder.write_task(tmp_path / "task", {"train": texts[:80], "test": texts[80:]})
-    done = study(
+    done = launch(
+        "extract",
         "--config=configs/parallel.py",
         f"--config.task.data_dir={tmp_path / 'task'}",
         f"--config.encoder.path={tmp_path / 'distilbert'}",
         "--config.extraction.max_length=16",
-        "--config.probe.epochs=2",
         f"--workdir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
