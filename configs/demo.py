@@ -8,7 +8,8 @@ which `make demo` does. For a quick look, take part of the text: `--config.task.
 instead of their signs: `--config=configs/demo.py:regression`.
 
 The model was trained to put a sentence's meaning in the mean over its tokens, so that is the sentence vector here;
-`--config.extraction.pooling=cls` gives the paper's, whose lower layers know little about the class.
+`--config.extraction.pooling=cls` gives the paper's, whose lower layers know little about the class. Another encoder:
+`--config.encoder.path=path/to/xlnet`, a folder of a BERT, DistilBERT or XLNet.
 """
 
 from jaxred.config import ExtractionConfig, StudyConfig, TaskConfig

@@ -5,7 +5,7 @@
 
 Tasks: cola, sst2, mrpc, qqp, stsb, mnli (dev_matched), qnli, rte, wnli. The folder may be the task's own (with
 train.tsv and dev.tsv) or the one above it. The paper's encoders are fine-tuned on the task; a pretrained one works as
-well.
+well. What the encoder is (BERT, DistilBERT, XLNet) its folder says: `--config.encoder.path=path/to/finetuned-xlnet`.
 """
 
 from jaxred.config import StudyConfig, TaskConfig

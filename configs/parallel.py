@@ -4,7 +4,8 @@
 
 The folder has train.word, train.label, test.word and test.label (and dev.word, dev.label if there is a dev set): a
 sentence a line, `first sentence ||| second sentence` for pairs, and a label a line.
-`--config=configs/parallel.py:regression` reads scores instead, from .score files if they are there.
+`--config=configs/parallel.py:regression` reads scores instead, from .score files if they are there. For an encoder of
+your own, BERT, DistilBERT or XLNet, pass its folder: `--config.encoder.path=path/to/xlnet`.
 """
 
 from jaxred.config import StudyConfig, TaskConfig

@@ -39,7 +39,7 @@ class TaskConfig:
 class EncoderConfig:
     """The pretrained encoder whose redundancy is measured."""
 
-    path: str = "all-MiniLM-L6-v2"  # a Hugging Face folder, or the name of the packaged model of the `demo` extra
+    path: str = "all-MiniLM-L6-v2"  # a folder of a BERT, DistilBERT or XLNet, or the packaged model of the `demo` extra
     n_layers: int = -1  # run only the first so many transformer layers; -1: all
     compute_dtype: str = "float32"  # float32 (true float32 products) or bfloat16
 
@@ -48,7 +48,7 @@ class EncoderConfig:
 class ExtractionConfig:
     """How text becomes rows of activations."""
 
-    pooling: str = "cls"  # the sentence vector: cls (the [CLS] position) or mean (over all real tokens)
+    pooling: str = "cls"  # the sentence vector: cls (where [CLS] or <cls> is) or mean (over all real tokens)
     max_length: int = 128  # tokens a sentence or pair is truncated to, special tokens included
     dtype: str = "float32"  # the stored type: float32, bfloat16 or float16
     token_budget: int = 0  # padded tokens a batch; 0: 2,048 on CPU, 65,536 on accelerators

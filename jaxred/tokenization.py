@@ -19,14 +19,26 @@ class Layout:
     padding_side: Literal["left", "right"]
     pad_token_type_id: int
     sentence_position: Literal["first", "last"]  # of the real tokens
+    vocabularies: tuple[str, ...]  # the files of which one makes the tokenizer
 
 
+_FAST, _SENTENCEPIECE = "tokenizer.json", "spiece.model"
+
+_BERT = Layout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt"))
 LAYOUTS = {
-    "bert": Layout(padding_side="right", pad_token_type_id=0, sentence_position="first"),
+    "bert": _BERT,
+    "distilbert": _BERT,
+    "xlnet": Layout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
 }
 
-_VOCABULARIES = ("tokenizer.json", "vocab.txt")
-_FILES = (*_VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_FILES = (
+    _FAST,
+    "vocab.txt",
+    _SENTENCEPIECE,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 
 
 @runtime_checkable
@@ -81,8 +93,9 @@ class Tokenizer:
         Raises:
             UserError: if the files are missing or broken, or name more tokens than the model has.
         """
-        if not any((folder / name).is_file() for name in _VOCABULARIES):
-            raise UserError(f"{folder} has no tokenizer: neither {' nor '.join(_VOCABULARIES)} is there.")
+        self.layout = LAYOUTS[config.model_type]
+        if not any((folder / name).is_file() for name in self.layout.vocabularies):
+            raise UserError(_no_tokenizer(folder, self.layout.vocabularies))
         from transformers import AutoTokenizer  # here, because importing it takes seconds
 
         try:
@@ -97,7 +110,6 @@ class Tokenizer:
             raise UserError(f"The tokenizer of {folder} has no padding token: name one in its tokenizer_config.json.")
         self._folder = folder
         self._config = config
-        self.layout = LAYOUTS[config.model_type]
 
     @property
     def longest(self) -> int:
@@ -113,7 +125,8 @@ class Tokenizer:
             max_length: the most tokens a row may have, special tokens included; of a pair, the longer is cut first.
 
         Raises:
-            UserError: if the model does not take so many tokens, a second sentence, or one of the tokens.
+            UserError: if the model does not take so many tokens, a second sentence, or one of the tokens, or the token
+                that stands for the sentence is not where the model has it.
         """
         config = self._config
         if max_length > config.max_position_embeddings:
@@ -133,7 +146,17 @@ class Tokenizer:
         _check_range("token", max(int(row.max()) for row in ids), config.vocab_size, self._folder)
         _check_range("token type", max(int(row.max()) for row in token_type_ids), config.type_vocab_size, self._folder)
         positions = np.zeros_like(lengths) if self.layout.sentence_position == "first" else lengths - 1
+        self._check_sentence_tokens({int(row[position]) for row, position in zip(ids, positions, strict=True)})
         return TokenBatch(ids, token_type_ids, lengths, positions, sum(bool(e.overflowing) for e in encodings))
+
+    def _check_sentence_tokens(self, found: set[int]) -> None:
+        expected = self._tokenizer.cls_token_id
+        if expected is not None and found != {expected}:
+            raise UserError(
+                f"The tokenizer of {self._folder} does not put {self._tokenizer.cls_token} "
+                f"{self.layout.sentence_position}, as {self._config.model_type} has it: "
+                f"use the tokenizer that came with the model."
+            )
 
     def pad(
         self, tokens: TokenBatch, rows: Sequence[int] | Int[np.ndarray, " row"], length: int, n_rows: int
@@ -167,6 +190,18 @@ def fingerprint(folder: Path) -> str:
         with path.open("rb") as file:
             digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _no_tokenizer(folder: Path, vocabularies: tuple[str, ...]) -> str:
+    if (folder / _SENTENCEPIECE).is_file():
+        # Of transformers 5.23's own reading of it, half of SST-2's sentences differ from SentencePiece's.
+        return (
+            f"{folder} has its tokenizer as {_SENTENCEPIECE} alone, of which transformers makes one that cuts words at "
+            f"hyphens and full stops: put the {_FAST} of the same model beside it, such as that of xlnet-base-cased."
+        )
+    if len(vocabularies) == 1:
+        return f"{folder} has no tokenizer: {vocabularies[0]} is not there."
+    return f"{folder} has no tokenizer: neither {' nor '.join(vocabularies)} is there."
 
 
 def _check_range(kind: str, largest: int, n_known: int, folder: Path) -> None:

@@ -1,8 +1,42 @@
+import os
+import tarfile
+from pathlib import Path
+
 import pytest
 import tiny_encoder
+
+SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory):
     """A Hugging Face folder with a tiny random BERT and its vocabulary."""
     return tiny_encoder.write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+def unpack(name, folder, wanted=lambda member: True):
+    """Files of one of the shared archives; skips where it is absent."""
+    archive = SHARED / "data" / f"{name}.tar.xz"
+    if not archive.exists():
+        pytest.skip(f"{archive.name} is not there: set JAXRED_SHARED")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, [member for member in tar if member.isfile() and wanted(member.name)], filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def xlnet_tokenizer_folder(tmp_path_factory):
+    """The configuration and the tokenizer of xlnet-base-cased, without weights."""
+    folder = unpack("xlnet-base-cased-tokenizer", tmp_path_factory.mktemp("xlnet_tokenizer"))
+    return folder / "xlnet-base-cased-tokenizer-only"
+
+
+@pytest.fixture(scope="session")
+def glue_dev(tmp_path_factory):
+    """The examples of the dev files of SST-2 (sentences), MRPC and RTE (pairs), by task."""
+    from jaxred.data.glue import read_glue_file
+
+    names = {"sst2": "SST-2", "mrpc": "MRPC", "rte": "RTE"}
+    files = {task: f"glue/{name}/dev.tsv" for task, name in names.items()}
+    folder = unpack("glue", tmp_path_factory.mktemp("glue_dev"), lambda name: name in files.values())
+    return {task: read_glue_file(folder / file, task, "test") for task, file in files.items()}

@@ -8,7 +8,8 @@ import pytest
 from jaxred.errors import UserError
 from jaxred.models import checkpoint
 from jaxred.models.bert import BertConfig
-from jaxred.tokenization import LAYOUTS, Layout, Tokenizer, fingerprint
+from jaxred.models.xlnet import XLNetConfig
+from jaxred.tokenization import LAYOUTS, Tokenizer, fingerprint
 
 VOCABULARY = [
     "[PAD]",
@@ -147,9 +148,10 @@ def test_padding_right(tokenizer):
 
 
 def test_padding_left_with_the_sentence_last(folder, monkeypatch):
-    """What XLNet asks for."""
-    monkeypatch.setitem(LAYOUTS, "bert", Layout(padding_side="left", pad_token_type_id=4, sentence_position="last"))
+    """What XLNet asks for, of a tokenizer that says nothing of where [CLS] is."""
+    monkeypatch.setitem(LAYOUTS, "bert", dataclasses.replace(LAYOUTS["xlnet"], vocabularies=("vocab.txt",)))
     tokenizer = Tokenizer(folder, CONFIG)
+    tokenizer._tokenizer.cls_token = None
     tokens = tokenizer.encode(["a movie", "the"], None, max_length=32)
     batch = tokenizer.pad(tokens, rows=[0, 1], length=5, n_rows=2)
     np.testing.assert_array_equal(batch.attention_mask, [[0, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
@@ -157,6 +159,70 @@ def test_padding_left_with_the_sentence_last(folder, monkeypatch):
     np.testing.assert_array_equal(batch.input_ids[batch.attention_mask], np.concatenate(tokens.ids))
     np.testing.assert_array_equal(batch.positions, [4, 4])
     np.testing.assert_array_equal(tokens.positions, [3, 2])
+
+
+# XLNet's layout ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def xlnet(xlnet_tokenizer_folder):
+    return Tokenizer(xlnet_tokenizer_folder, XLNetConfig())
+
+
+@pytest.fixture(scope="module")
+def hugging_face_xlnet(xlnet_tokenizer_folder):
+    from transformers import XLNetTokenizer
+
+    return XLNetTokenizer.from_pretrained(xlnet_tokenizer_folder)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("task", ["sst2", "mrpc", "rte"])
+@pytest.mark.parametrize("max_length", [128, 32])
+def test_xlnet_tokens_are_those_of_transformers(xlnet, hugging_face_xlnet, glue_dev, task, max_length):
+    examples = glue_dev[task][:300]
+    texts = [example.text for example in examples]
+    pairs = None if examples[0].pair is None else [example.pair for example in examples]
+    length = max_length + 5
+    theirs = hugging_face_xlnet(
+        texts, pairs, truncation="longest_first", max_length=max_length, padding=False, return_token_type_ids=True
+    )
+    tokens = xlnet.encode(texts, pairs, max_length)
+    assert [row.tolist() for row in tokens.ids] == theirs["input_ids"]
+    assert [row.tolist() for row in tokens.token_type_ids] == theirs["token_type_ids"]
+    assert tokens.n_truncated == sum(len(row) > max_length for row in hugging_face_xlnet(texts, pairs)["input_ids"])
+
+    padded = hugging_face_xlnet.pad(theirs, padding="max_length", max_length=length, return_tensors="np")
+    batch = xlnet.pad(tokens, range(len(texts)), length, len(texts))
+    np.testing.assert_array_equal(batch.input_ids, padded["input_ids"])
+    np.testing.assert_array_equal(batch.attention_mask, padded["attention_mask"])
+    np.testing.assert_array_equal(batch.token_type_ids[batch.attention_mask], np.concatenate(theirs["token_type_ids"]))
+    assert set(batch.token_type_ids[~batch.attention_mask].tolist()) == {4}  # the original's; transformers says 3
+    assert set(batch.positions.tolist()) == {length - 1}
+    assert set(batch.input_ids[:, -1].tolist()) == {hugging_face_xlnet.cls_token_id}
+    assert set(batch.token_type_ids[:, -1].tolist()) == {2}
+
+
+@pytest.mark.shared
+def test_xlnet_of_a_sentencepiece_model_alone_is_refused(xlnet_tokenizer_folder, tmp_path):
+    """transformers 5.23 makes "year-old" of it into "year", "-", " old"."""
+    for name in ("config.json", "spiece.model"):
+        shutil.copy(xlnet_tokenizer_folder / name, tmp_path)
+    with pytest.raises(
+        UserError, match=r"spiece\.model alone, .*: put the tokenizer\.json of the same model beside it"
+    ):
+        Tokenizer(tmp_path, XLNetConfig())
+
+
+def test_an_xlnet_beside_the_tokenizer_of_a_bert_is_refused(tokenizer, tmp_path):
+    tokenizer._tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"does not put \[CLS\] last, as xlnet has it: use the tokenizer that came"):
+        Tokenizer(tmp_path, XLNetConfig()).encode(["a movie"], None, max_length=32)
+
+
+def test_xlnet_without_a_tokenizer(tmp_path):
+    with pytest.raises(UserError, match=r"has no tokenizer: tokenizer\.json is not there"):
+        Tokenizer(tmp_path, XLNetConfig())
 
 
 # Folders without a usable tokenizer --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A tiny random BERT as a Hugging Face folder, tasks for it, and what tests ask of a store's files."""
+"""Tiny random encoders, one as a Hugging Face folder, tasks for it, and what tests ask of a store's files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig, TaskConf
 from jaxred.extract import extract
 from jaxred.models import checkpoint
 from jaxred.models.bert import Bert, BertConfig
+from jaxred.models.encoder import Encoder
 from jaxred.workdir import Workdir
 
 WORDS = [f"w{i}" for i in range(30)]
@@ -22,16 +23,21 @@ CONFIG = BertConfig(
 MAX_LENGTH = 8  # so that sentences are padded to one length, and the longer ones are truncated
 
 
-def write_encoder(folder: Path, config: BertConfig = CONFIG, seed: int = 0) -> Path:
-    """A checkpoint whose every parameter, biases and norms included, is random and matters."""
+def random_encoder(encoder_type: type[Encoder], config: Any, seed: int = 0) -> Any:
+    """An encoder whose every parameter, biases and norms included, is random and matters."""
     rng = np.random.default_rng(seed)
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: Bert(config, rngs=nnx.Rngs(0))))
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: encoder_type(config, rngs=nnx.Rngs(0))))
     filled = []
     for path, leaf in nnx.to_flat_state(state):
         centre = 1.0 if path[-1] == "scale" else 0.0
-        scale = 1 / np.sqrt(leaf.shape[-2]) if path[-1] == "kernel" else 0.3
-        filled.append((path, leaf.replace(rng.normal(centre, scale, leaf.shape).astype(np.float32))))
-    checkpoint.save(nnx.merge(graphdef, nnx.from_flat_state(filled)), folder)
+        n_in = leaf.shape[-2] if path[-1] == "kernel" else leaf.shape[1] if len(leaf.shape) == 4 else 11
+        filled.append((path, leaf.replace(rng.normal(centre, n_in**-0.5, leaf.shape).astype(np.float32))))
+    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def write_encoder(folder: Path, config: BertConfig = CONFIG, seed: int = 0) -> Path:
+    """A random BERT as a checkpoint with a vocabulary."""
+    checkpoint.save(random_encoder(Bert, config, seed), folder)
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
     return folder
 

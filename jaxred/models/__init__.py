@@ -7,20 +7,26 @@ Every encoder has
 - `model(input_ids, attention_mask, token_type_ids, reduce)`: the hidden states of layer 0 (the embeddings) to n_layers;
 - `model.first_layers(k)`, the model cut to its first k layers, and `model.n_parameters(k)`, the size of that.
 
-To add one: a file with a config and a module that carries its table of weight names, and a line in `_ARCHITECTURES`.
+`docs/adding-an-encoder.md` says how to add one.
 """
 
 from pathlib import Path
+from typing import Any
 
 from flax import nnx
 
 from jaxred.errors import UserError
 from jaxred.models import checkpoint
 from jaxred.models.bert import Bert, BertConfig
+from jaxred.models.distilbert import DistilBert, DistilBertConfig
+from jaxred.models.encoder import Encoder
+from jaxred.models.xlnet import XLNet, XLNetConfig
 
-Encoder = Bert  # the union of the architectures
-
-_ARCHITECTURES = {BertConfig.model_type: (BertConfig, Bert)}
+_ARCHITECTURES: dict[str, tuple[Any, Any]] = {
+    BertConfig.model_type: (BertConfig, Bert),
+    DistilBertConfig.model_type: (DistilBertConfig, DistilBert),
+    XLNetConfig.model_type: (XLNetConfig, XLNet),
+}
 
 
 def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32") -> Encoder:
@@ -35,6 +41,20 @@ def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32
         UserError: if the folder is not a checkpoint of a supported architecture, its weights do not fit its
             configuration, or the model has fewer layers.
     """
+    abstract = abstract_encoder(folder, compute_dtype)
+    most = abstract.config.n_layers
+    if not -1 <= n_layers <= most:
+        raise UserError(f"config.encoder.n_layers={n_layers}: a layer that does not exist; the model has {most}.")
+    model = checkpoint.load_weights(abstract, folder)
+    return model if n_layers == -1 else model.first_layers(n_layers)
+
+
+def abstract_encoder(folder: Path, compute_dtype: str = "float32") -> Encoder:
+    """The encoder that a folder's `config.json` describes, of shapes and types alone.
+
+    Raises:
+        UserError: if the folder is not a checkpoint of a supported architecture.
+    """
     raw = checkpoint.read_config(folder)
     if raw["model_type"] not in _ARCHITECTURES:
         raise UserError(
@@ -43,10 +63,4 @@ def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32
         )
     config_type, model_type = _ARCHITECTURES[raw["model_type"]]
     config = config_type.from_dict(raw, folder / "config.json")
-    if not -1 <= n_layers <= config.n_layers:
-        raise UserError(
-            f"config.encoder.n_layers={n_layers}: a layer that does not exist; the model has {config.n_layers}."
-        )
-    abstract = nnx.eval_shape(lambda: model_type(config, compute_dtype, rngs=nnx.Rngs(0)))
-    model = checkpoint.load_weights(abstract, folder)
-    return model if n_layers == -1 else model.first_layers(n_layers)
+    return nnx.eval_shape(lambda: model_type(config, compute_dtype, rngs=nnx.Rngs(0)))

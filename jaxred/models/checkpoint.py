@@ -121,16 +121,22 @@ def load_weights(model: _AnyEncoder, folder: Path) -> _AnyEncoder:
     graphdef, state = nnx.split(model)
     parameters = dict(nnx.to_flat_state(state))
     arrays = {path: np.empty(parameter.shape, np.float32) for path, parameter in parameters.items()}
-    expected: dict[str, np.ndarray] = {}
-    for path, array in arrays.items():
-        expected |= model.weights.tensors(path, array)
-    found = _open_tensors(folder, model.weights)
-    _check_tensors(expected, found, folder)
+    expected, found = _match(model, arrays, folder)
     for name, view in expected.items():
         file, stored_name = found[name]
         view[...] = file.get_tensor(stored_name)
     filled = {path: p.replace(jnp.asarray(arrays[path], dtype=p.dtype)) for path, p in parameters.items()}
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def check(model: _Encoder, folder: Path) -> None:
+    """Refuses what `load_weights` would refuse, without reading the weights.
+
+    Raises:
+        UserError: as `load_weights`.
+    """
+    shapes = {path: leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model))}
+    _match(model, {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}, folder)
 
 
 def state_dict(model: _Encoder) -> dict[str, np.ndarray]:
@@ -189,10 +195,9 @@ def weight_files(folder: Path) -> list[Path]:
 def _no_safetensors(folder: Path) -> str:
     if not any(folder.glob("pytorch_model*.bin")):
         return f"{folder} has no weights: neither {_WEIGHTS} nor {_INDEX} is there."
-    convert = f"from transformers import AutoModel; AutoModel.from_pretrained('{folder}').save_pretrained('{folder}')"
     return (
         f"{folder} has its weights in pytorch_model.bin only, a pickle, which jaxred does not open: "
-        f'convert it where PyTorch is installed, with `python -c "{convert}"`.'
+        f"convert it where PyTorch is installed, with `python launch/convert_checkpoint.py --input={folder}`."
     )
 
 
@@ -201,6 +206,18 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}): download it again.") from error
+
+
+def _match(
+    model: _Encoder, arrays: Mapping[Any, np.ndarray], folder: Path
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[Any, str]]]:
+    """The checkpoint's tensors as views of the model's arrays, and where each is; all names, shapes and types agree."""
+    expected: dict[str, np.ndarray] = {}
+    for path, array in arrays.items():
+        expected |= model.weights.tensors(path, array)
+    found = _open_tensors(folder, model.weights)
+    _check_tensors(expected, found, folder)
+    return expected, found
 
 
 def _open_tensors(folder: Path, table: WeightTable) -> dict[str, tuple[Any, str]]:

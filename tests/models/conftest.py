@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from flax import nnx
+import tiny_encoder
 
 from jaxred.errors import UserError
 from jaxred.models import checkpoint
@@ -26,14 +26,7 @@ def random_bert():
     """A BERT whose every parameter, biases and norms included, is random and matters."""
 
     def build(config=TINY, seed=0):
-        rng = np.random.default_rng(seed)
-        graphdef, state = nnx.split(nnx.eval_shape(lambda: Bert(config, rngs=nnx.Rngs(0))))
-        filled = []
-        for path, leaf in nnx.to_flat_state(state):
-            centre = 1.0 if path[-1] == "scale" else 0.0
-            scale = 1 / np.sqrt(leaf.shape[-2]) if path[-1] == "kernel" else 0.3
-            filled.append((path, leaf.replace(rng.normal(centre, scale, leaf.shape).astype(np.float32))))
-        return nnx.merge(graphdef, nnx.from_flat_state(filled))
+        return tiny_encoder.random_encoder(Bert, config, seed)
 
     return build
 

@@ -1,0 +1,106 @@
+"""What every encoder is: embeddings and stacked layers, every layer's hidden states, a cut to the first k layers."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxred.errors import UserError
+from jaxred.models.checkpoint import WeightTable
+
+Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
+
+
+def keep_all(hidden: Float[Array, "batch token hidden"]) -> Float[Array, "batch token hidden"]:
+    """The `reduce` that keeps every token."""
+    return hidden
+
+
+def check_n_tokens(n_tokens: int, n_positions: int) -> None:
+    """Refuses a batch that is longer than the model has positions."""
+    if n_tokens > n_positions:
+        raise UserError(
+            f"A batch of {n_tokens} tokens a row does not fit the model's {n_positions} positions: "
+            f"lower config.extraction.max_length to at most {n_positions}."
+        )
+
+
+class Encoder(nnx.Module):
+    """An encoder whose layers are stacked: every leaf of `layers` has a leading layer axis.
+
+    An architecture sets `config`, `embeddings` and `layers` in its constructor, names its weights, and gives a
+    `__call__` that ends in `_run_layers`.
+    """
+
+    weights: ClassVar[WeightTable]
+    config: Any  # a frozen dataclass; `jaxred.models` says what it holds
+    embeddings: nnx.Module
+    layers: nnx.Module
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch token"],
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
+        reduce: Reduce = keep_all,
+    ) -> Float[Array, "layer ..."]:
+        """The hidden states of the embeddings (layer 0) and of every layer after them.
+
+        Args:
+            input_ids: the tokens.
+            attention_mask: True at real tokens, False at padding.
+            token_type_ids: the segment of each token, as the architecture's tokenizer counts them.
+            reduce: what is kept of each layer, such as one vector a sentence; the rest never leaves the scan.
+
+        Returns:
+            `reduce` of every layer's float32 hidden states, stacked; without `reduce`, (layer, batch, token, hidden).
+
+        Raises:
+            UserError: if the batch is longer than the model has positions.
+        """
+        raise NotImplementedError
+
+    def _run_layers(
+        self, embedded: Float[Array, "batch token hidden"], reduce: Reduce, *arguments: Any
+    ) -> Float[Array, "layer ..."]:
+        """`reduce` of the embeddings and of every layer, each called with the hidden states and `arguments`."""
+
+        def step(
+            hidden: Float[Array, "batch token hidden"], layer: Any
+        ) -> tuple[Float[Array, "batch token hidden"], Float[Array, "..."]]:
+            hidden = layer(hidden, *arguments)
+            return hidden, reduce(hidden)
+
+        _, layers = jax.lax.scan(step, embedded, self.layers)
+        return jnp.concatenate([reduce(embedded)[None], layers])
+
+    def first_layers(self, n_layers: int) -> Self:
+        """The encoder cut to its embeddings and first `n_layers` layers; the embeddings are shared, not copied.
+
+        Raises:
+            ValueError: unless 0 <= n_layers <= config.n_layers.
+        """
+        self._check_n_layers(n_layers)
+        cut = nnx.merge(*nnx.split(self))
+        cut.config = dataclasses.replace(self.config, n_layers=n_layers)
+        cut.layers = jax.tree.map(lambda leaf: leaf[:n_layers], self.layers)
+        return cut
+
+    def n_parameters(self, n_layers: int) -> int:
+        """The number of parameters of the encoder cut to its first `n_layers` layers, embeddings included.
+
+        Raises:
+            ValueError: unless 0 <= n_layers <= config.n_layers.
+        """
+        self._check_n_layers(n_layers)
+        embeddings = sum(leaf.size for leaf in jax.tree.leaves(self.embeddings))
+        return embeddings + n_layers * sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(self.layers))
+
+    def _check_n_layers(self, n_layers: int) -> None:
+        if not 0 <= n_layers <= self.config.n_layers:
+            raise ValueError(f"n_layers={n_layers} is not between 0 and the model's {self.config.n_layers}.")

@@ -1,0 +1,80 @@
+"""A Hugging Face `config.json` to the frozen dataclass of an architecture, every setting checked."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxred.errors import UserError
+from jaxred.models.activations import ACTIVATIONS
+
+Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and other keys that Hugging Face takes for it
+
+_LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1}  # of whole numbers; of the others 1
+
+
+def read(
+    config_type: type[Any],
+    raw: Mapping[str, Any],
+    path: Path,
+    keys: Keys,
+    only: Mapping[str, Any],
+    choices: Mapping[str, tuple[str, ...]] | None = None,
+) -> dict[str, Any]:
+    """The values of a dataclass's fields.
+
+    Args:
+        config_type: a dataclass whose defaults are Hugging Face's, for keys that a `config.json` leaves out. A text
+            must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough.
+        raw: the object of a `config.json`; keys that do not change the forward pass are not looked at.
+        path: the file it came from, for messages.
+        keys: of the fields that are called otherwise there.
+        only: key -> the one value that is supported.
+        choices: field -> the texts it may be.
+
+    Raises:
+        UserError: naming the setting that is impossible, or that would change the numbers and is not supported.
+    """
+    for key, allowed in only.items():
+        if raw.get(key, allowed) != allowed:
+            raise UserError(
+                f"{path}: {key}={raw[key]!r} is not supported: jaxred runs {config_type.title} with "
+                f"{key}={allowed!r} only."
+            )
+    values = {}
+    for field in dataclasses.fields(config_type):
+        names = keys.get(field.name, (field.name,))
+        key = next((name for name in names if name in raw), names[0])
+        value = raw.get(key, field.default)
+        if field.name == "pad_token_id" and value is None:
+            value = field.default
+        _check(path, key, value, field, (choices or {}).get(field.name, tuple(sorted(ACTIVATIONS))))
+        values[field.name] = value
+    if values["hidden_size"] % values["n_heads"]:
+        size, heads = (keys.get(name, (name,))[0] for name in ("hidden_size", "n_heads"))
+        raise UserError(
+            f"{path}: {size}={values['hidden_size']} does not divide into {heads}={values['n_heads']}: "
+            f"it must be a multiple of it."
+        )
+    return values
+
+
+def write(config: Any, keys: Keys) -> dict[str, Any]:
+    """The settings under the keys that `read` reads them by."""
+    return {keys.get(name, (name,))[0]: value for name, value in dataclasses.asdict(config).items()}
+
+
+def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], texts: tuple[str, ...]) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if field.type is str:
+        valid, allowed = isinstance(value, str) and value in texts, f"one of {', '.join(texts)}"
+    elif field.type is bool:
+        valid, allowed = isinstance(value, bool), "true or false"
+    elif field.type is float:
+        valid, allowed = number and 0 < value < math.inf, "a number above 0"
+    else:
+        least = _LEAST.get(field.name, 1)
+        valid, allowed = number and isinstance(value, int) and value >= least, f"a whole number of at least {least}"
+    if not valid:
+        raise UserError(f"{path}: {key}={value!r} is not possible: it must be {allowed}.")

@@ -1,0 +1,279 @@
+"""XLNet, an encoder with relative attention that returns the hidden states of every layer.
+
+References: Yang, Dai, Yang, Carbonell, Salakhutdinov, Le, "XLNet: Generalized Autoregressive Pretraining for Language
+Understanding" (NeurIPS 2019); the relative positions are those of Dai et al., "Transformer-XL" (ACL 2019). The
+numbers are those of Hugging Face's `XLNetModel` on one segment, without memories and without the second stream.
+"""
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.lax import Precision
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxred.errors import UserError
+from jaxred.models import settings
+from jaxred.models.activations import ACTIVATIONS
+from jaxred.models.checkpoint import WeightTable
+from jaxred.models.encoder import Encoder, Reduce, keep_all
+from jaxred.models.linear import layer_norm, linear, product
+
+
+@dataclass(frozen=True)
+class XLNetConfig:
+    """The shape of an XLNet; the defaults are Hugging Face's, for keys that a `config.json` leaves out.
+
+    Of the other keys, `mem_len`, `reuse_len` and `use_mems_eval` change nothing on one segment, `untie_r` nothing
+    after training: a checkpoint holds the biases of every layer, equal where they were tied.
+    """
+
+    model_type: ClassVar[str] = "xlnet"
+    title: ClassVar[str] = "XLNet"
+
+    vocab_size: int = 32000
+    hidden_size: int = 1024
+    n_layers: int = 24
+    n_heads: int = 16
+    intermediate_size: int = 4096
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    attn_type: str = "bi"  # bi: every token sees every other; uni: only those before it
+    clamp_len: int = -1  # distances beyond it count as it; not above 0: none do
+    same_length: bool = False  # with attn_type uni: a token sees as many others as every other, here itself alone
+    pad_token_id: int = 5
+
+    @property
+    def type_vocab_size(self) -> int:
+        """First and second sentence, <cls>, <sep> and padding; they are compared, never looked up."""
+        return 5
+
+    @property
+    def max_position_embeddings(self) -> int:
+        """No bound: positions are relative."""
+        return sys.maxsize
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> "XLNetConfig":
+        """Reads the object of a Hugging Face `config.json`; `settings.read` says what is refused.
+
+        Raises:
+            UserError: also if the hidden size is odd or `d_head` is not its share of a head.
+        """
+        config = cls(**settings.read(cls, raw, path, _KEYS, {"bi_data": False}, {"attn_type": ("bi", "uni")}))
+        if config.hidden_size % 2:
+            raise UserError(
+                f"{path}: d_model={config.hidden_size} is not possible: it must be even, "
+                f"for half of a position's encoding is sines and half cosines."
+            )
+        head_size = config.hidden_size // config.n_heads
+        if raw.get("d_head") not in (None, 0, head_size):
+            raise UserError(
+                f"{path}: d_head={raw['d_head']!r} is not possible: it must be d_model / n_head = {head_size}."
+            )
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of a Hugging Face `config.json` that `from_dict` reads back."""
+        shape = {**settings.write(self, _KEYS), "d_head": self.hidden_size // self.n_heads}
+        return {"architectures": ["XLNetModel"], "model_type": self.model_type, **shape}
+
+
+_KEYS = {
+    "vocab_size": ("vocab_size", "n_token"),
+    "hidden_size": ("d_model", "hidden_size"),
+    "n_layers": ("n_layer", "num_hidden_layers"),
+    "n_heads": ("n_head", "num_attention_heads"),
+    "intermediate_size": ("d_inner",),
+    "hidden_act": ("ff_activation",),
+}
+
+
+class Embeddings(nnx.Module):
+    """The word embeddings, as they are: layer 0."""
+
+    def __init__(self, config: XLNetConfig, *, rngs: nnx.Rngs):
+        self.word = nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
+
+    def __call__(self, input_ids: Int[Array, "batch token"]) -> Float[Array, "batch token hidden"]:
+        return self.word(input_ids)
+
+
+class Layer(nnx.Module):
+    """Relative self-attention and a feed-forward network, each added to its input and then normalised.
+
+    Products are taken in `dtype`; biases, softmax, activation, layer norms and the residual sums in float32.
+    """
+
+    def __init__(self, config: XLNetConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+        size, n_heads, epsilon = config.hidden_size, config.n_heads, config.layer_norm_eps
+
+        def normal(dtype: Any, *n: int) -> nnx.Param:
+            return nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (*n, n_heads, size // n_heads), dtype))
+
+        self.query, self.key, self.value = normal(dtype, size), normal(dtype, size), normal(dtype, size)
+        self.position = normal(dtype, size)
+        self.attention_output = normal(dtype, size)  # (out, head, size of a head)
+        self.content_bias, self.position_bias = normal(jnp.float32), normal(jnp.float32)
+        self.segment_bias = normal(jnp.float32)
+        self.segments = normal(jnp.float32, 2)  # of the same segment, of another
+        self.attention_norm = layer_norm(size, epsilon, rngs)
+        self.intermediate = linear(size, config.intermediate_size, dtype, rngs)
+        self.output = linear(config.intermediate_size, size, dtype, rngs)
+        self.output_norm = layer_norm(size, epsilon, rngs)
+        self.activation = ACTIVATIONS[config.hidden_act]
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch token hidden"],
+        positions: Float[Array, "distance hidden"],
+        visible: Bool[Array, "batch token token"],
+        other_segment: Bool[Array, "batch token token"],
+    ) -> Float[Array, "batch token hidden"]:
+        context = self.attend(hidden, positions, visible, other_segment)
+        hidden = self.attention_norm(hidden + context.astype(jnp.float32))
+        activated = self.activation(self.intermediate(hidden).astype(jnp.float32))
+        return self.output_norm(hidden + self.output(activated).astype(jnp.float32))
+
+    def attend(
+        self,
+        hidden: Float[Array, "batch token hidden"],
+        positions: Float[Array, "distance hidden"],
+        visible: Bool[Array, "batch token token"],
+        other_segment: Bool[Array, "batch token token"],
+    ) -> Float[Array, "batch token hidden"]:
+        """Multi-head attention of every token i to the tokens j that it sees, projected back.
+
+            score[i, j] = ((q[i] + b_k) k[j] + (q[i] + b_r) r[i - j] + (q[i] + b_s) s[i, j]) / sqrt(head size)
+
+        where s[i, j] is one vector for tokens of one segment and another for tokens of two. What is the same for all j
+        falls out of the softmax, so that only the difference of the two vectors is multiplied, where tokens differ.
+        Arrays lead with the head, so that the positions, which the batch shares, are one product a head.
+        """
+
+        def heads(x: Float[Array, "*rows hidden"]) -> Float[Array, "head *rows size"]:
+            return jnp.moveaxis(x.reshape(*x.shape[:-1], *self.content_bias.shape), -2, 0)
+
+        def biased(bias: Float[Array, "head size"]) -> Float[Array, "head batch token size"]:
+            return (query + bias[:, None, None]) / math.sqrt(query.shape[-1])
+
+        def scores(
+            equation: str, x: Float[Array, "head batch token size"], y: Float[Array, "head *rows size"]
+        ) -> Float[Array, "head batch token other"]:
+            x = x.astype(y.dtype)
+            return jnp.einsum(equation, x, y, precision=Precision.HIGHEST, preferred_element_type=jnp.float32)
+
+        query, key, value = (heads(_project(hidden, kernel)) for kernel in (self.query, self.key, self.value))
+        distance = heads(_project(positions[None], self.position)[0])
+        query = query.astype(jnp.float32)
+        content = scores("hbqs,hbks->hbqk", biased(self.content_bias[...]), key)
+        position = scores("hbqs,hrs->hbqr", biased(self.position_bias[...]), distance)
+        segment = jnp.sum(biased(self.segment_bias[...]) * (self.segments[1] - self.segments[0])[:, None, None], -1)
+        total = content + _by_key(position) + jnp.where(other_segment, segment[..., None], 0.0)
+        weights = jax.nn.softmax(jnp.where(visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
+        context = jnp.einsum("hbqk,hbks->hbqs", weights, value, precision=Precision.HIGHEST)
+        kernel = self.attention_output.reshape(hidden.shape[-1], -1).T
+        return product(jnp.moveaxis(context, 0, -2).reshape(hidden.shape), kernel)
+
+
+class XLNet(Encoder):
+    """An XLNet encoder. Inference only: there is no dropout. In float32 the products are true ones on every device."""
+
+    weights: ClassVar[WeightTable] = WeightTable(
+        names={
+            "embeddings.word.embedding": "word_embedding.weight",
+            "layers.query": "layer.{}.rel_attn.q",
+            "layers.key": "layer.{}.rel_attn.k",
+            "layers.value": "layer.{}.rel_attn.v",
+            "layers.position": "layer.{}.rel_attn.r",
+            "layers.attention_output": "layer.{}.rel_attn.o",
+            "layers.content_bias": "layer.{}.rel_attn.r_w_bias",
+            "layers.position_bias": "layer.{}.rel_attn.r_r_bias",
+            "layers.segment_bias": "layer.{}.rel_attn.r_s_bias",
+            "layers.segments": "layer.{}.rel_attn.seg_embed",
+            "layers.attention_norm.scale": "layer.{}.rel_attn.layer_norm.weight",
+            "layers.attention_norm.bias": "layer.{}.rel_attn.layer_norm.bias",
+            "layers.intermediate.kernel": "layer.{}.ff.layer_1.weight",
+            "layers.intermediate.bias": "layer.{}.ff.layer_1.bias",
+            "layers.output.kernel": "layer.{}.ff.layer_2.weight",
+            "layers.output.bias": "layer.{}.ff.layer_2.bias",
+            "layers.output_norm.scale": "layer.{}.ff.layer_norm.weight",
+            "layers.output_norm.bias": "layer.{}.ff.layer_norm.bias",
+        },
+        prefix="transformer.",
+        ignored=r"mask_emb|(lm_loss|sequence_summary|logits_proj|classifier|qa_outputs)\..*"
+        r"|(start_logits|end_logits|answer_class)\..*",
+    )
+
+    def __init__(self, config: XLNetConfig, compute_dtype: str = "float32", *, rngs: nnx.Rngs):
+        """Draws random weights.
+
+        Args:
+            config: the shape.
+            compute_dtype: float32 or bfloat16, the type of the layers' kernels and products.
+            rngs: the source of the weights.
+        """
+        dtype = jnp.dtype(compute_dtype)
+        self.config = config
+        self.embeddings = Embeddings(config, rngs=rngs)
+        self.layers = nnx.vmap(lambda rngs: Layer(config, dtype, rngs=rngs))(rngs.split(config.n_layers))
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch token"],
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
+        reduce: Reduce = keep_all,
+    ) -> Float[Array, "layer ..."]:
+        n_tokens, config = input_ids.shape[1], self.config
+        positions = jnp.asarray(relative_positions(config, n_tokens))
+        own = jnp.eye(n_tokens, dtype=bool)[None]
+        visible = attention_mask[:, None, :]
+        if config.attn_type == "uni":
+            visible &= own if config.same_length else jnp.tri(n_tokens, dtype=bool)[None]
+        visible |= own  # padding too sees itself
+        other_segment = token_type_ids[:, :, None] != token_type_ids[:, None, :]
+        return self._run_layers(self.embeddings(input_ids), reduce, positions, visible, other_segment)
+
+
+def relative_positions(config: XLNetConfig, n_tokens: int) -> Float[np.ndarray, "distance hidden"]:
+    """The encodings of the distances n_tokens, n_tokens - 1, ... that a token i may have to a token j, i - j.
+
+        [sin(distance / 10000^(2 f / hidden)), cos(distance / 10000^(2 f / hidden))], f = 0 ... hidden / 2 - 1
+
+    They are computed once, in NumPy and in PyTorch's order of float32 operations: at 500 tokens the rounding of a
+    frequency moves an encoding by 1e-5, so that an exact one would not be that which the weights were trained with.
+    """
+    exponents = np.arange(0, config.hidden_size, 2, dtype=np.float32) / np.float32(config.hidden_size)
+    frequencies = np.float32(1) / np.power(10000.0, np.float64(exponents)).astype(np.float32)
+    last = -1 if config.attn_type == "uni" else -n_tokens
+    distances = np.arange(n_tokens, last, -1, dtype=np.float32)
+    if config.clamp_len > 0:
+        distances = np.clip(distances, -config.clamp_len, config.clamp_len)
+    angles = np.float64(distances[:, None] * frequencies)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+def _project(
+    x: Float[Array, "batch token hidden"], kernel: nnx.Param[Float[Array, "hidden head size"]]
+) -> Float[Array, "batch token hidden"]:
+    return product(x, kernel.reshape(x.shape[-1], -1))
+
+
+def _by_key(scores: Float[Array, "head batch token distance"]) -> Float[Array, "head batch token token"]:
+    """Scores by distance n, n - 1, ... become scores by key: the one of query i and key j is at n - i + j.
+
+    In the flattened rows a key's score is one place further to the left than that of the query before; so the rows
+    are cut anew, one shorter, after the first n places. No copy is made by loops or gathers. With attention to what
+    came before alone, the distances end at 0, and what stands at later keys is never seen.
+    """
+    n_tokens, n_distances = scores.shape[-2:]
+    flat = scores.reshape(*scores.shape[:-2], n_tokens * n_distances)[..., n_tokens:]
+    return flat.reshape(*scores.shape[:-2], n_tokens, n_distances - 1)[..., :n_tokens]
