@@ -352,7 +352,8 @@ def _optimum(
             process, alpha = proximal.lanczos_step(process, product, problem, layout, packing=packing)
             alphas.append(alpha)
             betas.append(process.beta)
-        largest = _largest_eigenvalues(np.stack(alphas, 1), np.stack(betas, 1))
+        entries = [np.stack([np.broadcast_to(v, len(probes)) for v in each], 1) for each in (alphas, betas)]
+        largest = _largest_eigenvalues(*entries)
         steps = 1 / (curvature * np.where(largest > 0, largest, 1))
         problems.append(problem._replace(step=jax.device_put(steps.astype(np.float32), device)))
         bias = jax.device_put(np.tile(np.float32(null_bias), (len(probes), 1)), device)

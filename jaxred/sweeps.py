@@ -161,8 +161,14 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _fields() -> dict[str, type]:
-    sections = ((s.name, s.type) for s in dataclasses.fields(StudyConfig))
-    return {f"{section}.{f.name}": f.type for section, kind in sections for f in dataclasses.fields(kind)}  # type: ignore[arg-type,misc]
+    """The paths of all fields of a study, those of its sections and its own, and their types."""
+    found: dict[str, Any] = {}
+    for part in dataclasses.fields(StudyConfig):
+        if dataclasses.is_dataclass(part.type):
+            found |= {f"{part.name}.{field.name}": field.type for field in dataclasses.fields(part.type)}
+        else:
+            found[part.name] = part.type
+    return found
 
 
 def _typed(path: str, value: Any, where: str) -> Any:
@@ -194,10 +200,9 @@ def _tuple(value: Any) -> Any:
 
 def _changed(config: StudyConfig, fields: dict[str, Any]) -> StudyConfig:
     for path, value in fields.items():
-        section, name = path.split(".")
-        config = dataclasses.replace(
-            config, **{section: dataclasses.replace(getattr(config, section), **{name: value})}
-        )
+        section, _, name = path.partition(".")
+        changed = dataclasses.replace(getattr(config, section), **{name: value}) if name else value
+        config = dataclasses.replace(config, **{section: changed})
     return config
 
 
