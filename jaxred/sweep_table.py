@@ -101,6 +101,15 @@ def _redundancy(content: dict[str, Any], config: StudyConfig) -> Cells:
     return {"clusters": at[0]["n_clusters"], "redundant_share": at[0]["redundant_share"]} if at else {}
 
 
+def _minimal_neurons(content: dict[str, Any], config: StudyConfig) -> Cells:
+    return {
+        **_scores("oracle", content["oracle"]),
+        "minimal_of_all": content["n_minimal"],
+        "share_of_all": content["n_minimal"] / content["n_candidates"],
+        **_scores("minimal_of_all", content["minimal_scores"]),
+    }
+
+
 def _scores(name: str, scores: dict[str, dict[str, float]]) -> Cells:
     return {f"{name}_{split}": scores[split][OVERALL] for split in ("dev", "test")}
 
@@ -109,18 +118,21 @@ def _scores(name: str, scores: dict[str, dict[str, float]]) -> Cells:
 STAGES: dict[str, Callable[[dict[str, Any], StudyConfig], Cells]] = {
     "pipeline": _pipeline,
     "cluster_sweep": _cluster_sweep,
+    "minimal_neurons": _minimal_neurons,
     "redundancy": _redundancy,
 }
 COLUMNS = (
     "oracle_dev", "oracle_test", "delta_layers", "delta_neurons", "clustering", "top_layer", "minimal_neurons",
     "share", "minimal_dev", "minimal_test", "clusters", "redundant_share", "clustered_dev", "clustered_test",
+    "minimal_of_all", "share_of_all", "minimal_of_all_dev", "minimal_of_all_test",
 )  # fmt: skip
 NOTES = {
     "minimal_neurons": "Of a run's minimal sets the smallest is shown: its deltas and clustering, the highest layer "
     "(`top layer`) and the number and share of the neurons that are needed.",
+    "minimal_of_all": "`minimal of all` is the minimal set searched among the neurons of all layers.",
     "clusters": "Clusters are those at `clustering.window_threshold`.",
 }
-SHARES = ("share", "redundant_share")
+SHARES = ("share", "redundant_share", "share_of_all")
 
 
 def _shown(column: str, value: Any) -> str:

@@ -249,7 +249,7 @@ def test_a_study_alone_ends_with_its_table_is_kept_by_a_second_run_and_reported(
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("metric", ["pearson", "spearman", "pearson_and_spearman"])
+@pytest.mark.parametrize("metric", ["pearson_and_spearman"])
 def test_the_originals_files_run_unchanged_where_its_script_is_replaced(metric, tmp_path):
     """A regression, from the folder that its paths are relative to; the workdir is its output_directory."""
     archive = SHARED / "golden" / "original_runs" / "runs.tar.xz"

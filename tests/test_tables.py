@@ -34,13 +34,14 @@ def pipeline():
         },
         "encoder": {"hidden_size": 10, "n_layers": 3, "parameters": [100, 150, 200]},
         "oracle": scores(0.8),
+        "solver": "adam",
         "independent": [scores(0.6), scores(0.75), scores(0.7)],
         "incremental": [scores(0.6), scores(0.79), scores(0.8)],
         "layer_selection": [
             {"delta": 3.0, "top_layer": 1, "scores": scores(0.79)},
             {"delta": 1.0, "top_layer": 2, "scores": scores(0.8)},
         ],
-        "training": {f"layers-0-{layer}": {"losses": [0.6, 0.5, 0.49], "converged": False} for layer in range(3)},
+        "training": {f"layers-0-{layer}": {"losses": [0.6, 0.5, 0.499], "converged": False} for layer in range(3)},
         "selection": [chosen(3.0, 1, -1, 4), chosen(2.0, 1, -1, 4), chosen(1.0, 2, 0.3, 6)],
     }
 
@@ -97,8 +98,15 @@ def test_the_table_says_how_many_rows_select(tmp_path, pipeline, monkeypatch):
 
 
 def test_an_oracle_that_still_learns_is_warned_of(pipeline):
-    pipeline["training"]["layers-0-2"]["losses"] = [0.9, 0.6, 0.5]
-    assert "The oracle underfits: its loss still fell by 20% in the last of 3 epochs." in warning(pipeline)
+    record = pipeline["training"]["layers-0-2"]
+    record["losses"] = [0.9, 0.6, 0.5]
+    assert "The oracle underfits: its loss fell from 0.900 to 0.500 in 3 epochs, and by 0.100 still" in warning(
+        pipeline
+    )
+    pipeline["solver"] = "fista"
+    assert "not at its optimum" in warning(pipeline)
+    record["converged"] = True
+    assert warning(pipeline) == ""
 
 
 def test_a_regression_oracle_that_does_not_correlate_with_its_training_rows_is_warned_of(pipeline):

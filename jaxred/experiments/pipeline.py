@@ -11,7 +11,7 @@ Repeats do all of it again from other initial weights and with other representat
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -84,10 +84,11 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
         log.info("pipeline: kept")
         return known
 
-    features = load_features(stores, config, workdir.scratch)
-    correlation = training_moments(stores, config, workdir).correlation()
-    with progress_bar(0, "pipeline", "probes") as bar:
-        content, probes = pipeline(features, correlation, config, bar)
+    with ThreadPoolExecutor(1) as pool:  # the correlations are not needed before the layers are trained
+        moments = pool.submit(training_moments, stores, config, workdir)
+        features = load_features(stores, config, workdir.scratch)
+        with progress_bar(0, "pipeline", "probes") as bar:
+            content, probes = pipeline(features, lambda: moments.result().correlation(), config, bar)
     content["encoder"] = {
         "path": config.encoder.path,
         "n_layers": features.n_layers,
@@ -102,11 +103,19 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
 
 
 def pipeline(
-    features: Features, correlation: np.ndarray, config: StudyConfig, bar: tqdm
+    features: Features, correlations: Callable[[], np.ndarray], config: StudyConfig, bar: tqdm
 ) -> tuple[dict[str, Any], dict[str, Probe]]:
-    """The content of results/pipeline.json, and the probes of the first repeat by name."""
+    """The content of results/pipeline.json, and the probes of the first repeat by name.
+
+    Args:
+        features: the data.
+        correlations: gives the neurons' correlations [neuron, neuron] once they are needed.
+        config: what is done.
+        bar: told of every probe.
+    """
     configs = repeats.configs(config)
     layers = _layers(features, config, bar)
+    correlation = correlations()
     wanted = sorted({top for repeat in layers for top in repeat.top_layers.values()})
 
     def candidates(top_layer: int) -> list[Candidates]:
@@ -150,6 +159,7 @@ def pipeline(
             **describe(features),
         },
         **runs[0],
+        "solver": config.probe.solver,
         "training": repeats.training_record(probes),
     }
     if config.repeats > 1:

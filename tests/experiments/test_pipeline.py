@@ -18,7 +18,7 @@ SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[3] / "share
 
 def run(features, config):
     correlation = from_blocks([np.asarray(features.matrices["train"])]).correlation()
-    return pipeline(features, correlation, config, progress_bar(0, "pipeline", "probes"))
+    return pipeline(features, lambda: correlation, config, progress_bar(0, "pipeline", "probes"))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from jaxred.results import plain
 N_REPEATS = 3
 STUDIES = {
     "pipeline": lambda features, config: pipeline(
-        features, small_study.correlation_of(features), config, small_study.hidden_bar()
+        features, lambda: small_study.correlation_of(features), config, small_study.hidden_bar()
     ),
     "cluster_sweep": lambda features, config: cluster_sweep(features, small_study.correlation_of(features), config),
     "minimal_neurons": lambda features, config: minimal_neurons(features, config, small_study.hidden_bar()),
