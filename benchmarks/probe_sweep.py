@@ -26,8 +26,9 @@ import numpy as np
 from absl import app, flags
 
 from jaxred.config import ProbeConfig
+from jaxred.families import Family, layer_family, prefix_family
 from jaxred.matrix import FeatureMatrix
-from jaxred.probing import Family, fit, layer_family, prefix_family
+from jaxred.probing import fit
 from jaxred.ranking import rank_neurons
 from jaxred.selection import minimal_set_sizes
 

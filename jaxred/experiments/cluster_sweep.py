@@ -11,10 +11,11 @@ from jaxred.config import StudyConfig, to_dict
 from jaxred.experiments import repeats
 from jaxred.experiments.redundancy import training_moments
 from jaxred.experiments.scoring import fit_and_score
+from jaxred.families import subset_family
 from jaxred.features import Features, describe, load_features
 from jaxred.files import write_text
 from jaxred.formats.all_results import cluster_sweep_results
-from jaxred.probing import Probe, repeated_settings, subset_family
+from jaxred.probing import Probe, repeated_settings
 from jaxred.results import fingerprint, load_result, save_result
 from jaxred.store import Store
 from jaxred.workdir import Workdir

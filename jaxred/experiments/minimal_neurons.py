@@ -11,10 +11,11 @@ from jaxred.config import StudyConfig, to_dict
 from jaxred.experiments import repeats
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.experiments.search import Search, search
+from jaxred.families import subset_family
 from jaxred.features import Features, describe, load_features
 from jaxred.files import write_text
 from jaxred.formats.all_results import minimal_neurons_results
-from jaxred.probing import Probe, subset_family
+from jaxred.probing import Probe
 from jaxred.progress import progress_bar
 from jaxred.results import fingerprint, load_result, save_result
 from jaxred.selection import MINIMAL_FRACTIONS, minimal_set_sizes

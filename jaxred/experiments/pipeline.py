@@ -26,11 +26,12 @@ from jaxred.experiments import repeats
 from jaxred.experiments.redundancy import training_moments
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.experiments.search import Search, search
+from jaxred.families import layer_family, subset_family
 from jaxred.features import Features, describe, load_features
 from jaxred.files import write_text
 from jaxred.formats.all_results import pipeline_results
 from jaxred.metrics import Scores, overall
-from jaxred.probing import Probe, layer_family, repeated_settings, subset_family
+from jaxred.probing import Probe, repeated_settings
 from jaxred.progress import progress_bar
 from jaxred.results import fingerprint, load_result, save_result
 from jaxred.selection import CCFS_FRACTIONS, minimal_set_sizes, select_layer

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxred.config import StudyConfig
+from jaxred.families import Family
 from jaxred.metrics import Scores, overall
-from jaxred.probing import Family, Settings, repeated_settings
+from jaxred.probing import Settings, repeated_settings
 
 
 def configs(config: StudyConfig) -> list[StudyConfig]:

@@ -1,9 +1,10 @@
 """Trains a family on the training rows and scores every probe on all three splits."""
 
 from jaxred.config import StudyConfig
+from jaxred.families import Family
 from jaxred.features import SPLITS, Features
 from jaxred.metrics import Scores, scores
-from jaxred.probing import Family, Fit, Settings, fit
+from jaxred.probing import Fit, Settings, fit
 
 
 def fit_and_score(

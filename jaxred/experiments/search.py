@@ -6,9 +6,10 @@ from typing import Any
 
 from jaxred.config import StudyConfig
 from jaxred.experiments.scoring import fit_and_score
+from jaxred.families import prefix_family
 from jaxred.features import Features
 from jaxred.metrics import Scores, overall
-from jaxred.probing import Probe, prefix_family
+from jaxred.probing import Probe
 from jaxred.ranking import rank_neurons
 from jaxred.selection import accepted, minimal_set_size
 

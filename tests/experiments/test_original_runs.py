@@ -15,11 +15,11 @@ from jaxred.experiments import study
 from jaxred.experiments.cluster_sweep import cluster_sweep
 from jaxred.experiments.minimal_neurons import minimal_neurons
 from jaxred.experiments.scoring import fit_and_score
+from jaxred.families import layer_family
 from jaxred.features import load_features
 from jaxred.formats import experiment
 from jaxred.metrics import OVERALL, overall
 from jaxred.moments import from_blocks
-from jaxred.probing import layer_family
 from jaxred.progress import progress_bar
 from jaxred.store import Store
 

@@ -11,9 +11,9 @@ from jaxred.experiments import repeats
 from jaxred.experiments.cluster_sweep import cluster_sweep
 from jaxred.experiments.minimal_neurons import minimal_neurons
 from jaxred.experiments.pipeline import pipeline
+from jaxred.families import layer_family
 from jaxred.features import SPLITS
 from jaxred.metrics import OVERALL
-from jaxred.probing import layer_family
 from jaxred.results import plain
 
 N_REPEATS = 3

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from jaxred.experiments import search as search_module
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.experiments.search import AUTO_OPERATIONS, Search, search, stops_early, waves
+from jaxred.families import subset_family
 from jaxred.features import SPLITS, Features
 from jaxred.metrics import OVERALL
-from jaxred.probing import Probe, subset_family
+from jaxred.probing import Probe
 from jaxred.ranking import rank_neurons
 from jaxred.selection import MINIMAL_FRACTIONS, minimal_set_sizes
 
