@@ -151,8 +151,13 @@ class Store:
         return self._block(slice(0, self.n_rows), slice(layer, layer + 1))[:, 0]
 
     def windows(self) -> Iterator[tuple[slice, Float[np.ndarray, "row layer neuron"]]]:
-        """Reads the store window by window, in float32; the next window is read while the caller works on this one."""
-        slices = [self.ledger.window(i) for i in range(self.ledger.n_windows)]
+        """Reads the store a run of rows at a time, in float32; the next is read while the caller works on this one.
+
+        Runs are the rows of inner chunks, so that the memory of one is used again by the next but one.
+        """
+        inner = _inner_rows(self.ledger.window_rows)
+        rows = inner * max(1, CHUNK_ROWS // inner)
+        slices = [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)]
         future = self._start(slices[0], slice(None)) if slices else None
         for position, rows in enumerate(slices):
             following = self._start(slices[position + 1], slice(None)) if position + 1 < len(slices) else None
@@ -441,7 +446,9 @@ def read_ledger(location: str | Path) -> Ledger | None:
 
 def first_not_finite(block: np.ndarray) -> tuple[int, ...] | None:
     """The index of the first NaN or infinite value, or None."""
-    if np.isfinite(block).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = block.dtype == np.float32 and bool(np.isfinite(block.sum()))  # one pass, where the next is two
+    if finite or np.isfinite(block).all():
         return None
     return tuple(int(i) for i in np.argwhere(~np.isfinite(block))[0])
 
