@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,11 +24,10 @@ from jaxred import tokenization
 from jaxred.config import ExtractionConfig, StudyConfig
 from jaxred.data import load_task
 from jaxred.data.examples import Example
-from jaxred.errors import UserError
 from jaxred.kernels import pooling
 from jaxred.models import Encoder, checkpoint, load_encoder
 from jaxred.progress import progress_bar
-from jaxred.store import Ledger, Store, StoreWriter, read_ledger
+from jaxred.store import Ledger, Store, StoreWriter, is_finished
 from jaxred.tokenization import TokenBatch, Tokenizer
 from jaxred.workdir import Workdir
 
@@ -68,7 +66,7 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
     }
     identities = {split: {**shared, "source": _source(examples)} for split, examples in dataset.splits.items()}
     missing = [
-        split for split in dataset.splits if not _is_finished(workdir.activations(split), identities[split], overwrite)
+        split for split in dataset.splits if not is_finished(workdir.activations(split), identities[split], overwrite)
     ]
     if missing:
         model = load_encoder(folder, config.encoder.n_layers, config.encoder.compute_dtype)
@@ -201,13 +199,3 @@ def _source(examples: Sequence[Example]) -> str:
     for example in examples:
         digest.update(json.dumps(example).encode() + b"\n")
     return digest.hexdigest()
-
-
-def _is_finished(location: Path, identity: dict[str, Any], overwrite: bool) -> bool:
-    try:
-        ledger = read_ledger(location)
-    except UserError:
-        if overwrite:
-            return False
-        raise
-    return ledger is not None and ledger.finished and ledger.identity == identity

@@ -27,7 +27,7 @@ from jaxred.formats import experiment, hdf5, json_lines
 from jaxred.formats.experiment import Experiment, SplitFiles
 from jaxred.formats.survey import Survey
 from jaxred.progress import progress_bar
-from jaxred.store import Ledger, Store, StoreWriter, read_ledger
+from jaxred.store import Ledger, Store, StoreWriter, is_finished
 from jaxred.workdir import Workdir
 
 log = logging.getLogger("jaxred")
@@ -72,7 +72,7 @@ def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = 
     for split, files in named.splits.items():
         location = workdir.activations(split)
         stamp = _stamp(files, config, named)
-        if _is_finished(location, record.identity(split, stamp), overwrite):
+        if is_finished(location, record.identity(split, stamp), overwrite):
             log.info("%s activations: kept", split)
             continue
         reader = _reader(files.activations)
@@ -89,7 +89,7 @@ def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = 
             "labels": _sha256(files.labels),
             **stamp["settings"],
         }
-        if _is_finished(location, identity, overwrite):
+        if is_finished(location, identity, overwrite):
             log.info("%s activations: kept, %d rows", split, len(rows.labels))
         else:
             writer = _writer(location, survey, rows, identity, config, named.labels_words, overwrite)
@@ -361,18 +361,6 @@ def _stamp(files: SplitFiles, config: StudyConfig, named: Experiment) -> dict[st
             stat = os.stat(path)
             stats[str(path.absolute())] = [stat.st_size, stat.st_mtime_ns]
     return {"files": stats, "settings": settings}
-
-
-def _is_finished(location: Path, identity: dict[str, Any] | None, overwrite: bool) -> bool:
-    if identity is None:
-        return False
-    try:
-        ledger = read_ledger(location)
-    except UserError:
-        if overwrite:
-            return False
-        raise
-    return ledger is not None and ledger.finished and ledger.identity == identity
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,111 @@
+"""The ledger of a store: what it is, how many rows are planned, how many windows are finished."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxred.errors import UserError
+from jaxred.store.kvstore import open_kvstore, reason
+
+FORMAT = 1
+MEND = "Delete this folder and run again to extract it anew."
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a store holds and how far it is.
+
+    `identity` says what decided the numbers (model, tokenizer, pooling, source, dtypes); two stores with equal
+    identities hold equal activations.
+    """
+
+    identity: dict[str, Any]
+    n_rows: int
+    n_layers: int  # hidden states a row has: the embedding output and every transformer layer
+    hidden_size: int
+    dtype: str
+    window_rows: int
+    label_names: list[str]  # empty for regression
+    encoder_parameters: list[int] = field(
+        default_factory=list
+    )  # of the encoder cut after each layer, embeddings included
+    windows_finished: int = 0
+    notes: dict[str, Any] = field(
+        default_factory=dict
+    )  # facts about the extraction, such as how many sentences were truncated
+    format: int = FORMAT
+    rows: str = "sentence"  # what a row is: a sentence or a word
+
+    @property
+    def n_windows(self) -> int:
+        return -(-self.n_rows // self.window_rows)
+
+    @property
+    def finished(self) -> bool:
+        return self.windows_finished == self.n_windows
+
+    def window(self, index: int) -> slice:
+        """The rows of a window."""
+        return slice(index * self.window_rows, min((index + 1) * self.window_rows, self.n_rows))
+
+
+def read_ledger(location: str | Path) -> Ledger | None:
+    """The ledger of a store, finished or not; None where there is none.
+
+    Raises:
+        UserError: if it is damaged or of another format version.
+    """
+    try:
+        raw = open_kvstore(str(location)).read("ledger.json").result()
+    except (ValueError, OSError) as error:
+        raise UserError(f"Cannot read {location}/ledger.json ({reason(error)}).") from error
+    if raw.state == "missing":
+        return None
+    try:
+        content = json.loads(raw.value)
+        expected = content.pop("checksum")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{location}/ledger.json is damaged: it is not a ledger written by jaxred. {MEND}") from error
+    if content.get("format") != FORMAT:
+        raise UserError(
+            f"{location} was written in store format {content.get('format')}; this jaxred reads format {FORMAT}. {MEND}"
+        )
+    if expected != checksum(content):
+        raise UserError(f"{location}/ledger.json is damaged: its checksum does not fit its content. {MEND}")
+    return Ledger(**content)
+
+
+def is_finished(location: str | Path, identity: dict[str, Any] | None, overwrite: bool) -> bool:
+    """Whether a finished store of that identity lies there.
+
+    Raises:
+        UserError: if its ledger is damaged, unless it is to be overwritten.
+    """
+    if identity is None:
+        return False
+    try:
+        ledger = read_ledger(location)
+    except UserError:
+        if overwrite:
+            return False
+        raise
+    return ledger is not None and ledger.finished and ledger.identity == identity
+
+
+def write_ledger(kvstore: Any, ledger: Ledger) -> None:
+    """Replaces the ledger of a store, whole or not at all."""
+    content = asdict(ledger)
+    content["checksum"] = checksum(content)
+    kvstore.write("ledger.json", json.dumps(content, indent=1).encode()).result()
+
+
+def changes(old: Ledger, new: Ledger) -> list[str]:
+    pairs = [(name, getattr(old, name), getattr(new, name)) for name in ("n_rows", "window_rows", "rows")]
+    pairs += [(name, old.identity.get(name), new.identity.get(name)) for name in sorted({*old.identity, *new.identity})]
+    return [f"{name} was {before!r} and is now {after!r}" for name, before, after in pairs if before != after]
+
+
+def checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

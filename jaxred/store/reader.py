@@ -1,0 +1,171 @@
+"""Reads finished stores."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from jaxtyping import Float
+
+from jaxred.errors import UserError
+from jaxred.store.blocks import first_not_finite, run_rows
+from jaxred.store.kvstore import child, list_keys, open_kvstore, reason
+from jaxred.store.ledger import MEND, read_ledger
+
+
+class Store:
+    """A finished store, open for reading."""
+
+    def __init__(self, location: str | Path):
+        """Opens a finished store.
+
+        Raises:
+            UserError: if there is no store, it is not finished, a shard is missing, or its ledger is damaged or of
+                another version.
+        """
+        self.location = str(location)
+        self._kvstore = open_kvstore(self.location)
+        ledger = read_ledger(self.location)
+        if ledger is None:
+            raise UserError(
+                f"{self.location} is not an activation store: it has no ledger.json. Extract one with "
+                f"launch/extract.py."
+            )
+        if not ledger.finished:
+            raise UserError(
+                f"The activation store {self.location} is not finished: {ledger.windows_finished} of "
+                f"{ledger.n_windows} windows are "
+                "written. Run the extraction again; it resumes where it stopped."
+            )
+        self.ledger = ledger
+        shards = [f"hidden_states/c/{i}/0/0" for i in range(ledger.n_windows)]
+        shards += [f"{name}/c/0" for name in ("labels", "sentence_index", *(["word_index"] if self.has_words else []))]
+        present = set(list_keys(self._kvstore, "", self.location))
+        missing = [shard for shard in shards if shard not in present]
+        if missing and ledger.n_rows:
+            raise UserError(
+                f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {MEND}"
+            )
+        self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
+
+    @property
+    def has_words(self) -> bool:
+        """Whether a row is a word, and not a sentence."""
+        return self.ledger.rows == "word"
+
+    @property
+    def n_rows(self) -> int:
+        return self.ledger.n_rows
+
+    @property
+    def n_layers(self) -> int:
+        return self.ledger.n_layers
+
+    @property
+    def hidden_size(self) -> int:
+        return self.ledger.hidden_size
+
+    def labels(self) -> np.ndarray:
+        """Each row's label: a class name (classification) or a score (regression)."""
+        values = self._read("labels")
+        return np.array(self.ledger.label_names)[values] if self.ledger.label_names else values
+
+    def sentence_index(self) -> np.ndarray:
+        """Each row's sentence: its position among the task's examples."""
+        return self._read("sentence_index")
+
+    def word_index(self) -> np.ndarray:
+        """Each row's word: its position in its sentence.
+
+        Raises:
+            UserError: if a row is a sentence.
+        """
+        if not self.has_words:
+            raise UserError(f"The activation store {self.location} has no word_index: its rows are sentences.")
+        return self._read("word_index")
+
+    def layer(self, layer: int) -> Float[np.ndarray, "row neuron"]:
+        """One layer of all rows, in float32; layer 0 is the embedding output."""
+        if not 0 <= layer < self.n_layers:
+            raise UserError(
+                f"Layer {layer} does not exist: the store {self.location} has layers 0 to {self.n_layers - 1}."
+            )
+        return self._block(slice(0, self.n_rows), slice(layer, layer + 1))[:, 0]
+
+    def windows(self) -> Iterator[tuple[slice, Float[np.ndarray, "row layer neuron"]]]:
+        """Reads the store a run of rows at a time, in float32; the next is read while the caller works on this one.
+
+        Runs are the rows of inner chunks, so that the memory of one is used again by the next but one.
+        """
+        rows = run_rows(self.ledger.window_rows)
+        slices = [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)]
+        future = self._start(slices[0], slice(None)) if slices else None
+        for position, rows in enumerate(slices):
+            following = self._start(slices[position + 1], slice(None)) if position + 1 < len(slices) else None
+            assert future is not None
+            yield rows, self._finish(future, rows, 0)
+            future = following
+
+    def matrix(
+        self, rows: Sequence[int] | np.ndarray | None = None, out: Float[np.ndarray, "row neuron"] | None = None
+    ) -> Float[np.ndarray, "row neuron"]:
+        """The feature matrix, all layers side by side (column = layer * hidden_size + index), in float32.
+
+        Args:
+            rows: the rows wanted, in the order wanted, each at most once; all by default.
+            out: where to put them; new memory by default.
+        """
+        rows = np.arange(self.n_rows) if rows is None else np.asarray(rows)
+        place = np.full(self.n_rows, -1)
+        place[rows] = np.arange(len(rows))
+        matrix = np.empty((len(rows), self.n_layers * self.hidden_size), np.float32) if out is None else out
+        for window, block in self.windows():
+            target = place[window]
+            chosen = np.flatnonzero(target >= 0)
+            values = block.reshape(len(block), -1)
+            if len(chosen) == len(values) and (np.diff(target) == 1).all():
+                matrix[target[0] : target[0] + len(values)] = values
+            else:
+                matrix[target[chosen]] = values[chosen]
+        return matrix
+
+    def _block(self, rows: slice, layers: slice) -> np.ndarray:
+        return self._finish(self._start(rows, layers), rows, layers.start or 0)
+
+    def _start(self, rows: slice, layers: slice) -> Any:
+        return ts.cast(self._hidden_states, ts.float32)[rows, layers].read()
+
+    def _finish(self, future: Any, rows: slice, first_layer: int) -> np.ndarray:
+        try:
+            block = future.result()
+        except (ValueError, OSError) as error:
+            raise self._damaged("hidden_states", error) from error
+        bad = first_not_finite(block)
+        if bad is not None:
+            row, layer, neuron = bad
+            raise UserError(
+                f"The activation store {self.location} holds {block[bad]} at row {rows.start + row}, layer "
+                f"{first_layer + layer}, "
+                f"neuron {neuron}. {MEND}"
+            )
+        return block
+
+    def _open(self, name: str, shape: tuple[int, ...]) -> Any:
+        try:
+            array = ts.open({"driver": "zarr3", "kvstore": child(self._kvstore, name)}).result()
+        except (ValueError, OSError) as error:
+            raise self._damaged(name, error) from error
+        if tuple(array.shape) != shape:
+            raise self._damaged(name, ValueError(f"its shape is {tuple(array.shape)}, the ledger's is {shape}"))
+        return array
+
+    def _read(self, name: str) -> np.ndarray:
+        array = self._open(name, (self.n_rows,))
+        try:
+            return array.read().result()
+        except (ValueError, OSError) as error:
+            raise self._damaged(name, error) from error
+
+    def _damaged(self, name: str, error: Exception) -> UserError:
+        return UserError(f"The activation store {self.location} is damaged in {name} ({reason(error)}). {MEND}")

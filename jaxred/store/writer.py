@@ -1,0 +1,201 @@
+"""Writes stores, window by window."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from jaxtyping import Float
+
+from jaxred.errors import UserError
+from jaxred.store.blocks import first_not_finite, inner_rows
+from jaxred.store.kvstore import child, list_keys, open_kvstore, reason
+from jaxred.store.ledger import Ledger, changes, read_ledger, write_ledger
+
+
+class StoreWriter:
+    """Writes a store window by window, or goes on with one that an earlier run left unfinished."""
+
+    def __init__(
+        self,
+        location: str | Path,
+        ledger: Ledger,
+        labels: np.ndarray,
+        sentence_index: np.ndarray,
+        overwrite: bool = False,
+        word_index: np.ndarray | None = None,
+    ):
+        """Creates the store, or opens it to go on from its last finished window.
+
+        Args:
+            location: a directory or kvstore URL.
+            ledger: what is to be stored; its `windows_finished` and `notes` are taken from the store if it exists.
+            labels: [row] class ids into `ledger.label_names`, or scores.
+            sentence_index: [row].
+            overwrite: replace a store of another identity, or a damaged one.
+            word_index: [row], where `ledger.rows` is 'word', and only there.
+
+        Raises:
+            UserError: if the place holds something else, or a store of another identity.
+        """
+        assert (word_index is not None) == (ledger.rows == "word"), "word_index goes with rows that are words"
+        self.location = str(location)
+        self._kvstore = open_kvstore(self.location)
+        present = self._resume(ledger, overwrite)
+        self.ledger = present or ledger
+        if present is None:
+            self._commit(self.ledger)
+        if self.ledger.windows_finished == 0:  # also where a run was killed before it had written them all
+            arrays = {"labels": labels, "sentence_index": sentence_index}
+            self._write_rows(arrays if word_index is None else {**arrays, "word_index": word_index})
+        self._hidden_states = self._create(
+            "hidden_states",
+            shape=[ledger.n_rows, ledger.n_layers, ledger.hidden_size],
+            shard=[ledger.window_rows, ledger.n_layers, ledger.hidden_size],
+            chunk=[inner_rows(ledger.window_rows), 1, ledger.hidden_size],
+            dtype=ledger.dtype,
+            fill_value="NaN",
+            names=["row", "layer", "neuron"],
+        )
+        self._pending: tuple[int, Any, dict[str, Any]] | None = None
+
+    def write(
+        self, index: int, block: Float[np.ndarray, "row layer neuron"], notes: dict[str, Any] | None = None
+    ) -> None:
+        """Starts writing a window, and enters the one before it in the ledger once it is safely written.
+
+        Args:
+            index: the window; windows are written in order.
+            block: its rows, already of the stored dtype.
+            notes: counts of this window, added to those in the ledger when the window is entered.
+
+        Raises:
+            UserError: if a value is not finite, or the storage refuses (disk full, no permission).
+        """
+        rows = self.ledger.window(index)
+        bad = first_not_finite(block)
+        if bad is not None:
+            row, layer, neuron = bad
+            wider = (
+                "; store it as float32 or bfloat16 (--config.extraction.dtype)"
+                if self.ledger.dtype == "float16"
+                else ""
+            )
+            raise UserError(
+                f"The encoder gave {block[bad]} for row {rows.start + row}, layer {layer}, neuron {neuron}, "
+                f"which {self.ledger.dtype} activations cannot be{wider}."
+            )
+        self.flush()
+        self._pending = (index, self._hidden_states[rows].write(block), notes or {})
+
+    def flush(self) -> None:
+        """Waits for the window being written and enters it in the ledger."""
+        if self._pending is None:
+            return
+        index, future, notes = self._pending
+        self._pending = None
+        try:
+            future.result()
+        except (ValueError, OSError) as error:
+            raise self._refused(f"window {index}", error) from error
+        totals = {**self.ledger.notes, **{k: self.ledger.notes.get(k, 0) + v for k, v in notes.items()}}
+        self.ledger = replace(self.ledger, windows_finished=index + 1, notes=totals)
+        self._commit(self.ledger)
+
+    def _resume(self, ledger: Ledger, overwrite: bool) -> Ledger | None:
+        """The ledger to go on from, or None if the store is to be made anew (an old one is deleted only if told so)."""
+        try:
+            present = read_ledger(self.location)
+        except UserError:
+            if not overwrite:
+                raise
+            present = None
+        if present is None:
+            if list_keys(self._kvstore, "", self.location):
+                if not overwrite:
+                    raise UserError(
+                        f"{self.location} is not empty and is not an activation store: choose another place, or "
+                        f"pass --overwrite to "
+                        "replace what is there."
+                    )
+                self._delete()
+            return None
+        changed = changes(present, ledger)
+        if not changed:
+            return present
+        if not overwrite:
+            raise UserError(
+                f"{self.location} holds activations of another configuration: {'; '.join(changed)}. Choose another "
+                f"--workdir, or pass "
+                "--overwrite to replace them."
+            )
+        self._delete()
+        return None
+
+    def _delete(self) -> None:
+        try:
+            self._kvstore.delete_range(ts.KvStore.KeyRange()).result()
+        except (ValueError, OSError) as error:
+            raise self._refused("over the old files", error) from error
+
+    def _write_rows(self, arrays: dict[str, np.ndarray]) -> None:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": {"label_names": self.ledger.label_names}}
+        try:
+            self._kvstore.write("zarr.json", json.dumps(group).encode()).result()
+            for name, values in arrays.items():
+                shape = list(values.shape)
+                unknown = "NaN" if values.dtype.kind == "f" else -1
+                array = self._create(name, shape, shape, shape, values.dtype.name, unknown, ["row"])
+                array.write(values).result()
+        except (ValueError, OSError) as error:
+            raise self._refused("labels", error) from error
+
+    def _create(
+        self,
+        name: str,
+        shape: list[int],
+        shard: list[int],
+        chunk: list[int],
+        dtype: str,
+        fill_value: Any,
+        names: list[str],
+    ) -> Any:
+        codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+        metadata = {
+            "shape": shape,
+            "data_type": dtype,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+            "codecs": [
+                {
+                    "name": "sharding_indexed",
+                    "configuration": {"chunk_shape": chunk, "codecs": codecs, "index_codecs": codecs},
+                }
+            ],
+            "fill_value": fill_value,
+            "dimension_names": names,
+        }
+        spec = {
+            "driver": "zarr3",
+            "kvstore": child(self._kvstore, name),
+            "metadata": metadata,
+            "store_data_equal_to_fill_value": True,
+        }
+        try:
+            return ts.open(spec, create=True, open=True).result()
+        except (ValueError, OSError) as error:
+            raise self._refused(name, error) from error
+
+    def _commit(self, ledger: Ledger) -> None:
+        try:
+            write_ledger(self._kvstore, ledger)
+        except (ValueError, OSError) as error:
+            raise self._refused("the ledger", error) from error
+
+    def _refused(self, what: str, error: Exception) -> UserError:
+        return UserError(
+            f"Cannot write {what} of the activation store {self.location} ({reason(error)}). Make room or choose "
+            f"another --workdir, "
+            "and run again: finished windows are kept."
+        )
