@@ -80,7 +80,6 @@ def train(
         included.
     """
     members = tuple(jnp.asarray(jnp.arange(packing.n_probes)[:, None] == p, jnp.float32) for p in layout.probes)
-    l1 = tuple(penalty.l1[p][:, None] for p in layout.probes)
     rates = tuple(
         penalty.learning_rate[p][:, None] * (1 if owned is None else owned)
         for p, owned in zip(layout.probes, layout.owned, strict=True)
@@ -100,6 +99,10 @@ def train(
             shrink = jnp.where(norm > 0, penalty.l2 / jnp.where(norm > 0, norm, 1), 0)
             l2_loss = penalty.l2 * norm
 
+        # Nobody without weights is penalised either way; but so the new weights depend on all that reads the old ones,
+        # and XLA writes them in place instead of keeping a copy.
+        l1 = jnp.where(absolutes > 0, penalty.l1, 0)
+
         count = count + 1
         size = 1 / -jnp.expm1(count * math.log(BETA_1))  # 1 - beta ** count, without its cancellation
         scale = jax.lax.rsqrt(-jnp.expm1(count * math.log(BETA_2)))
@@ -113,7 +116,8 @@ def train(
         for group, weights in enumerate(params.weights):
             # The barrier keeps the packing of the products apart from Adam's pass, which is then one plain loop.
             gradient = jax.lax.optimization_barrier(gradients.weights[group])
-            gradient += l1[group] * jnp.sign(weights) + shrink[layout.probes[group]][:, None] * weights
+            mine = layout.probes[group]
+            gradient += l1[mine][:, None] * jnp.sign(weights) + shrink[mine][:, None] * weights
             moved.append(adam(weights, first.weights[group], second.weights[group], gradient, rates[group]))
         weights = tuple(zip(*moved, strict=True)) or ((), (), ())
         bias = adam(params.bias, first.bias, second.bias, gradients.bias, penalty.learning_rate[:, None])
