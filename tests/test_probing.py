@@ -18,7 +18,7 @@ from jaxred.families import layer_family, prefix_family, subset_family
 from jaxred.kernels import elastic_net
 from jaxred.matrix import FeatureMatrix
 from jaxred.metrics import score, scores
-from jaxred.probing import fit
+from jaxred.probing import fit, parts
 
 GOLDEN = Path(__file__).parent / "golden"
 N_ROWS, N_COLUMNS, N_CLASSES = 90, 64, 3
@@ -69,7 +69,7 @@ def original(request):
     names = ("l1", "l2", "learning_rate", "epochs", "batch_size")
     config = ProbeConfig(**{name: golden[name].item() for name in names})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probing, "_initial_params", functools.partial(start, golden))
+        patch.setattr(parts, "_initial_params", functools.partial(start, golden))
         family = prefix_family(np.arange(n_columns), [n_columns])
         fitted = fit(family, golden["X"], golden["y"], len(golden["b0"]), config)
     return request.param, golden, fitted
@@ -115,6 +115,7 @@ def test_a_probe_is_the_same_alone_and_among_50_prefixes():
     sizes = [0, *range(15, N_COLUMNS)]
     family = prefix_family(order, sizes)
     assert family.n_probes == 50
+    assert any(mask is not None for mask in family.masks)
     fitted = together(family)
     for size in (16, 32, 48):
         assert_same_probe(fitted.probe(sizes.index(size)), alone(order[:size]))
@@ -160,9 +161,7 @@ def test_weights_of_columns_that_a_probe_does_not_own_are_exactly_zero():
     fitted = together(subset_family(subsets, N_COLUMNS))
     part = fitted.parts[0]
     n_masked = 0
-    for segment, mask, weights in zip(
-        part.family.segments, part.family.masks, probing._unpacked(part.packing, part.params), strict=True
-    ):
+    for segment, mask, weights in zip(part.family.segments, part.family.masks, parts.unpacked(part), strict=True):
         exists = np.ones((segment.stop - segment.start, len(segment.owners)), bool) if mask is None else mask
         for place, owner in enumerate(segment.owners):
             mine = part.family.columns[segment.start : segment.stop][exists[:, place]]
@@ -170,7 +169,8 @@ def test_weights_of_columns_that_a_probe_does_not_own_are_exactly_zero():
         masked = np.broadcast_to(~exists.T[:, None], weights.shape)
         n_masked += masked.sum()
         assert (weights[masked] == 0).all()
-        assert (weights[~masked] != 0).mean() > 0.99
+        print((weights[~masked] != 0).mean(), weights[~masked].size)
+        assert (weights[~masked] != 0).mean() > 0.999
     assert n_masked > 0
 
 
@@ -234,7 +234,7 @@ def test_a_family_cut_to_a_memory_budget_gives_the_same(monkeypatch, kind):
         "subsets": subset_family([draw.permutation(N_COLUMNS)[:k] for k in (30, 50, 0, 7)], N_COLUMNS),
     }[kind]
     whole = together(family)
-    monkeypatch.setattr(probing, "PART_BYTES", 3000)
+    monkeypatch.setattr(parts, "PART_BYTES", 3000)
     cut = together(family)
     assert len(whole.parts) == 1 < len(cut.parts)
     assert_same_fit(cut, whole)
@@ -270,7 +270,7 @@ def test_eight_devices_give_the_same_as_one(tmp_path):
 import sys, jax, numpy as np
 from jaxred.config import ProbeConfig
 from jaxred.families import layer_family
-from jaxred.probing import fit
+from jaxred.probing import fit, parts
 draw = np.random.default_rng(0)
 x, y = draw.normal(size=(90, 64)).astype(np.float32), draw.integers(0, 3, 90)
 fitted = fit(layer_family(4, 16), x, y, 3, ProbeConfig(epochs=3, batch_size=32))
@@ -475,7 +475,7 @@ def test_an_optimum_is_the_same_alone_cut_and_streamed(monkeypatch, tmp_path):
     shares = np.bincount(targets) / 300
     np.testing.assert_allclose(np.exp(whole.probe(0).bias) / np.exp(whole.probe(0).bias).sum(), shares, rtol=1e-5)
     others = [(2, optimum(prefix_family(order[:17], [17])).probe(0))]
-    monkeypatch.setattr(probing, "PART_BYTES", 8000)
+    monkeypatch.setattr(parts, "PART_BYTES", 8000)
     cut = optimum(family)
     assert len(cut.parts) > 1
     others += [(i, cut.probe(i)) for i in range(4)]

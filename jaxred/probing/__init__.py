@@ -1,0 +1,11 @@
+"""Trains families of probes and asks them for predictions: many probes, one read of the data.
+
+A probe has the same weights whether it is trained alone, in a family, in a part of one (families are cut to a memory
+budget and spread over devices), or from a matrix that is streamed.
+"""
+
+from jaxred.probing.optimum import Solution
+from jaxred.probing.parts import Settings, repeated_settings
+from jaxred.probing.trained import Fit, Probe, fit
+
+__all__ = ["Fit", "Probe", "Settings", "Solution", "fit", "repeated_settings"]

@@ -1,0 +1,115 @@
+"""A family trained, its probes, and their predictions."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxred.config import ProbeConfig
+from jaxred.families import Family
+from jaxred.kernels import family as kernel
+from jaxred.matrix import FeatureMatrix
+from jaxred.probing import adam, optimum
+from jaxred.probing.optimum import Solution
+from jaxred.probing.parts import Part, Settings, all_parts, repeated_settings, unpacked
+
+PREDICT_BATCHES = 8  # batches asked for predictions at once
+CONVERGED = 0.01  # the share of its loss that a probe may still lose in its last epoch
+
+
+class Probe(NamedTuple):
+    """A trained linear probe: outputs = features[:, columns] @ weights + bias."""
+
+    columns: Int[np.ndarray, " column"]
+    weights: Float[np.ndarray, "column output"]
+    bias: Float[np.ndarray, " output"]
+    losses: Float[np.ndarray, " epoch"]  # penalties included: of each epoch's batches; of fista, every 10 steps
+    solution: "Solution | None" = None  # of fista
+
+    @property
+    def converged(self) -> bool:
+        """Of fista, whether its residual met the tolerance; of Adam, whether the last epoch lowered the loss by less
+        than CONVERGED of it.
+        """
+        if self.solution is not None:
+            return bool(self.solution.residual <= self.solution.tolerance)
+        return len(self.losses) > 1 and bool(self.losses[-2] - self.losses[-1] <= CONVERGED * abs(self.losses[-1]))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained family."""
+
+    family: Family
+    parts: tuple[Part, ...]
+    losses: Float[np.ndarray, "epoch probe"]
+    regression: bool
+    solution: Solution | None = None  # of fista, for every probe
+
+    def probe(self, index: int) -> Probe:
+        """One probe of the family, unpacked."""
+        part = next(part for part in self.parts if index in part.probes)
+        place = part.probes.index(index)
+        arrays = unpacked(part)
+        found = part.family.places(place)
+        weights = np.zeros((0, part.packing.n_outputs), np.float32)
+        if found:
+            starts = [segment.start for segment in part.family.segments]
+            mine = [arrays[number][at][:, positions - starts[number]].T for number, at, positions in found]
+            rank = self.family.rank[np.concatenate([positions for _, _, positions in found])]
+            weights = np.concatenate(mine)[np.argsort(rank)]
+        bias = np.asarray(part.params.bias)[place]
+        solution = self.solution
+        if solution is not None:
+            residual, iterations = solution.residual[index].item(), solution.iterations[index].item()
+            solution = Solution(residual, iterations, solution.tolerance)
+        return Probe(self.family.owned(index), weights, bias, self.losses[:, index], solution)
+
+    def predict(self, features: FeatureMatrix | Float[np.ndarray, "row column"]) -> np.ndarray:
+        """Every probe's class ids [row, probe], or scores for regression."""
+        matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, 128)
+        shape = len(matrix.blocks), self.family.n_probes, matrix.batch_size
+        predictions = np.zeros(shape, np.float32 if self.regression else np.int32)
+        for part in self.parts:
+            columns, packing = part.layout.columns, part.packing
+            for batches, blocks in matrix.windows(part.device, PREDICT_BATCHES):  # one shape, one compilation
+                found = kernel.predict(part.params, blocks, columns, packing=packing, regression=self.regression)
+                predictions[batches, list(part.probes)] = np.asarray(found)[: batches.stop - batches.start]
+        return predictions.transpose(0, 2, 1).reshape(shape[0] * shape[2], shape[1])[: matrix.n_rows]
+
+
+def fit(
+    family: Family,
+    features: FeatureMatrix | Float[np.ndarray, "row column"],
+    targets: Int[np.ndarray, " row"] | Float[np.ndarray, " row"],
+    n_outputs: int,
+    config: ProbeConfig,
+    settings: Settings | None = None,
+) -> Fit:
+    """Trains every probe of a family.
+
+    Args:
+        family: what is trained.
+        features: the training matrix, in the order in which its rows are taken.
+        targets: class ids (integers) or scores (floats).
+        n_outputs: classes; 1 for regression.
+        config: solver, penalties, learning rate, epochs, batch size, seed.
+        settings: penalties, learning rate and seed of every probe, in place of the configuration's.
+
+    Raises:
+        UserError: if rows are to be shuffled and the matrix does not fit in memory.
+    """
+    matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, config.batch_size)
+    settings = settings or repeated_settings(config, family.n_probes)
+    regression = not np.issubdtype(targets.dtype, np.integer)
+    values = matrix.batched(targets.astype(np.float32 if regression else np.int32))
+    if config.solver == "fista":
+        columns = optimum.columns_of(matrix)
+        parts = all_parts(family, n_outputs, config, settings, columns.varies)
+        parts, losses, solution = optimum.solve(parts, matrix, values, targets, columns, family.n_probes, config)
+    else:
+        parts = all_parts(family, n_outputs, config, settings)
+        parts, losses = adam.train(parts, matrix, values, family.n_probes, config)
+        solution = None
+    return Fit(family, tuple(parts), losses, regression, solution)
