@@ -105,10 +105,10 @@ def prefix_family(order: Int[np.ndarray, " column"], sizes: Sequence[int], n_col
 
 
 def subset_family(subsets: Sequence[Int[np.ndarray, " column"]], n_columns: int) -> Family:
-    """Any sets of the matrix's columns; a probe's weights are in the order in which its columns come here.
+    """Any sets of the matrix's columns; a probe's weights are in ascending order of its columns.
 
-    Columns are ordered by the number of sets that hold them, then by which these are, so that segments are cut
-    where few columns are masked.
+    The family orders columns by the sets that hold them: those of the largest set come first, among them those of
+    the second largest, and so on, so that segments are cut where few columns are masked.
 
     Args:
         subsets: the columns of each probe.

@@ -2,26 +2,17 @@
 
 import hashlib
 import json
-import logging
 from pathlib import Path
 
 from jaxred.errors import UserError
 from jaxred.files import replace_file, write_text
+from jaxred.formats.all_results import ORIGINALS
 from jaxred.workdir import Workdir
-
-log = logging.getLogger("jaxred")
-
-# The stages that have an all_results.json in the original, and the workdir's result that holds it.
-RESULTS = {
-    "pipeline": "all_results",
-    "cluster_sweep": "all_results_cluster_sweep",
-    "minimal_neurons": "all_results_minimal_neurons",
-}
 
 
 def published_stage(stages: tuple[str, ...]) -> str | None:
     """The stage of a run whose results are published: of several, the first."""
-    return next((stage for stage in RESULTS if stage in stages), None)
+    return next((stage for stage in ORIGINALS if stage in stages), None)
 
 
 def check(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> None:
@@ -49,7 +40,7 @@ def publish(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> Path
     Raises:
         UserError: as `check`, or if the folder cannot be written.
     """
-    source, target = workdir.result(RESULTS[stage]), folder / "all_results.json"
+    source, target = workdir.result(ORIGINALS[stage][0]), folder / "all_results.json"
     if not source.exists():
         return None
     content = source.read_bytes()

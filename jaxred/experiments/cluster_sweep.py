@@ -5,18 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxred.checkpoints import save_probes
 from jaxred.clustering import cluster_tree, representatives
-from jaxred.config import StudyConfig, to_dict
+from jaxred.config import StudyConfig
 from jaxred.experiments import repeats
+from jaxred.experiments.kept import describe_task, kept_or_run
 from jaxred.experiments.redundancy import training_moments
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.families import subset_family
-from jaxred.features import Features, describe, load_features
-from jaxred.files import write_text
-from jaxred.formats.all_results import cluster_sweep_results
+from jaxred.features import Features, load_features
 from jaxred.probing import Probe, repeated_settings
-from jaxred.results import fingerprint, load_result, save_result
 from jaxred.store import Store
 from jaxred.workdir import Workdir
 
@@ -27,21 +24,13 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     """Probes on all neurons, and on one neuron of each cluster at every threshold; saved as
     results/cluster_sweep.json, and as results/all_results_cluster_sweep.json (the original's format).
     """
-    sections = [to_dict(part) for part in (config.task, config.probe, config.clustering)]
-    activations = {name: store.ledger.identity for name, store in stores.items()}
-    identity = fingerprint(["cluster_sweep", activations, sections, config.repeats])
-    known = load_result(workdir.result("cluster_sweep"), identity)
-    if known is not None and workdir.result("all_results_cluster_sweep").exists():
-        log.info("cluster sweep: kept")
-        return known
 
-    features = load_features(stores, config, workdir.scratch)
-    correlation = training_moments(stores, config, workdir).correlation()
-    content, probes = cluster_sweep(features, correlation, config)
-    save_probes(workdir.probes("cluster_sweep"), probes, features)
-    write_text(workdir.result("all_results_cluster_sweep"), cluster_sweep_results(content, features.data_split))
-    save_result(workdir.result("cluster_sweep"), identity, content)
-    return load_result(workdir.result("cluster_sweep"), identity) or {}
+    def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
+        features = load_features(stores, config, workdir.scratch)
+        correlation = training_moments(stores, config, workdir).correlation()
+        return *cluster_sweep(features, correlation, config), features
+
+    return kept_or_run("cluster_sweep", ("task", "probe", "clustering"), stores, config, workdir, work)
 
 
 def cluster_sweep(
@@ -66,12 +55,7 @@ def cluster_sweep(
     names = ["no-clustering", *(f"clustering-{threshold:.2f}" for threshold in thresholds)]
     probes = {name: fitted.probe(i) for i, name in enumerate(names)}
     content = {
-        "task": {
-            "name": config.task.name,
-            "kind": config.task.kind,
-            "metric": config.task.metric,
-            **describe(features),
-        },
+        "task": describe_task(config, features),
         "n_layers": features.n_layers,
         "hidden_size": features.hidden_size,
         "oracle": scored[0],

@@ -1,49 +1,35 @@
 """The minimal neuron set out of all neurons of all layers (Dalvi et al. 2020; the original's `run_max_features.py`)."""
 
-import logging
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxred.checkpoints import save_probes
-from jaxred.config import StudyConfig, to_dict
+from jaxred.config import StudyConfig
 from jaxred.experiments import repeats
+from jaxred.experiments.kept import describe_task, kept_or_run
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.experiments.search import Search, search
 from jaxred.families import subset_family
-from jaxred.features import Features, describe, load_features
-from jaxred.files import write_text
-from jaxred.formats.all_results import minimal_neurons_results
+from jaxred.features import Features, load_features
 from jaxred.probing import Probe
 from jaxred.progress import progress_bar
-from jaxred.results import fingerprint, load_result, save_result
 from jaxred.selection import MINIMAL_FRACTIONS, minimal_set_sizes
 from jaxred.store import Store
 from jaxred.workdir import Workdir
-
-log = logging.getLogger("jaxred")
 
 
 def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
     """Ranks all neurons by the oracle and searches the smallest set; saved as results/minimal_neurons.json, and as
     results/all_results_minimal_neurons.json (the original's format).
     """
-    sections = [to_dict(part) for part in (config.task, config.probe, config.selection)]
-    activations = {name: store.ledger.identity for name, store in stores.items()}
-    identity = fingerprint(["minimal_neurons", activations, sections, config.repeats])
-    known = load_result(workdir.result("minimal_neurons"), identity)
-    if known is not None and workdir.result("all_results_minimal_neurons").exists():
-        log.info("minimal neurons: kept")
-        return known
 
-    features = load_features(stores, config, workdir.scratch)
-    with progress_bar(0, "minimal neurons", "probes") as bar:
-        content, probes = minimal_neurons(features, config, bar)
-    save_probes(workdir.probes("minimal_neurons"), probes, features)
-    write_text(workdir.result("all_results_minimal_neurons"), minimal_neurons_results(content, features.data_split))
-    save_result(workdir.result("minimal_neurons"), identity, content)
-    return load_result(workdir.result("minimal_neurons"), identity) or {}
+    def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
+        features = load_features(stores, config, workdir.scratch)
+        with progress_bar(0, "minimal neurons", "probes") as bar:
+            return *minimal_neurons(features, config, bar), features
+
+    return kept_or_run("minimal_neurons", ("task", "probe", "selection"), stores, config, workdir, work)
 
 
 def minimal_neurons(features: Features, config: StudyConfig, bar: tqdm) -> tuple[dict[str, Any], dict[str, Probe]]:
@@ -63,12 +49,7 @@ def minimal_neurons(features: Features, config: StudyConfig, bar: tqdm) -> tuple
     first = searches[0]
     probes = {"oracle": fitted.probe(0), **{f"first-{size}": probe for size, probe in first.probes.items()}}
     content = {
-        "task": {
-            "name": config.task.name,
-            "kind": config.task.kind,
-            "metric": config.task.metric,
-            **describe(features),
-        },
+        "task": describe_task(config, features),
         "n_layers": features.n_layers,
         "hidden_size": features.hidden_size,
         "oracle": first.base,

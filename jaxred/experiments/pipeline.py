@@ -10,7 +10,6 @@ up less than a delta of that probe's dev score.
 Repeats do all of it again from other initial weights and with other representatives, in the same families.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,26 +18,21 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxred.checkpoints import save_probes
 from jaxred.clustering import cluster_tree, representatives
-from jaxred.config import StudyConfig, to_dict
+from jaxred.config import StudyConfig
 from jaxred.experiments import repeats
+from jaxred.experiments.kept import describe_task, kept_or_run
 from jaxred.experiments.redundancy import training_moments
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.experiments.search import Search, search
 from jaxred.families import layer_family, subset_family
-from jaxred.features import Features, describe, load_features
-from jaxred.files import write_text
-from jaxred.formats.all_results import pipeline_results
+from jaxred.features import Features, load_features
 from jaxred.metrics import Scores, overall
 from jaxred.probing import Probe, repeated_settings
 from jaxred.progress import progress_bar
-from jaxred.results import fingerprint, load_result, save_result
 from jaxred.selection import CCFS_FRACTIONS, minimal_set_sizes, select_layer
 from jaxred.store import Store
 from jaxred.workdir import Workdir
-
-log = logging.getLogger("jaxred")
 
 NO_CLUSTERING = -1
 AT_ONCE = 2  # families in work: one compiles while another trains
@@ -77,30 +71,23 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     """Runs the pipeline; saves results/pipeline.json, results/all_results.json (the original's format) and the
     probes of the first repeat.
     """
-    sections = [to_dict(part) for part in (config.task, config.probe, config.clustering, config.selection)]
-    activations = {name: store.ledger.identity for name, store in stores.items()}
-    identity = fingerprint(["pipeline", activations, sections, config.repeats])
-    known = load_result(workdir.result("pipeline"), identity)
-    if known is not None and workdir.result("all_results").exists():
-        log.info("pipeline: kept")
-        return known
 
-    with ThreadPoolExecutor(1) as pool:  # the correlations are not needed before the layers are trained
-        moments = pool.submit(training_moments, stores, config, workdir)
-        features = load_features(stores, config, workdir.scratch)
-        with progress_bar(0, "pipeline", "probes") as bar:
-            content, probes = pipeline(features, lambda: moments.result().correlation(), config, bar)
-    content["encoder"] = {
-        "path": config.encoder.path,
-        "n_layers": features.n_layers,
-        "hidden_size": features.hidden_size,
-        "parameters": stores["train"].ledger.encoder_parameters,
-    }
-    content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
-    save_probes(workdir.probes("pipeline"), probes, features)
-    write_text(workdir.result("all_results"), pipeline_results(content, features.data_split))
-    save_result(workdir.result("pipeline"), identity, content)
-    return load_result(workdir.result("pipeline"), identity) or {}
+    def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
+        with ThreadPoolExecutor(1) as pool:  # the correlations are not needed before the layers are trained
+            moments = pool.submit(training_moments, stores, config, workdir)
+            features = load_features(stores, config, workdir.scratch)
+            with progress_bar(0, "pipeline", "probes") as bar:
+                content, probes = pipeline(features, lambda: moments.result().correlation(), config, bar)
+        content["encoder"] = {
+            "path": config.encoder.path,
+            "n_layers": features.n_layers,
+            "hidden_size": features.hidden_size,
+            "parameters": stores["train"].ledger.encoder_parameters,
+        }
+        content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
+        return content, probes, features
+
+    return kept_or_run("pipeline", ("task", "probe", "clustering", "selection"), stores, config, workdir, work)
 
 
 def pipeline(
@@ -153,12 +140,7 @@ def pipeline(
             probes[entry.name] = entry.base
             probes |= {f"{entry.name}-first-{size}": probe for size, probe in result.probes.items()}
     content = {
-        "task": {
-            "name": config.task.name,
-            "kind": config.task.kind,
-            "metric": config.task.metric,
-            **describe(features),
-        },
+        "task": describe_task(config, features),
         **runs[0],
         "solver": config.probe.solver,
         "training": repeats.training_record(probes),

@@ -5,6 +5,7 @@ Its `ordering` and `minimal_neuron_set` are positions inside the filtered matrix
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from jaxred.data.split import DataSplit
@@ -59,6 +60,14 @@ def minimal_neurons_results(content: dict[str, Any], split: DataSplit | None) ->
     everyone = range(content["n_candidates"])
     inner = _inner({**content, "clusters": None, "candidates": everyone, "base": content["oracle"]})
     return json.dumps(plain({**_start(content, split), "selection": {"no-clustering": inner}}))
+
+
+# Of each study that the original has: the workdir's result in its format, and what writes that.
+ORIGINALS: dict[str, tuple[str, Callable[[dict[str, Any], DataSplit | None], str]]] = {
+    "pipeline": ("all_results", pipeline_results),
+    "cluster_sweep": ("all_results_cluster_sweep", cluster_sweep_results),
+    "minimal_neurons": ("all_results_minimal_neurons", minimal_neurons_results),
+}
 
 
 def _start(content: dict[str, Any], split: DataSplit | None) -> dict[str, Any]:
