@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 
 @dataclass(frozen=True)
@@ -22,6 +20,8 @@ class ClusterTree:
         """Each neuron's cluster, numbered from 1, when clusters further apart than the threshold are kept apart."""
         if self.n_neurons == 1:
             return np.ones(1, np.int32)
+        from scipy.cluster.hierarchy import fcluster  # here, because importing it takes a third of a second
+
         return fcluster(self.linkage, threshold, criterion="distance")
 
 
@@ -30,6 +30,9 @@ def cluster_tree(correlation: Float[np.ndarray, "neuron neuron"], distance: str 
     n_neurons = len(correlation)
     if n_neurons == 1:
         return ClusterTree(np.zeros((0, 4)), 1)
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
     apart = 1 - (np.abs(correlation) if distance == "absolute" else correlation).astype(np.float64)
     np.fill_diagonal(apart, 0)
     return ClusterTree(linkage(squareform(apart, checks=False), "average"), n_neurons)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from jaxred.errors import UserError
 from jaxred.files import write_text
@@ -21,8 +22,13 @@ def fingerprint(content: Any) -> str:
 
 def save_result(path: Path, identity: str, content: dict[str, Any]) -> None:
     """Writes a result in one step; NaN becomes null."""
-    document = {"format": FORMAT, "identity": identity, **plain(content)}
-    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_text(path, as_json({"format": FORMAT, "identity": identity, **content}, indent=True) + "\n")
+
+
+def as_json(content: Any, indent: bool = False) -> str:
+    """NumPy values and JSON's own as JSON text; keys as text, NaN and infinity as null."""
+    how = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    return orjson.dumps(content, option=how, default=plain).decode()
 
 
 def load_result(path: Path, identity: str | None = None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ up less than a delta of that probe's dev score.
 Repeats do all of it again from other initial weights and with other representatives, in the same families.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,11 +74,13 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     """
 
     def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
-        with ThreadPoolExecutor(1) as pool:  # the correlations are not needed before the layers are trained
-            moments = pool.submit(training_moments, stores, config, workdir)
+        with ThreadPoolExecutor(1) as pool:  # for what is not needed before the layers are trained
+            correlation = pool.submit(lambda: training_moments(stores, config, workdir).correlation())
+            for module in ("scipy.cluster.hierarchy", "orbax.checkpoint"):  # each takes a third of a second to import
+                pool.submit(importlib.import_module, module)
             features = load_features(stores, config, workdir.scratch)
             with progress_bar(0, "pipeline", "probes") as bar:
-                content, probes = pipeline(features, lambda: moments.result().correlation(), config, bar)
+                content, probes = pipeline(features, correlation.result, config, bar)
         content["encoder"] = {
             "path": config.encoder.path,
             "n_layers": features.n_layers,

@@ -4,13 +4,12 @@ Its `ordering` and `minimal_neuron_set` are positions inside the filtered matrix
 `independent_neurons`), not neuron numbers; jaxred's own results name neurons by layer and index.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from jaxred.data.split import DataSplit
 from jaxred.metrics import Scores, overall
-from jaxred.results import plain
+from jaxred.results import as_json
 
 
 def pipeline_results(content: dict[str, Any], split: DataSplit | None) -> str:
@@ -39,7 +38,7 @@ def pipeline_results(content: dict[str, Any], split: DataSplit | None) -> str:
         entry["neuron_selection"][f"clustering-{chosen['threshold']:.2f}" if clustered else "no-clustering"] = _inner(
             chosen
         )
-    return json.dumps(plain({**results, "selection": selection}))
+    return as_json({**results, "selection": selection})
 
 
 def cluster_sweep_results(content: dict[str, Any], split: DataSplit | None) -> str:
@@ -52,14 +51,14 @@ def cluster_sweep_results(content: dict[str, Any], split: DataSplit | None) -> s
             "independent_neurons": entry["neurons"],
             "base_results": _entry("neuron-selection-base", entry["scores"]),
         }
-    return json.dumps(plain({**_start(content, split), "selection": selection}))
+    return as_json({**_start(content, split), "selection": selection})
 
 
 def minimal_neurons_results(content: dict[str, Any], split: DataSplit | None) -> str:
     """The minimal-neuron search's results as the original's scripts write them, as JSON text."""
     everyone = range(content["n_candidates"])
     inner = _inner({**content, "clusters": None, "candidates": everyone, "base": content["oracle"]})
-    return json.dumps(plain({**_start(content, split), "selection": {"no-clustering": inner}}))
+    return as_json({**_start(content, split), "selection": {"no-clustering": inner}})
 
 
 # Of each study that the original has: the workdir's result in its format, and what writes that.
