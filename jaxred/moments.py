@@ -1,118 +1,228 @@
-"""One streaming pass over the activations gives both the neuron correlations and the layer-by-layer CKA matrix."""
+"""Moments of all neurons together, from which come both their correlations and the layers' CKA.
+
+`Sums` are what a pass over the rows leaves (`jaxred.passes`); sums of different rows around one shift add up. `Moments`
+are centred at the mean. Second moments are kept as strips: strip i holds tile i's neurons against those of tile i and
+all tiles after it, half of the matrix.
+"""
 
 import functools
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxred.errors import UserError
 from jaxred.files import replace_file
-from jaxred.kernels import moments as kernel
-from jaxred.store import Store
+from jaxred.kernels.moments import RowSums
 
-BLOCK_ROWS = 1024  # rows multiplied at once; short blocks also keep float32 sums accurate
+LARGEST_TILE, SMALLEST_TILE = 512, 128  # neurons; a tile divides a layer where it can
+
+
+def tile_of(hidden_size: int) -> int:
+    """Neurons of a tile: the largest share of a layer that is not too large, or the layer."""
+    sizes = range(min(LARGEST_TILE, hidden_size), SMALLEST_TILE - 1, -1)
+    return next((size for size in sizes if hidden_size % size == 0), hidden_size)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over some rows of activations x, shifted: u = x - shift."""
+
+    shift: Float[np.ndarray, " neuron"]
+    rows: RowSums  # of NumPy arrays
+    strips: tuple[Float[np.ndarray, "tile rest"], ...]  # of the sum of u u^T
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """Sums over the rows of both, which must have the same shift."""
+        if not np.array_equal(self.shift, other.shift):
+            raise ValueError("sums around different shifts do not add up")
+        mine, theirs = self.rows, other.rows
+        rows = RowSums(*(a + b for a, b in zip(mine, theirs, strict=True)))
+        rows = rows._replace(low=np.minimum(mine.low, theirs.low), high=np.maximum(mine.high, theirs.high))
+        return Sums(self.shift, rows, tuple(a + b for a, b in zip(self.strips, other.strips, strict=True)))
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.rows.count)
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of all neurons over a set of rows."""
+    """Centred moments of all neurons over a set of rows."""
 
     n_rows: int
+    n_layers: int
     mean: Float[np.ndarray, " neuron"]
-    centred: Float[np.ndarray, "neuron neuron"]  # sum over rows of (x - mean)(x - mean)^T
-    constant: Bool[np.ndarray, " neuron"]
+    strips: tuple[Float[np.ndarray, "tile rest"], ...]  # of the sum over rows of (x - mean)(x - mean)^T
+    constant: Bool[np.ndarray, " neuron"]  # their moments are exact zeros
+    norms: Float[np.ndarray, "layer layer"]  # sum over rows of |x_l - mean_l|^2 |x_m - mean_m|^2
+
+    @classmethod
+    def of(cls, sums: Sums) -> "Moments":
+        """Centres sums.
+
+        Raises:
+            UserError: if they are of fewer than 2 rows.
+        """
+        if sums.n_rows < 2:
+            raise UserError(f"Correlations need at least 2 rows of activations, but there are {sums.n_rows}.")
+        rows, n = sums.rows, sums.n_rows
+        offset = np.asarray(rows.total, np.float64) / n
+        constant = np.asarray(rows.low == rows.high)
+        strips = []
+        for start, strip in _placed(sums.strips):
+            mine = slice(start, start + len(strip))
+            centred = strip - np.outer(rows.total[mine], offset[start:].astype(np.float32))
+            centred[constant[mine]] = 0
+            centred[:, constant[start:]] = 0
+            strips.append(centred)
+        mean = (sums.shift + offset).astype(np.float32)
+        return cls(n, len(rows.norms), mean, tuple(strips), constant, _centred_norms(sums, offset))
+
+    @property
+    def n_neurons(self) -> int:
+        return len(self.mean)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.n_neurons // self.n_layers
+
+    def variance(self) -> Float[np.ndarray, " neuron"]:
+        """Of each neuron, in float64, with n - 1 in the denominator."""
+        diagonal = np.concatenate([np.diagonal(strip) for strip in self.strips])
+        return diagonal.astype(np.float64) / (self.n_rows - 1)
+
+    def centred(self) -> Float[np.ndarray, "neuron neuron"]:
+        """The sum over rows of (x - mean)(x - mean)^T, whole."""
+        return self._whole(np.ones(self.n_neurons, np.float32))
 
     def correlation(self) -> Float[np.ndarray, "neuron neuron"]:
         """Pearson's r between neurons; equals `nan_to_num(np.corrcoef(X.T))` with ones on the diagonal.
 
         A constant neuron has no correlation: it gets 0 with every other neuron, as in the original.
         """
-        deviation = np.sqrt(np.diagonal(self.centred).astype(np.float64))
+        deviation = np.sqrt(self.variance() * (self.n_rows - 1))
         inverse = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0).astype(np.float32)
-        correlation = self.centred * inverse[:, None] * inverse[None, :]
-        correlation = np.clip((correlation + correlation.T) / 2, -1, 1)
+        correlation = self._whole(inverse)
+        np.clip(correlation, -1, 1, out=correlation)
         np.fill_diagonal(correlation, 1)
         return correlation
 
-    def cka(self, hidden_size: int) -> Float[np.ndarray, "layer layer"]:
+    def _whole(self, scale: Float[np.ndarray, " neuron"]) -> Float[np.ndarray, "neuron neuron"]:
+        """Both halves of the matrix, rows and columns multiplied by a scale; no copy of it is made on the way."""
+        whole = np.empty((self.n_neurons, self.n_neurons), np.float32)
+        for start, strip in _placed(self.strips):
+            stop = start + len(strip)
+            mine = whole[start:stop, start:]
+            np.multiply(strip, scale[start:stop, None], out=mine)
+            mine *= scale[start:]
+            own = mine[:, : len(strip)]
+            own[:] = (own + own.T) / 2
+            whole[stop:, start:stop] = mine[:, len(strip) :].T
+        return whole
+
+    def cka(self, debiased: bool = False) -> Float[np.ndarray, "layer layer"]:
         """Linear CKA between layers (Kornblith et al. 2019; Dalvi et al. 2020, section 5.1).
 
         CKA(X, Y) = ||Y^T X||_F^2 / (||X^T X||_F ||Y^T Y||_F), columns centred. NaN for a layer whose neurons are all
         constant: its similarity to anything is not defined.
+
+        Args:
+            debiased: take the unbiased estimator of HSIC (Song et al. 2007) in place of each squared norm, so that few
+                rows of many neurons do not look alike; it may be below 0. NaN also with fewer than 4 rows.
         """
-        n_layers = len(self.mean) // hidden_size
-        blocks = self.centred.reshape(n_layers, hidden_size, n_layers, hidden_size)
-        norms = np.array(
-            [[np.square(blocks[i, :, j], dtype=np.float64).sum() for j in range(n_layers)] for i in range(n_layers)]
-        )
-        own = np.sqrt(np.diagonal(norms))
+        n_tiles, per_layer = len(self.strips), len(self.strips) // self.n_layers
+        tiles = np.zeros((n_tiles, n_tiles))
+        for i, strip in enumerate(self.strips):
+            blocks = strip.reshape(len(strip), n_tiles - i, -1)
+            tiles[i, i:] = tiles[i:, i] = [np.square(blocks[:, j], dtype=np.float64).sum() for j in range(n_tiles - i)]
+        similarity = tiles.reshape(self.n_layers, per_layer, self.n_layers, per_layer).sum((1, 3))
+        if debiased:
+            n, traces = self.n_rows, self.variance().reshape(self.n_layers, -1).sum(1) * (self.n_rows - 1)
+            if n < 4:
+                return np.full_like(similarity, np.nan)
+            similarity += np.outer(traces, traces) / ((n - 1) * (n - 2)) - n / (n - 2) * self.norms
+        own = np.sqrt(np.maximum(np.diagonal(similarity), 0))
         scale = np.outer(own, own)
-        return np.divide(norms, scale, out=np.full_like(norms, np.nan), where=scale > 0)
+        return np.divide(similarity, scale, out=np.full_like(similarity, np.nan), where=scale > 0)
 
 
-def from_blocks(blocks: Iterable[Float[np.ndarray, "row neuron"]]) -> Moments:
-    """Moments over the rows of all blocks, which are read once and need not fit in memory together."""
-    update = jax.jit(kernel.update, donate_argnums=0)
-    sums = None
-    for block in blocks:
-        for begin in range(0, len(block), BLOCK_ROWS):
-            piece = block[begin : begin + BLOCK_ROWS]
-            if sums is None:
-                sums = kernel.start(jnp.asarray(piece.mean(0, dtype=np.float64), jnp.float32))
-            used = np.arange(BLOCK_ROWS) < len(piece)
-            padded = piece if len(piece) == BLOCK_ROWS else np.pad(piece, ((0, BLOCK_ROWS - len(piece)), (0, 0)))
-            sums = update(sums, jnp.asarray(padded), jnp.asarray(used))
-    if sums is None or float(sums.count) < 2:
-        raise UserError("Correlations need at least 2 rows of activations.")
-    mean, centred, constant = jax.jit(kernel.finish)(sums)
-    return Moments(int(sums.count), np.asarray(mean), np.asarray(centred), np.asarray(constant))
+def _placed(strips: Sequence[np.ndarray]) -> list[tuple[int, np.ndarray]]:
+    """Each strip with the neuron at which it starts."""
+    n_neurons = strips[0].shape[1]
+    return [(n_neurons - strip.shape[1], strip) for strip in strips]
 
 
-def from_store(
-    store: Store, rows: np.ndarray | None = None, progress: Callable[[int], Any] = lambda n: None
-) -> Moments:
-    """Moments over the rows of a store.
+def _centred_norms(sums: Sums, offset: Float[np.ndarray, " neuron"]) -> Float[np.ndarray, "layer layer"]:
+    """Sum over rows of |u_l - d_l|^2 |u_m - d_m|^2, where d is the mean of u: multiplied out, in float64.
+
+    With a = |u_l|^2, e = d_l u_l and c = |d_l|^2, a row's share is (a_l - 2 e_l + c_l)(a_m - 2 e_m + c_m).
+    """
+    rows, n, n_layers = sums.rows, sums.n_rows, len(sums.rows.norms)
+    each = offset.reshape(n_layers, -1)
+    c = np.square(each).sum(1)
+    weighted = np.asarray(rows.weighted, np.float64).reshape(n_layers, n_layers, -1)
+    a_e = np.einsum("lmi,mi->lm", weighted, each)  # sum of a_l e_m
+    e_e = np.zeros((n_layers, n_layers))  # sum of e_l e_m
+    apart = np.zeros((len(offset), n_layers))  # column m: d_m at its own neurons
+    apart[np.arange(len(offset)), np.repeat(np.arange(n_layers), each.shape[1])] = offset
+    for start, strip in _placed(sums.strips):
+        stop = start + len(strip)
+        found = strip.astype(np.float64) @ apart[start:]
+        upper = apart[start:stop].T @ found
+        diagonal = apart[start:stop].T @ (strip[:, : len(strip)].astype(np.float64) @ apart[start:stop])
+        e_e += upper + upper.T - diagonal
+    # The sums of a over rows are the traces of u u^T, layer by layer; the sums of e are n c.
+    trace = np.concatenate([np.diagonal(strip) for strip in sums.strips]).astype(np.float64)
+    a = trace.reshape(n_layers, -1).sum(1)
+    return (
+        rows.norms
+        - 2 * (a_e + a_e.T)
+        + 4 * e_e
+        + np.outer(a, c)
+        + np.outer(c, a)
+        - 4 * n * np.outer(c, c)
+        + n * np.outer(c, c)
+    )
+
+
+def save(path: Path, parts: Sequence[Sums], identity: dict[str, Any], n_runs: int | None = None) -> None:
+    """Writes sums with what they are the sums of.
 
     Args:
-        store: the activations.
-        rows: which rows; all by default. Their order does not matter.
-        progress: told the number of rows of each window as it is read.
+        path: the file, replaced whole or not at all.
+        parts: sums around one shift.
+        identity: what decided them.
+        n_runs: of an unfinished pass, how many runs of rows it has seen.
     """
-    wanted = np.ones(store.n_rows, bool) if rows is None else np.isin(np.arange(store.n_rows), rows)
-
-    def blocks() -> Iterator[np.ndarray]:
-        for window, block in store.windows():
-            yield block.reshape(len(block), -1)[wanted[window]]
-            progress(len(block))
-
-    return from_blocks(blocks())
-
-
-def save(path: Path, moments: Moments, identity: dict[str, Any]) -> None:
-    """Writes moments with what they are the moments of."""
-    arrays = {"mean": moments.mean, "centred": moments.centred, "constant": moments.constant}
-    described = json.dumps({"identity": identity, "n_rows": moments.n_rows}, sort_keys=True)
-    replace_file(path, functools.partial(np.savez, **arrays, description=np.array(described)))
+    arrays: dict[str, np.ndarray] = {"shift": parts[0].shift}
+    for i, sums in enumerate(parts):
+        arrays |= {f"{i}.{name}": np.asarray(value) for name, value in sums.rows._asdict().items()}
+        arrays |= {f"{i}.strip.{j}": strip for j, strip in enumerate(sums.strips)}
+    described = {"identity": identity, "parts": len(parts), "strips": len(parts[0].strips), "runs": n_runs}
+    description = np.array(json.dumps(described, sort_keys=True))
+    replace_file(path, functools.partial(np.savez, **arrays, description=description))
 
 
-def load(path: Path, identity: dict[str, Any]) -> Moments | None:
-    """Moments saved for this identity; None where there are none, or only those of something else, or a damaged
-    file.
+def load(path: Path, identity: dict[str, Any]) -> tuple[list[Sums], int | None] | None:
+    """Sums saved for this identity, and how many runs of rows an unfinished pass had seen; None where there are none,
+    or only those of something else, or a damaged file.
     """
     try:
         with np.load(path, allow_pickle=False) as saved:
-            description = json.loads(str(saved["description"]))
-            if description["identity"] != identity:
+            described = json.loads(str(saved["description"]))
+            if described["identity"] != identity:
                 return None
-            return Moments(description["n_rows"], saved["mean"], saved["centred"], saved["constant"])
+            shift, parts = saved["shift"], []
+            for i in range(described["parts"]):
+                rows = RowSums(*(saved[f"{i}.{name}"] for name in RowSums._fields))
+                parts.append(Sums(shift, rows, tuple(saved[f"{i}.strip.{j}"] for j in range(described["strips"]))))
+            return parts, described["runs"]
     except (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxred import moments
 from jaxred.clustering import cluster_tree, representatives, window_histogram
+from jaxred.moments import Moments
+from jaxred.streaming import from_blocks
 
 GOLDEN = Path(__file__).parent / "golden"
 THRESHOLDS = [f"0.{i}" for i in range(1, 10)]
@@ -22,7 +23,7 @@ def original(request):
     """The original's clusters, and the correlations that jaxred finds."""
     with np.load(GOLDEN / f"{request.param}.npz") as file:
         golden = dict(file)
-    return golden, moments.from_blocks([golden["X"]])
+    return golden, Moments.of(from_blocks([golden["X"]]))
 
 
 def same_clusters(one, other):

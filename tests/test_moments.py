@@ -1,18 +1,20 @@
 import io
 import pickle
 
+import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jaxred import moments
-from jaxred.errors import UserError
-from jaxred.moments import BLOCK_ROWS, from_blocks, from_store
-from jaxred.store import Ledger, Store, StoreWriter
+from jaxred.moments import Moments, tile_of
+from jaxred.streaming import BLOCK_ROWS, Accumulator, from_blocks
 
 N_LAYERS, HIDDEN_SIZE = 3, 4
 N_NEURONS, N_ROWS = N_LAYERS * HIDDEN_SIZE, 2 * BLOCK_ROWS + 300
+
+
+def moments_of(*blocks, n_layers=N_LAYERS):
+    return Moments.of(from_blocks(blocks, n_layers))
 
 
 def correlated_rows(n_rows=N_ROWS, seed=0):
@@ -68,18 +70,18 @@ def layer_of(x, layer):
 
 
 def test_means_and_centred_products_are_those_of_float64(rows):
-    found = from_blocks([rows])
+    found = moments_of(rows)
     centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)
     products = centred.T @ centred
     assert found.n_rows == len(rows)
     np.testing.assert_allclose(found.mean, rows.mean(0, dtype=np.float64), rtol=1e-6, atol=1e-5)
     scale = np.sqrt(np.outer(np.diagonal(products), np.diagonal(products)))
-    assert (np.abs(found.centred - products) / scale).max() < 1e-5
+    assert (np.abs(found.centred() - products) / scale).max() < 1e-5
     assert not found.constant.any()
 
 
 def test_correlations_are_those_of_float64(rows):
-    correlation = from_blocks([rows]).correlation()
+    correlation = moments_of(rows).correlation()
     np.testing.assert_allclose(correlation, np.corrcoef(rows.astype(np.float64).T), rtol=0, atol=1e-5)
     np.testing.assert_array_equal(correlation, correlation.T)
     np.testing.assert_array_equal(np.diagonal(correlation), 1)
@@ -88,13 +90,13 @@ def test_correlations_are_those_of_float64(rows):
 
 def test_copies_of_a_neuron_correlate_by_at_most_1():
     scales = np.random.default_rng(0).normal(size=N_NEURONS)
-    correlation = from_blocks([(correlated_rows()[:, :1] * scales).astype(np.float32)]).correlation()
+    correlation = moments_of((correlated_rows()[:, :1] * scales).astype(np.float32)).correlation()
     assert np.abs(correlation).max() <= 1
     np.testing.assert_allclose(correlation, np.sign(np.outer(scales, scales)), rtol=0, atol=1e-5)
 
 
 def test_cka_is_that_of_float64(rows):
-    cka = from_blocks([rows]).cka(HIDDEN_SIZE)
+    cka = moments_of(rows).cka()
     layers = [layer_of(rows, i) for i in range(N_LAYERS)]
     expected = [[reference_cka(x, y) for y in layers] for x in layers]
     np.testing.assert_allclose(cka, expected, rtol=0, atol=1e-5)
@@ -108,7 +110,7 @@ def with_constants():
     """Neurons 1 and 6 are constant; 0.1 has no exact float32, so that its mean is not the value itself."""
     x = correlated_rows().astype(np.float32)
     x[:, [1, 6]] = np.float32(0.1), np.float32(-1234.567)
-    return x, from_blocks([x[:7], x[7:]])
+    return x, moments_of(x[:7], x[7:])
 
 
 def test_constant_neurons_are_named(with_constants):
@@ -124,8 +126,8 @@ def test_a_constant_neuron_correlates_with_none_but_itself(with_constants):
         expected[neuron] = 1
         np.testing.assert_array_equal(correlation[neuron], expected)
         np.testing.assert_array_equal(correlation[:, neuron], expected)
-        np.testing.assert_array_equal(found.centred[neuron], 0)
-        np.testing.assert_array_equal(found.centred[:, neuron], 0)
+        np.testing.assert_array_equal(found.centred()[neuron], 0)
+        np.testing.assert_array_equal(found.centred()[:, neuron], 0)
     expected = np.corrcoef(x[:, others].astype(np.float64).T)
     np.testing.assert_allclose(correlation[np.ix_(others, others)], expected, rtol=0, atol=1e-5)
 
@@ -134,15 +136,15 @@ def test_a_neuron_that_changes_once_is_not_constant():
     x = correlated_rows().astype(np.float32)
     x[:, 3] = 1
     x[-1, 3] = 1.001
-    found = from_blocks([x])
+    found = moments_of(x)
     assert not found.constant.any()
-    assert found.centred[3, 3] > 0
+    assert found.centred()[3, 3] > 0
 
 
 def test_a_layer_of_constants_has_no_cka():
     x = correlated_rows().astype(np.float32)
     x[:, :HIDDEN_SIZE] = 0.3
-    cka = from_blocks([x]).cka(HIDDEN_SIZE)
+    cka = moments_of(x).cka()
     assert np.isnan(cka[0]).all()
     assert np.isnan(cka[:, 0]).all()
     expected = reference_cka(layer_of(x, 1), layer_of(x, 2))
@@ -156,13 +158,13 @@ def test_cka_of_the_known_example():
     state = np.random.RandomState(1337)
     x = state.randn(100, 10)
     y = state.randn(100, 10) + x
-    cka = from_blocks([np.concatenate([x, y], axis=1).astype(np.float32)]).cka(10)
+    cka = moments_of(np.concatenate([x, y], axis=1).astype(np.float32), n_layers=2).cka()
     assert cka.shape == (2, 2)
     assert cka[0, 1] == pytest.approx(0.55761, abs=1e-5)
 
 
 def test_cka_is_symmetric_and_1_on_its_diagonal(rows):
-    cka = from_blocks([rows]).cka(HIDDEN_SIZE)
+    cka = moments_of(rows).cka()
     np.testing.assert_allclose(np.diagonal(cka), 1, rtol=0, atol=1e-6)
     np.testing.assert_allclose(cka, cka.T, rtol=0, atol=1e-6)
 
@@ -172,87 +174,89 @@ def test_cka_sees_neither_rotations_nor_scale_nor_place(seed):
     x = correlated_rows(seed=seed)
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(HIDDEN_SIZE, HIDDEN_SIZE)))
     changed = np.concatenate([layer_of(x, 0) @ rotation, 50 * layer_of(x, 1), layer_of(x, 2) - 3], axis=1)
-    cka, same = (from_blocks([a.astype(np.float32)]).cka(HIDDEN_SIZE) for a in (x, changed))
+    cka, same = (moments_of(a.astype(np.float32)).cka() for a in (x, changed))
     np.testing.assert_allclose(same, cka, rtol=0, atol=1e-5)
     assert cka[0, 1] < 0.99
     turned = np.concatenate([layer_of(x, 0), 7 * layer_of(x, 0) @ rotation, layer_of(x, 2)], axis=1)
-    assert from_blocks([turned.astype(np.float32)]).cka(HIDDEN_SIZE)[0, 1] == pytest.approx(1, abs=1e-5)
+    assert moments_of(turned.astype(np.float32)).cka()[0, 1] == pytest.approx(1, abs=1e-5)
 
 
-# Blocks
+def reference_debiased(x, y):
+    """With the unbiased estimator of HSIC (Song et al. 2007), from the rows' kernels, in float64."""
+
+    def hsic(one, other):
+        k, m = (a.astype(np.float64) - a.mean(0, dtype=np.float64) for a in (one, other))
+        k, m = k @ k.T, m @ m.T
+        np.fill_diagonal(k, 0)
+        np.fill_diagonal(m, 0)
+        n = len(k)
+        crossed = k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ m).sum()
+        return (np.sum(k * m) + crossed) / (n * (n - 3))
+
+    return hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
 
 
-@settings(max_examples=15, deadline=None)
-@given(cuts=st.lists(st.integers(0, N_ROWS), max_size=6), kind=st.sampled_from(["plain", "mean 1e3"]))
-def test_any_blocks_give_the_same(cuts, kind):
-    x = KINDS[kind]().astype(np.float32)
-    whole, parts = from_blocks([x]), from_blocks(np.split(x, sorted(cuts)))
-    assert parts.n_rows == N_ROWS
-    np.testing.assert_allclose(parts.correlation(), whole.correlation(), rtol=0, atol=3e-6)
-    np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(parts.cka(HIDDEN_SIZE), whole.cka(HIDDEN_SIZE), rtol=0, atol=3e-6)
+@pytest.mark.parametrize("n_rows", [6, 50, 700])
+@pytest.mark.parametrize("kind", ["plain", "mean 1e3"])
+def test_debiased_cka_is_that_of_the_rows_kernels(kind, n_rows):
+    x = KINDS[kind]()[:n_rows].astype(np.float32)
+    layers = [layer_of(x, i) for i in range(N_LAYERS)]
+    expected = [[reference_debiased(a, b) for b in layers] for a in layers]
+    np.testing.assert_allclose(moments_of(x[:5], x[5:]).cka(debiased=True), expected, rtol=0, atol=1e-5)
 
 
-def test_blocks_are_read_once_and_one_at_a_time():
-    x, read = correlated_rows(60).astype(np.float32), []
-
-    def blocks():
-        for i in range(3):
-            read.append(i)
-            yield x[i * 20 : (i + 1) * 20]
-
-    found = from_blocks(blocks())
-    assert read == [0, 1, 2]
-    np.testing.assert_allclose(found.correlation(), np.corrcoef(x.T), rtol=0, atol=1e-5)
+def test_debiased_cka_of_unrelated_layers_is_near_zero():
+    """Where the plain one is high, since there are few rows of many neurons."""
+    x = np.random.default_rng(0).normal(size=(64, 3 * 128)).astype(np.float32)
+    found = moments_of(x)
+    assert found.cka()[0, 1] > 0.5
+    assert abs(found.cka(debiased=True)[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize("n_rows", [0, 1])
-def test_fewer_than_2_rows_are_refused(n_rows):
-    with pytest.raises(UserError, match="at least 2 rows"):
-        from_blocks([np.zeros((n_rows, N_NEURONS), np.float32)])
+def test_debiased_cka_needs_4_rows():
+    assert np.isnan(moments_of(correlated_rows(3).astype(np.float32)).cka(debiased=True)).all()
 
 
-def test_no_blocks_are_refused():
-    with pytest.raises(UserError, match="at least 2 rows"):
-        from_blocks([])
+# Tiles
 
 
-# Stores
+@pytest.mark.parametrize(
+    ("hidden_size", "tile"), [(768, 384), (384, 384), (1024, 512), (312, 312), (40, 40), (521, 521), (1536, 512)]
+)
+def test_tiles_divide_layers(hidden_size, tile):
+    assert tile_of(hidden_size) == tile
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    location, x = tmp_path_factory.mktemp("store") / "activations", correlated_rows(50).astype(np.float32)
-    ledger = Ledger({"of": "test"}, 50, N_LAYERS, HIDDEN_SIZE, "float32", 16, [])
-    writer = StoreWriter(location, ledger, np.zeros(50), np.arange(50, dtype=np.int32))
-    for window in range(ledger.n_windows):
-        writer.write(window, x[ledger.window(window)].reshape(-1, N_LAYERS, HIDDEN_SIZE))
-    writer.flush()
-    return Store(location), x
+@pytest.mark.parametrize("tile", [2, 4])
+def test_tiles_change_nothing(monkeypatch, tile):
+    x = correlated_rows(100).astype(np.float32)
+    whole = moments_of(x)
+    monkeypatch.setattr("jaxred.streaming.tile_of", lambda hidden_size: tile)
+    cut = moments_of(x)
+    assert len(cut.strips) == N_NEURONS // tile
+    np.testing.assert_allclose(cut.correlation(), whole.correlation(), rtol=0, atol=1e-6)
+    for debiased in (False, True):
+        np.testing.assert_allclose(cut.cka(debiased), whole.cka(debiased), rtol=0, atol=1e-6)
 
 
-def test_a_store_gives_the_moments_of_its_rows(store, monkeypatch):
-    monkeypatch.setattr("jaxred.store.blocks.CHUNK_ROWS", 16)
-    store, x = store
-    seen = []
-    found = from_store(store, progress=seen.append)
-    assert found.n_rows == 50
-    np.testing.assert_allclose(found.correlation(), np.corrcoef(x.T), rtol=0, atol=1e-5)
-    assert seen == [16, 16, 16, 2]
+def test_sums_of_parts_add_up():
+    x = far_from_zero().astype(np.float32)
+    accumulator = Accumulator(x[:10].mean(0), N_LAYERS, n_parts=2)
+    accumulator.add(x[:900], 1)
+    accumulator.add(x[900:], 0)
+    first, second = accumulator.sums()
+    assert (first.n_rows, second.n_rows) == (N_ROWS - 900, 900)
+    found, whole = Moments.of(first + second), moments_of(x)
+    np.testing.assert_allclose(found.correlation(), whole.correlation(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.cka(debiased=True), whole.cka(debiased=True), rtol=0, atol=1e-6)
+    assert not found.constant.any()
+    with pytest.raises(ValueError, match="different shifts"):
+        first + from_blocks([x], N_LAYERS)
 
 
-@pytest.mark.parametrize("chosen", [[40, 3, 17, 16, 41, 49, 5], [33, 34, 40]])
-def test_only_the_chosen_rows_of_a_store_count(store, chosen):
-    store, x = store
-    found = from_store(store, np.array(chosen))
-    assert found.n_rows == len(chosen)
-    np.testing.assert_allclose(found.mean, x[chosen].mean(0), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found.correlation(), np.corrcoef(x[chosen].T), rtol=0, atol=1e-5)
-
-
-def test_one_row_of_a_store_is_refused(store):
-    with pytest.raises(UserError, match="at least 2 rows"):
-        from_store(store[0], np.array([7]))
+def test_variances_are_those_of_float64(rows):
+    expected = rows.var(0, dtype=np.float64, ddof=1)
+    np.testing.assert_allclose(moments_of(rows).variance(), expected, rtol=1e-5)
 
 
 # Saving
@@ -264,16 +268,20 @@ IDENTITY = {"encoder": "tiny", "rows": [1, 2, 3], "nested": {"dtype": "float32"}
 def saved(tmp_path):
     x = correlated_rows(40).astype(np.float32)
     x[:, 2] = 1
-    found = from_blocks([x])
-    moments.save(tmp_path / "moments.npz", found, IDENTITY)
+    found = from_blocks([x], N_LAYERS)
+    moments.save(tmp_path / "moments.npz", [found, found + found], IDENTITY)
     return tmp_path / "moments.npz", found
 
 
-def assert_same(one, other):
-    assert one.n_rows == other.n_rows
-    for name in ("mean", "centred", "constant"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        assert getattr(one, name).dtype == getattr(other, name).dtype
+def assert_same(loaded, one, runs=None):
+    """That what was loaded is the sums, and their double."""
+    (first, second), n_runs = loaded
+    assert n_runs == runs
+    for mine, expected in ((first, one), (second, one + one)):
+        jax.tree.map(np.testing.assert_array_equal, (mine.shift, *mine.rows), (expected.shift, *expected.rows))
+        for strip, other in zip(mine.strips, expected.strips, strict=True):
+            np.testing.assert_array_equal(strip, other)
+            assert strip.dtype == other.dtype
 
 
 def test_saved_moments_come_back(saved):
@@ -290,10 +298,10 @@ def test_moments_of_something_else_are_not_loaded(saved):
 
 def test_saving_again_replaces(saved):
     path, _ = saved
-    again = from_blocks([correlated_rows(30, seed=1).astype(np.float32)])
-    moments.save(path, again, {"encoder": "large"})
+    again = from_blocks([correlated_rows(30, seed=1).astype(np.float32)], N_LAYERS)
+    moments.save(path, [again, again + again], {"encoder": "large"}, n_runs=7)
     assert moments.load(path, IDENTITY) is None
-    assert_same(moments.load(path, {"encoder": "large"}), again)
+    assert_same(moments.load(path, {"encoder": "large"}), again, runs=7)
 
 
 def test_a_missing_file_is_no_moments(tmp_path):
@@ -312,7 +320,7 @@ def test_a_truncated_file_is_no_moments(saved):
 def test_a_damaged_byte_is_no_moments_or_does_no_harm(saved):
     path, found = saved
     whole = path.read_bytes()
-    for position in range(len(whole)):
+    for position in range(0, len(whole), 5):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         loaded = moments.load(path, IDENTITY)
         if loaded is not None:
@@ -365,7 +373,7 @@ def _spring():
     Trap.sprung = True
 
 
-@pytest.mark.parametrize("name", ["description", "mean", "centred", "constant"])
+@pytest.mark.parametrize("name", ["description", "shift", "0.total", "1.strip.0"])
 def test_nothing_is_ever_unpickled(saved, name):
     path, _ = saved
     with np.load(path) as file:

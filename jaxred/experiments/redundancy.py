@@ -6,13 +6,14 @@ One pass over the training rows gives both the linear CKA matrix of the layers a
 import logging
 from typing import Any
 
+import jax
 import numpy as np
 
-from jaxred import moments as moments_module
+from jaxred import moments, streaming
 from jaxred.clustering import cluster_tree, window_histogram
 from jaxred.config import StudyConfig, to_dict
 from jaxred.features import split_of
-from jaxred.moments import Moments
+from jaxred.moments import Moments, Sums
 from jaxred.progress import progress_bar
 from jaxred.results import fingerprint, load_result, save_result
 from jaxred.store import Store
@@ -21,8 +22,8 @@ from jaxred.workdir import Workdir
 log = logging.getLogger("jaxred")
 
 
-def training_moments(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> Moments:
-    """Moments over the rows that probes train on; kept in the workdir."""
+def training_sums(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> list[Sums]:
+    """Sums over two halves of the rows that probes train on; kept in the workdir, also while they are made."""
     train = stores["train"]
     split = split_of(stores, config)
     rows = None if split is None else np.asarray(split.train_idx)
@@ -30,13 +31,22 @@ def training_moments(stores: dict[str, Store], config: StudyConfig, workdir: Wor
         "store": train.ledger.identity,
         "split": None if split is None else [config.task.split_seed, config.task.dev_fraction],
     }
-    known = moments_module.load(workdir.moments, identity)
+    known = moments.load(workdir.moments, identity)
     if known is not None:
-        return known
+        return known[0]
+    unfinished = workdir.moments.with_suffix(f".unfinished{jax.process_index() or ''}.npz")
     with progress_bar(train.n_rows, "moments", "rows") as bar:
-        moments = moments_module.from_store(train, rows, bar.update)
-    moments_module.save(workdir.moments, moments, identity)
-    return moments
+        sums = streaming.from_store(train, rows, bar.update, unfinished, identity)
+    if jax.process_index() == 0:
+        moments.save(workdir.moments, sums, identity)
+    unfinished.unlink(missing_ok=True)
+    return sums
+
+
+def training_moments(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> Moments:
+    """Moments over the rows that probes train on."""
+    first, second = training_sums(stores, config, workdir)
+    return Moments.of(first + second)
 
 
 def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
@@ -50,9 +60,9 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
         log.info("redundancy: kept")
         return known
 
-    moments = training_moments(stores, config, workdir)
-    tree = cluster_tree(moments.correlation(), config.clustering.distance)
-    n_neurons = len(moments.mean)
+    found = training_moments(stores, config, workdir)
+    tree = cluster_tree(found.correlation(), config.clustering.distance)
+    n_neurons = found.n_neurons
     thresholds = []
     for threshold in config.clustering.sweep_thresholds:
         if threshold < 0:  # no clustering
@@ -71,14 +81,14 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
             }
         )
     content = {
-        "n_rows": moments.n_rows,
+        "n_rows": found.n_rows,
         "n_layers": train.n_layers,
         "hidden_size": train.hidden_size,
-        "cka": moments.cka(train.hidden_size),
+        "cka": found.cka(),
         "thresholds": thresholds,
         "window_threshold": config.clustering.window_threshold,
         "windows": window_histogram(tree.cut(config.clustering.window_threshold), train.hidden_size),
-        "constant_neurons": [divmod(neuron, train.hidden_size) for neuron in np.flatnonzero(moments.constant).tolist()],
+        "constant_neurons": [divmod(neuron, train.hidden_size) for neuron in np.flatnonzero(found.constant).tolist()],
     }
     save_result(workdir.result("redundancy"), identity, content)
     return load_result(workdir.result("redundancy"), identity) or {}

@@ -1,57 +1,70 @@
-"""Count, mean and centred second moments of all neurons together, one block of rows at a time.
+"""Count, mean and second moments of all neurons together, one block of rows at a time.
 
 Rows are shifted by an early mean before they are multiplied, so that nothing cancels when the mean is far from zero.
-Products are true float32 (on GPUs and TPUs the default is coarser).
+Products are true float32 (on GPUs and TPUs the default is coarser), and only those on and above the diagonal are
+taken: strip i holds the products of tile i's neurons with those of tile i and of all tiles after it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 
-class MomentSums(NamedTuple):
-    """Running sums over rows; `low` and `high` tell constant neurons exactly."""
+class RowSums(NamedTuple):
+    """Running sums over rows, of the shifted activations u = x - shift; `low` and `high` tell constants exactly."""
 
-    count: Float[Array, ""]
-    shift: Float[Array, " neuron"]
-    total: Float[Array, " neuron"]  # sum of x - shift
-    products: Float[Array, "neuron neuron"]  # sum of (x - shift)(x - shift)^T
-    low: Float[Array, " neuron"]
-    high: Float[Array, " neuron"]
-
-
-def start(shift: Float[Array, " neuron"]) -> MomentSums:
-    """Empty sums around a shift, which should be near the mean."""
-    n = shift.shape[0]
-    infinite = jnp.full(n, jnp.inf, shift.dtype)
-    zeros = jnp.zeros(n, shift.dtype)
-    return MomentSums(jnp.zeros((), shift.dtype), shift, zeros, jnp.zeros((n, n), shift.dtype), infinite, -infinite)
+    count: Float[Array | np.ndarray, ""]
+    total: Float[Array | np.ndarray, " neuron"]  # sum of u
+    low: Float[Array | np.ndarray, " neuron"]  # of x
+    high: Float[Array | np.ndarray, " neuron"]
+    norms: Float[Array | np.ndarray, "layer layer"]  # sum of |u_l|^2 |u_m|^2, over the neurons of layers l and m
+    weighted: Float[Array | np.ndarray, "layer neuron"]  # sum of |u_l|^2 u
 
 
-def update(sums: MomentSums, block: Float[Array, "row neuron"], used: Bool[Array, " row"]) -> MomentSums:
+def no_rows(n_neurons: int, n_layers: int) -> RowSums:
+    """Sums over no rows."""
+    zeros, infinite = jnp.zeros(n_neurons), jnp.full(n_neurons, jnp.inf)
+    norms, weighted = jnp.zeros((n_layers, n_layers)), jnp.zeros((n_layers, n_neurons))
+    return RowSums(jnp.zeros(()), zeros, infinite, -infinite, norms, weighted)
+
+
+def add_rows(
+    sums: RowSums, block: Float[Array, "row neuron"], used: Bool[Array, " row"], shift: Float[Array, " neuron"]
+) -> RowSums:
     """Adds the rows of a block that are used; the others are there to keep its shape."""
     mask = used[:, None]
-    shifted = jnp.where(mask, block - sums.shift, 0)
-    return MomentSums(
+    shifted = jnp.where(mask, block - shift, 0)
+    squares = jnp.square(shifted).reshape(len(block), len(sums.norms), -1).sum(2)
+    return RowSums(
         sums.count + jnp.sum(used),
-        sums.shift,
         sums.total + jnp.sum(shifted, axis=0),
-        sums.products + jnp.dot(shifted.T, shifted, precision=jax.lax.Precision.HIGHEST),
         jnp.minimum(sums.low, jnp.min(jnp.where(mask, block, jnp.inf), axis=0)),
         jnp.maximum(sums.high, jnp.max(jnp.where(mask, block, -jnp.inf), axis=0)),
+        sums.norms + jnp.dot(squares.T, squares, precision=jax.lax.Precision.HIGHEST),
+        sums.weighted + jnp.dot(squares.T, shifted, precision=jax.lax.Precision.HIGHEST),
     )
 
 
-def finish(
-    sums: MomentSums,
-) -> tuple[Float[Array, " neuron"], Float[Array, "neuron neuron"], Bool[Array, " neuron"]]:
-    """Mean, centred second moments sum (x - mean)(x - mean)^T, and which neurons are constant (their moments are
-    exact zeros).
-    """
-    offset = sums.total / sums.count
-    constant = sums.low == sums.high
-    moments = sums.products - jnp.outer(sums.total, offset)
-    moments = jnp.where(constant[:, None] | constant[None, :], 0, moments)
-    return sums.shift + offset, moments, constant
+def no_products(n_neurons: int, tile: int, tiles: Sequence[int]) -> tuple[Float[Array, "tile rest"], ...]:
+    """The strips of some tiles, over no rows."""
+    return tuple(jnp.zeros((tile, n_neurons - i * tile)) for i in tiles)
+
+
+def add_products(
+    strips: tuple[Float[Array, "tile rest"], ...],
+    block: Float[Array, "row neuron"],
+    used: Bool[Array, " row"],
+    shift: Float[Array, " neuron"],
+) -> tuple[Float[Array, "tile rest"], ...]:
+    """Adds the products u^T u of a block's used rows to some strips, which their widths tell apart."""
+    shifted = jnp.where(used[:, None], block - shift, 0)
+    added = []
+    for strip in strips:
+        tile, rest = strip.shape
+        right = shifted[:, shifted.shape[1] - rest :]
+        added.append(strip + jnp.dot(right[:, :tile].T, right, precision=jax.lax.Precision.HIGHEST))
+    return tuple(added)

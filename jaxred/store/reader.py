@@ -93,13 +93,17 @@ class Store:
             )
         return self._block(slice(0, self.n_rows), slice(layer, layer + 1))[:, 0]
 
-    def windows(self) -> Iterator[tuple[slice, Float[np.ndarray, "row layer neuron"]]]:
+    def windows(self, first: int = 0, step: int = 1) -> Iterator[tuple[slice, Float[np.ndarray, "row layer neuron"]]]:
         """Reads the store a run of rows at a time, in float32; the next is read while the caller works on this one.
 
         Runs are the rows of inner chunks, so that the memory of one is used again by the next but one.
+
+        Args:
+            first: the run to start with.
+            step: read every so manieth run.
         """
         rows = run_rows(self.ledger.window_rows)
-        slices = [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)]
+        slices = [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)][first::step]
         future = self._start(slices[0], slice(None)) if slices else None
         for position, rows in enumerate(slices):
             following = self._start(slices[position + 1], slice(None)) if position + 1 < len(slices) else None

@@ -5,8 +5,9 @@ import numpy as np
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig
 from jaxred.features import Features
 from jaxred.matrix import FeatureMatrix
-from jaxred.moments import from_blocks
+from jaxred.moments import Moments
 from jaxred.progress import progress_bar
+from jaxred.streaming import from_blocks
 
 N_LAYERS, HIDDEN = 3, 8
 N_NEURONS = N_LAYERS * HIDDEN
@@ -39,7 +40,7 @@ def study_config(repeats=1, **selection):
 
 
 def correlation_of(features):
-    return from_blocks([np.asarray(features.matrices["train"])]).correlation()
+    return Moments.of(from_blocks([np.asarray(features.matrices["train"])])).correlation()
 
 
 def hidden_bar():

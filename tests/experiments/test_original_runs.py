@@ -19,9 +19,10 @@ from jaxred.families import layer_family
 from jaxred.features import load_features
 from jaxred.formats import experiment
 from jaxred.metrics import OVERALL, overall
-from jaxred.moments import from_blocks
+from jaxred.moments import Moments
 from jaxred.progress import progress_bar
 from jaxred.store import Store
+from jaxred.streaming import from_blocks
 
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[3] / "shared"))
 REPEATS = 20
@@ -76,7 +77,7 @@ def test_the_originals_split_is_met_exactly(original_run):
 def test_the_originals_clusters_are_met_up_to_renaming(original_run):
     """Of the layers that the original selected, whatever layers this run's random numbers selected."""
     results, expected, features = original_run
-    correlation = from_blocks([np.asarray(features.matrices["train"])]).correlation()
+    correlation = Moments.of(from_blocks([np.asarray(features.matrices["train"])])).correlation()
 
     def clusters(top_layer):
         n_columns = (top_layer + 1) * features.hidden_size
@@ -143,7 +144,7 @@ def test_the_sweeps_split_keys_and_clusters_are_met(original_sweep):
 @pytest.mark.shared
 def test_the_sweeps_scores_lie_within_the_spread_over_seeds(original_sweep):
     _, expected, features, config = original_sweep
-    correlation = from_blocks([np.asarray(features.matrices["train"])]).correlation()
+    correlation = Moments.of(from_blocks([np.asarray(features.matrices["train"])])).correlation()
     content, _ = cluster_sweep(features, correlation, replace(config, repeats=REPEATS))
     ours = [content["repeats"]["oracle"], *content["repeats"]["thresholds"]]
     for spread, theirs in zip(ours, expected["selection"].values(), strict=True):

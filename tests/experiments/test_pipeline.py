@@ -10,14 +10,15 @@ from jaxred.experiments.pipeline import pipeline
 from jaxred.features import Features
 from jaxred.formats.all_results import pipeline_results
 from jaxred.metrics import OVERALL
-from jaxred.moments import from_blocks
+from jaxred.moments import Moments
 from jaxred.progress import progress_bar
+from jaxred.streaming import from_blocks
 
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[3] / "shared"))
 
 
 def run(features, config):
-    correlation = from_blocks([np.asarray(features.matrices["train"])]).correlation()
+    correlation = Moments.of(from_blocks([np.asarray(features.matrices["train"])])).correlation()
     return pipeline(features, lambda: correlation, config, progress_bar(0, "pipeline", "probes"))
 
 

@@ -4,64 +4,72 @@ import numpy as np
 
 from jaxred.kernels import moments as kernel
 
-
-def sums_of(x, shift, n_unused=0):
-    """All rows at once, with garbage in rows that are not used."""
-    block = np.concatenate([x, np.full((n_unused, x.shape[1]), 1e6)]).astype(np.float32)
-    used = np.arange(len(block)) < len(x)
-    return kernel.update(kernel.start(jnp.asarray(shift, jnp.float32)), jnp.asarray(block), jnp.asarray(used))
+N_ROWS, N_LAYERS, N_NEURONS, TILE = 20, 2, 4, 2
 
 
 def random_rows(seed=0):
-    return np.random.default_rng(seed).normal(3, 2, (20, 4)).astype(np.float32)
+    return np.random.default_rng(seed).normal(3, 2, (N_ROWS, N_NEURONS)).astype(np.float32)
 
 
-def test_finished_sums_are_the_mean_and_the_centred_products():
+def padded(x, n_unused):
+    """All rows at once, with garbage in rows that are not used."""
+    block = np.concatenate([x, np.full((n_unused, x.shape[1]), 1e6)]).astype(np.float32)
+    return jnp.asarray(block), jnp.arange(len(block)) < len(x)
+
+
+def sums_of(x, shift, n_unused=0):
+    block, used = padded(x, n_unused)
+    rows = kernel.add_rows(kernel.no_rows(N_NEURONS, N_LAYERS), block, used, jnp.asarray(shift))
+    return rows, kernel.add_products(kernel.no_products(N_NEURONS, TILE, (0, 1)), block, used, jnp.asarray(shift))
+
+
+def assert_close(one, other):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), one, other)
+
+
+def test_sums_are_those_of_float64():
     x = random_rows()
-    for shift in (np.zeros(4), x[0], x.mean(0)):
-        mean, products, constant = kernel.finish(sums_of(x, shift))
-        centred = x - x.mean(0, dtype=np.float64)
-        np.testing.assert_allclose(mean, x.mean(0), rtol=1e-6)
-        np.testing.assert_allclose(products, centred.T @ centred, rtol=1e-4, atol=1e-4)
-        assert not np.asarray(constant).any()
+    u = (x - x[0]).astype(np.float64)
+    norms = np.square(u).reshape(N_ROWS, N_LAYERS, -1).sum(2)
+    rows, strips = sums_of(x, x[0])
+    assert rows.count == N_ROWS
+    np.testing.assert_array_equal(rows.low, x.min(0))
+    np.testing.assert_array_equal(rows.high, x.max(0))
+    assert_close(rows.total, u.sum(0))
+    assert_close(rows.norms, norms.T @ norms)
+    assert_close(rows.weighted, norms.T @ u)
+    assert [strip.shape for strip in strips] == [(2, 4), (2, 2)]
+    assert_close(strips[0], u[:, :2].T @ u)
+    assert_close(strips[1], u[:, 2:].T @ u[:, 2:])
 
 
 def test_rows_that_are_not_used_count_for_nothing():
     x = random_rows()
-    plain, padded = sums_of(x, x[0]), sums_of(x, x[0], n_unused=5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5), plain, padded)
-    assert padded.count == 20
-    np.testing.assert_array_equal(padded.high, x.max(0))
-    np.testing.assert_array_equal(padded.low, x.min(0))
+    assert_close(sums_of(x, x[0]), sums_of(x, x[0], n_unused=5))
 
 
 def test_updates_add_up():
     x = random_rows()
-    twice = kernel.update(sums_of(x[:8], x[0]), jnp.asarray(x[8:]), jnp.ones(12, bool))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), sums_of(x, x[0]), twice)
+    rows, strips = sums_of(x[:8], x[0])
+    rest = padded(x[8:], 0)
+    twice = kernel.add_rows(rows, *rest, jnp.asarray(x[0])), kernel.add_products(strips, *rest, jnp.asarray(x[0]))
+    assert_close(sums_of(x, x[0]), twice)
 
 
-def test_a_constant_neuron_has_exact_zeros():
+def test_some_strips_are_those_of_all():
     x = random_rows()
-    x[:, 2] = 0.1
-    _, products, constant = kernel.finish(sums_of(x, x.mean(0) + 0.05))
-    assert np.asarray(constant).tolist() == [False, False, True, False]
-    assert (np.asarray(products)[2] == 0).all()
-    assert (np.asarray(products)[:, 2] == 0).all()
-    assert (np.diagonal(products)[[0, 1, 3]] > 0).all()
+    _, strips = sums_of(x, x[0])
+    (last,) = kernel.add_products(kernel.no_products(N_NEURONS, TILE, (1,)), *padded(x, 0), jnp.asarray(x[0]))
+    assert_close(last, strips[1])
 
 
 def test_products_are_true_float32():
-    x = random_rows()
-    program = jax.make_jaxpr(kernel.update)(kernel.start(jnp.zeros(4)), jnp.asarray(x), jnp.ones(20, bool))
-    products = [e for e in program.eqns if e.primitive.name == "dot_general"]
-    assert len(products) == 1
-    assert set(products[0].params["precision"]) == {jax.lax.Precision.HIGHEST}
-
-
-def test_compiled_updates_equal_plain_ones():
-    x = random_rows()
-    empty = kernel.start(jnp.asarray(x[0]))
-    arguments = (empty, jnp.asarray(x), jnp.ones(20, bool))
-    plain, compiled = kernel.update(*arguments), jax.jit(kernel.update)(*arguments)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5), plain, compiled)
+    x, shift = padded(random_rows(), 0), jnp.zeros(N_NEURONS)
+    for program in (
+        jax.make_jaxpr(kernel.add_rows)(kernel.no_rows(N_NEURONS, N_LAYERS), *x, shift),
+        jax.make_jaxpr(kernel.add_products)(kernel.no_products(N_NEURONS, TILE, (0, 1)), *x, shift),
+    ):
+        products = [e for e in program.eqns if e.primitive.name == "dot_general"]
+        assert len(products) == 2
+        for product in products:
+            assert set(product.params["precision"]) == {jax.lax.Precision.HIGHEST}

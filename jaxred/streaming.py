@@ -1,0 +1,224 @@
+"""One streaming pass over activations gives the sums of which moments are made (`jaxred.moments`).
+
+Rows go in blocks to the devices, which take turns; where the products do not fit on one device, some devices share
+them and see the same rows. Processes (`jax.distributed`) take turns with runs of rows. An unfinished pass is committed
+now and then, and gone on with.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxred import moments
+from jaxred.errors import UserError
+from jaxred.kernels import moments as kernel
+from jaxred.kernels.moments import RowSums
+from jaxred.matrix import device_bytes
+from jaxred.moments import Sums, tile_of
+from jaxred.store import Store
+
+BLOCK_ROWS = 1024  # rows multiplied at once; short blocks also keep float32 sums accurate
+COMMIT_SECONDS = 60.0  # between commits of an unfinished pass
+N_HALVES = 2
+
+_add_rows = jax.jit(kernel.add_rows, donate_argnums=0)
+_add_products = jax.jit(kernel.add_products, donate_argnums=0)
+
+
+class Accumulator:
+    """Sums over rows that come in any portions, for several parts of them, on the devices of this process."""
+
+    def __init__(self, shift: Float[np.ndarray, " neuron"], n_layers: int, n_parts: int = 1):
+        """Starts with no rows.
+
+        Args:
+            shift: what rows are shifted by; it should be near their mean.
+            n_layers: layers of the same number of neurons each.
+            n_parts: parts that are summed apart.
+        """
+        self.shift, self.n_layers = shift.astype(np.float32), n_layers
+        self.tile = tile_of(len(shift) // n_layers)
+        n_tiles = len(shift) // self.tile
+        n_bytes = 4 * n_parts * sum(self.tile * (len(shift) - i * self.tile) for i in range(n_tiles))
+        devices = jax.local_devices()
+        shared_by = _shared_by(n_bytes, len(devices))
+        self.groups = [devices[i : i + shared_by] for i in range(0, len(devices), shared_by)]
+        self.tiles = [tuple(t for t in range(n_tiles) if _owner(t, shared_by) == d) for d in range(shared_by)]
+        self._shift = {device: jax.device_put(self.shift, device) for device in devices}
+        self._rows = [[self._no_rows(group[0]) for _ in range(n_parts)] for group in self.groups]
+        self._strips = [[self._no_strips(group) for _ in range(n_parts)] for group in self.groups]
+        self._waiting: list[list[np.ndarray]] = [[] for _ in range(n_parts)]
+        self._turn = 0
+
+    def _no_rows(self, device: Any) -> RowSums:
+        return jax.device_put(kernel.no_rows(len(self.shift), self.n_layers), device)
+
+    def _no_strips(self, group: Sequence[Any]) -> list[tuple[jax.Array, ...]]:
+        return [
+            jax.device_put(kernel.no_products(len(self.shift), self.tile, tiles), device)
+            for device, tiles in zip(group, self.tiles, strict=True)
+        ]
+
+    def add(self, rows: Float[np.ndarray, "row neuron"], part: int = 0) -> None:
+        """Adds rows to a part; they are copied, and summed as soon as they fill a block."""
+        while len(rows):
+            missing = BLOCK_ROWS - sum(map(len, self._waiting[part]))
+            self._waiting[part].append(rows[:missing].copy())
+            if len(rows) >= missing:
+                self._dispatch(part)
+            rows = rows[missing:]
+
+    def _dispatch(self, part: int) -> None:
+        rows = np.concatenate(self._waiting[part])
+        self._waiting[part] = []
+        used = np.arange(BLOCK_ROWS) < len(rows)
+        block = rows if len(rows) == BLOCK_ROWS else np.pad(rows, ((0, BLOCK_ROWS - len(rows)), (0, 0)))
+        turn = self._turn % len(self.groups)
+        group, strips = self.groups[turn], self._strips[turn]
+        self._turn += 1
+        jax.block_until_ready((self._rows[turn], strips))  # one block in work, so that no more wait in memory
+        for place, device in enumerate(group):
+            data = *jax.device_put((block, used), device), self._shift[device]
+            strips[part][place] = _add_products(strips[part][place], *data)
+            if place == 0:
+                self._rows[turn][part] = _add_rows(self._rows[turn][part], *data)
+
+    def sums(self) -> list[Sums]:
+        """The sums of each part, over all devices."""
+        for part, waiting in enumerate(self._waiting):
+            if waiting:
+                self._dispatch(part)
+        found = []
+        for part in range(len(self._waiting)):
+            over_groups = []
+            for rows, strips in zip(self._rows, self._strips, strict=True):
+                by_tile = {
+                    tile: np.asarray(strip)
+                    for tiles, mine in zip(self.tiles, strips[part], strict=True)
+                    for tile, strip in zip(tiles, mine, strict=True)
+                }
+                arrays = RowSums(*(np.asarray(value) for value in rows[part]))
+                over_groups.append(Sums(self.shift, arrays, tuple(by_tile[tile] for tile in sorted(by_tile))))
+            found.append(_summed(over_groups))
+        return found
+
+    def restore(self, parts: Sequence[Sums]) -> None:
+        """Goes on from what `sums` gave."""
+        for part, sums in enumerate(parts):
+            self._rows[0][part] = jax.device_put(RowSums(*sums.rows), self.groups[0][0])
+            self._strips[0][part] = [
+                jax.device_put(tuple(sums.strips[tile] for tile in tiles), device)
+                for device, tiles in zip(self.groups[0], self.tiles, strict=True)
+            ]
+
+
+def from_blocks(blocks: Iterable[Float[np.ndarray, "row neuron"]], n_layers: int = 1) -> Sums:
+    """Sums over the rows of all blocks, which are read once and need not fit in memory together.
+
+    Raises:
+        UserError: if there are no rows.
+    """
+    accumulator = None
+    for block in blocks:
+        if len(block) and accumulator is None:
+            accumulator = Accumulator(block[:BLOCK_ROWS].mean(0, dtype=np.float64), n_layers)
+        if accumulator is not None:
+            accumulator.add(block)
+    if accumulator is None:
+        raise UserError("Correlations need at least 2 rows of activations, but there are 0.")
+    return accumulator.sums()[0]
+
+
+def from_store(
+    store: Store,
+    rows: np.ndarray | None = None,
+    progress: Callable[[int], Any] = lambda n: None,
+    unfinished: Path | None = None,
+    identity: dict[str, Any] | None = None,
+) -> list[Sums]:
+    """Sums over two halves of the rows of a store: those of one random half of the sentences, and the others.
+
+    Args:
+        store: the activations.
+        rows: which rows; all by default. Their order does not matter.
+        progress: told the number of rows of each run as it is read.
+        unfinished: a file for the sums so far, from which a pass that was killed goes on.
+        identity: of the pass, by which that file is known.
+
+    Raises:
+        UserError: if there are no rows, or the store holds a value that is not finite.
+    """
+    wanted = np.ones(store.n_rows, bool) if rows is None else np.isin(np.arange(store.n_rows), rows)
+    half = halves(store.sentence_index())
+    known = None if unfinished is None else moments.load(unfinished, identity or {})
+    shift = _early_mean(store, wanted) if known is None else known[0][0].shift
+    accumulator = Accumulator(shift, store.n_layers, N_HALVES)
+    n_runs = 0
+    if known is not None:
+        accumulator.restore(known[0])
+        n_runs = known[1] or 0
+        progress(sum(sums.n_rows for sums in known[0]))
+    committed = time.monotonic()
+    for window, block in store.windows(jax.process_index() + n_runs * jax.process_count(), jax.process_count()):
+        flat = block.reshape(len(block), -1)
+        for part in range(N_HALVES):
+            accumulator.add(flat[wanted[window] & (half[window] == part)], part)
+        n_runs += 1
+        progress(len(block))
+        if unfinished is not None and time.monotonic() - committed > COMMIT_SECONDS:
+            moments.save(unfinished, accumulator.sums(), identity or {}, n_runs)
+            committed = time.monotonic()
+    return [_over_processes(sums) for sums in accumulator.sums()]
+
+
+def halves(sentence_index: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
+    """The half, 0 or 1, that each row belongs to: all rows of a sentence to the same, and as many sentences to each."""
+    sentences, place = np.unique(sentence_index, return_inverse=True)
+    return (np.random.default_rng(0).permutation(len(sentences)) % N_HALVES)[place]
+
+
+def _early_mean(store: Store, wanted: np.ndarray) -> Float[np.ndarray, " neuron"]:
+    """Of the first rows, the same for every process."""
+    for window, block in store.windows():
+        if wanted[window].any():
+            return block.reshape(len(block), -1)[wanted[window]].mean(0, dtype=np.float64)
+    raise UserError("Correlations need at least 2 rows of activations, but there are 0.")
+
+
+def _shared_by(n_bytes: int, n_devices: int) -> int:
+    """How many devices share the products: as few as can hold them, beside a copy in the making."""
+    possible = [n for n in range(1, n_devices + 1) if n_devices % n == 0]
+    return next((n for n in possible if 2 * n_bytes / n <= device_bytes()), n_devices)
+
+
+def _owner(tile: int, n_devices: int) -> int:
+    """Tiles are dealt out to and fro, since strips grow shorter."""
+    place = tile % (2 * n_devices)
+    return min(place, 2 * n_devices - 1 - place)
+
+
+def _summed(sums: Sequence[Sums]) -> Sums:
+    total = sums[0]
+    for other in sums[1:]:
+        total += other
+    return total
+
+
+def _over_processes(sums: Sums) -> Sums:
+    """The sums of all processes together, in every one of them."""
+    if jax.process_count() == 1:
+        return sums
+    from jax.experimental import multihost_utils
+
+    def gather(array: Any) -> np.ndarray:
+        return np.asarray(multihost_utils.process_allgather(jnp.asarray(array)))
+
+    rows = RowSums(*(gather(value) for value in sums.rows))
+    total = RowSums(*(value.sum(0) for value in rows))._replace(low=rows.low.min(0), high=rows.high.max(0))
+    return Sums(sums.shift, total, tuple(gather(strip).sum(0) for strip in sums.strips))
