@@ -11,21 +11,18 @@ Every encoder has
 """
 
 from pathlib import Path
-from typing import Any
 
 from flax import nnx
 
 from jaxred.errors import UserError
 from jaxred.models import checkpoint
-from jaxred.models.bert import Bert, BertConfig
-from jaxred.models.distilbert import DistilBert, DistilBertConfig
+from jaxred.models.bert import Bert
+from jaxred.models.distilbert import DistilBert
 from jaxred.models.encoder import Encoder
-from jaxred.models.xlnet import XLNet, XLNetConfig
+from jaxred.models.xlnet import XLNet
 
-_ARCHITECTURES: dict[str, tuple[Any, Any]] = {
-    BertConfig.model_type: (BertConfig, Bert),
-    DistilBertConfig.model_type: (DistilBertConfig, DistilBert),
-    XLNetConfig.model_type: (XLNetConfig, XLNet),
+_ARCHITECTURES: dict[str, type[Encoder]] = {
+    encoder.config_type.model_type: encoder for encoder in (Bert, DistilBert, XLNet)
 }
 
 
@@ -61,6 +58,6 @@ def abstract_encoder(folder: Path, compute_dtype: str = "float32") -> Encoder:
             f"{folder / 'config.json'}: model_type={raw['model_type']!r} is not supported: "
             f"jaxred runs {', '.join(sorted(_ARCHITECTURES))}."
         )
-    config_type, model_type = _ARCHITECTURES[raw["model_type"]]
-    config = config_type.from_dict(raw, folder / "config.json")
-    return nnx.eval_shape(lambda: model_type(config, compute_dtype, rngs=nnx.Rngs(0)))
+    architecture = _ARCHITECTURES[raw["model_type"]]
+    config = architecture.config_type.from_dict(raw, folder / "config.json")
+    return nnx.eval_shape(lambda: architecture(config, compute_dtype, rngs=nnx.Rngs(0)))

@@ -7,8 +7,7 @@ Understanding" (NAACL 2019). The numbers are those of Hugging Face's `BertModel`
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +15,26 @@ from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxred.models import settings
-from jaxred.models.activations import ACTIVATIONS
 from jaxred.models.checkpoint import WeightTable
-from jaxred.models.encoder import Encoder, Reduce, check_n_tokens, keep_all
+from jaxred.models.encoder import Encoder
+from jaxred.models.layer import Layer, LayerShape
 from jaxred.models.linear import layer_norm, linear
+from jaxred.models.settings import Keys, Settings
 
 
 @dataclass(frozen=True)
-class BertConfig:
-    """The shape of a BERT; the defaults are Hugging Face's, for keys that a `config.json` leaves out."""
+class BertConfig(Settings):
+    """The shape of a BERT."""
 
     model_type: ClassVar[str] = "bert"
     title: ClassVar[str] = "BERT"
+    model_class: ClassVar[str] = "BertModel"
+    keys: ClassVar[Keys] = {"n_layers": ("num_hidden_layers",), "n_heads": ("num_attention_heads",)}
+    only: ClassVar[Mapping[str, Any]] = {
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "add_cross_attention": False,
+    }
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -40,19 +46,6 @@ class BertConfig:
     type_vocab_size: int = 2
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> "BertConfig":
-        """Reads the object of a Hugging Face `config.json`; `settings.read` says what is refused."""
-        return cls(**settings.read(cls, raw, path, _KEYS, _ONLY))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of a Hugging Face `config.json` that `from_dict` reads back."""
-        return {"architectures": ["BertModel"], "model_type": self.model_type, **settings.write(self, _KEYS)}
-
-
-_KEYS = {"n_layers": ("num_hidden_layers",), "n_heads": ("num_attention_heads",)}
-_ONLY = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
 
 
 class Embeddings(nnx.Module):
@@ -71,54 +64,19 @@ class Embeddings(nnx.Module):
         return self.norm(self.word(input_ids) + self.token_type(token_type_ids) + self.position(positions))
 
 
-class LayerShape(Protocol):
-    """What a configuration says about a layer."""
-
-    @property
-    def hidden_size(self) -> int: ...
-
-    @property
-    def n_heads(self) -> int: ...
-
-    @property
-    def intermediate_size(self) -> int: ...
-
-    @property
-    def hidden_act(self) -> str: ...
-
-    @property
-    def layer_norm_eps(self) -> float: ...
-
-
-class Layer(nnx.Module):
-    """Self-attention and a feed-forward network, each added to its input and then normalised.
-
-    Products are taken in `dtype`; softmax, activation, layer norms and the residual sums in float32.
-    """
+class BertLayer(Layer):
+    """A layer whose attention is by content alone."""
 
     def __init__(self, config: LayerShape, dtype: jnp.dtype, *, rngs: nnx.Rngs):
-        size, inner, epsilon = config.hidden_size, config.intermediate_size, config.layer_norm_eps
+        super().__init__(config, dtype, rngs=rngs)
+        size = config.hidden_size
         self.query = linear(size, size, dtype, rngs)
         self.key = linear(size, size, dtype, rngs)
         self.value = linear(size, size, dtype, rngs)
         self.attention_output = linear(size, size, dtype, rngs)
-        self.attention_norm = layer_norm(size, epsilon, rngs)
-        self.intermediate = linear(size, inner, dtype, rngs)
-        self.output = linear(inner, size, dtype, rngs)
-        self.output_norm = layer_norm(size, epsilon, rngs)
-        self.n_heads = config.n_heads
-        self.activation = ACTIVATIONS[config.hidden_act]
-
-    def __call__(
-        self, hidden: Float[Array, "batch token hidden"], attention_mask: Bool[Array, "batch token"]
-    ) -> Float[Array, "batch token hidden"]:
-        context = self.attention_output(self.attend(hidden, attention_mask))
-        hidden = self.attention_norm(hidden + context.astype(jnp.float32))
-        activated = self.activation(self.intermediate(hidden).astype(jnp.float32))
-        return self.output_norm(hidden + self.output(activated).astype(jnp.float32))
 
     def attend(
-        self, hidden: Float[Array, "batch token hidden"], attention_mask: Bool[Array, "batch token"]
+        self, hidden: Float[Array, "batch token hidden"], relations: Bool[Array, "batch token"]
     ) -> Float[Array, "batch token hidden"]:
         """Multi-head attention of every token to the real ones: softmax(Q K^T / sqrt(head size)) V."""
 
@@ -129,15 +87,18 @@ class Layer(nnx.Module):
         scores = jnp.einsum(
             "bhqs,bhks->bhqk", query, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
         ) / math.sqrt(query.shape[-1])
-        scores = jnp.where(attention_mask[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
+        scores = jnp.where(relations[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
         weights = jax.nn.softmax(scores).astype(value.dtype)
         context = jnp.einsum("bhqk,bhks->bhqs", weights, value, precision=Precision.HIGHEST)
-        return context.swapaxes(1, 2).reshape(hidden.shape)
+        return self.attention_output(context.swapaxes(1, 2).reshape(hidden.shape))
 
 
 class Bert(Encoder):
-    """A BERT encoder. Inference only: there is no dropout. In float32 the products are true ones on every device."""
+    """A BERT encoder."""
 
+    config_type = BertConfig
+    embeddings_type = Embeddings
+    layer_type = BertLayer
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "embeddings.word_embeddings.weight",
@@ -166,26 +127,3 @@ class Bert(Encoder):
         renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
         ignored=r"(pooler|cls|classifier|qa_outputs)\..*|embeddings\.(position_ids|token_type_ids)",
     )
-
-    def __init__(self, config: BertConfig, compute_dtype: str = "float32", *, rngs: nnx.Rngs):
-        """Draws random weights.
-
-        Args:
-            config: the shape.
-            compute_dtype: float32 or bfloat16, the type of the layers' kernels and products.
-            rngs: the source of the weights.
-        """
-        dtype = jnp.dtype(compute_dtype)
-        self.config = config
-        self.embeddings = Embeddings(config, rngs=rngs)
-        self.layers = nnx.vmap(lambda rngs: Layer(config, dtype, rngs=rngs))(rngs.split(config.n_layers))
-
-    def __call__(
-        self,
-        input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
-        token_type_ids: Int[Array, "batch token"],
-        reduce: Reduce = keep_all,
-    ) -> Float[Array, "layer ..."]:
-        check_n_tokens(input_ids.shape[1], self.config.max_position_embeddings)
-        return self._run_layers(self.embeddings(input_ids, token_type_ids), reduce, attention_mask)

@@ -4,27 +4,34 @@ Reference: Sanh, Debut, Chaumond, Wolf, "DistilBERT, a distilled version of BERT
 Hugging Face's `DistilBertModel`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jaxred.models import bert, settings
+from jaxred.models.bert import BertLayer
 from jaxred.models.checkpoint import WeightTable
-from jaxred.models.encoder import Encoder, Reduce, check_n_tokens, keep_all
+from jaxred.models.encoder import Encoder
 from jaxred.models.linear import layer_norm
+from jaxred.models.settings import Keys, Settings
 
 
 @dataclass(frozen=True)
-class DistilBertConfig:
-    """The shape of a DistilBERT; the defaults are Hugging Face's, for keys that a `config.json` leaves out."""
+class DistilBertConfig(Settings):
+    """The shape of a DistilBERT."""
 
     model_type: ClassVar[str] = "distilbert"
     title: ClassVar[str] = "DistilBERT"
+    model_class: ClassVar[str] = "DistilBertModel"
+    keys: ClassVar[Keys] = {
+        "hidden_size": ("dim", "hidden_size"),
+        "n_layers": ("n_layers", "num_hidden_layers"),
+        "n_heads": ("n_heads", "num_attention_heads"),
+        "intermediate_size": ("hidden_dim",),
+        "hidden_act": ("activation",),
+    }
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -45,24 +52,6 @@ class DistilBertConfig:
         """Not a setting of this architecture."""
         return 1e-12
 
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> "DistilBertConfig":
-        """Reads the object of a Hugging Face `config.json`; `settings.read` says what is refused."""
-        return cls(**settings.read(cls, raw, path, _KEYS, {}))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of a Hugging Face `config.json` that `from_dict` reads back."""
-        return {"architectures": ["DistilBertModel"], "model_type": self.model_type, **settings.write(self, _KEYS)}
-
-
-_KEYS = {
-    "hidden_size": ("dim", "hidden_size"),
-    "n_layers": ("n_layers", "num_hidden_layers"),
-    "n_heads": ("n_heads", "num_attention_heads"),
-    "intermediate_size": ("hidden_dim",),
-    "hidden_act": ("activation",),
-}
-
 
 class Embeddings(nnx.Module):
     """The sum of word and position embeddings, normalised: layer 0."""
@@ -72,13 +61,19 @@ class Embeddings(nnx.Module):
         self.position = nnx.Embed(config.max_position_embeddings, config.hidden_size, rngs=rngs)
         self.norm = layer_norm(config.hidden_size, config.layer_norm_eps, rngs)
 
-    def __call__(self, input_ids: Int[Array, "batch token"]) -> Float[Array, "batch token hidden"]:
+    def __call__(
+        self, input_ids: Int[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
+    ) -> Float[Array, "batch token hidden"]:
+        del token_type_ids
         return self.norm(self.word(input_ids) + self.position(jnp.arange(input_ids.shape[1])[None]))
 
 
 class DistilBert(Encoder):
-    """A DistilBERT encoder, of BERT's layers. Inference only: there is no dropout."""
+    """A DistilBERT encoder, of BERT's layers."""
 
+    config_type = DistilBertConfig
+    embeddings_type = Embeddings
+    layer_type = BertLayer
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "embeddings.word_embeddings.weight",
@@ -106,26 +101,3 @@ class DistilBert(Encoder):
         ignored=r"(vocab_transform|vocab_layer_norm|vocab_projector|pre_classifier|classifier|qa_outputs)\..*"
         r"|embeddings\.position_ids",
     )
-
-    def __init__(self, config: DistilBertConfig, compute_dtype: str = "float32", *, rngs: nnx.Rngs):
-        """Draws random weights.
-
-        Args:
-            config: the shape.
-            compute_dtype: float32 or bfloat16, the type of the layers' kernels and products.
-            rngs: the source of the weights.
-        """
-        dtype = jnp.dtype(compute_dtype)
-        self.config = config
-        self.embeddings = Embeddings(config, rngs=rngs)
-        self.layers = nnx.vmap(lambda rngs: bert.Layer(config, dtype, rngs=rngs))(rngs.split(config.n_layers))
-
-    def __call__(
-        self,
-        input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
-        token_type_ids: Int[Array, "batch token"],
-        reduce: Reduce = keep_all,
-    ) -> Float[Array, "layer ..."]:
-        check_n_tokens(input_ids.shape[1], self.config.max_position_embeddings)
-        return self._run_layers(self.embeddings(input_ids), reduce, attention_mask)

@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.layer import Layer
+from jaxred.models.settings import Settings
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
 
@@ -21,26 +23,30 @@ def keep_all(hidden: Float[Array, "batch token hidden"]) -> Float[Array, "batch 
     return hidden
 
 
-def check_n_tokens(n_tokens: int, n_positions: int) -> None:
-    """Refuses a batch that is longer than the model has positions."""
-    if n_tokens > n_positions:
-        raise UserError(
-            f"A batch of {n_tokens} tokens a row does not fit the model's {n_positions} positions: "
-            f"lower config.extraction.max_length to at most {n_positions}."
-        )
-
-
 class Encoder(nnx.Module):
     """An encoder whose layers are stacked: every leaf of `layers` has a leading layer axis.
 
-    An architecture sets `config`, `embeddings` and `layers` in its constructor, names its weights, and gives a
-    `__call__` that ends in `_run_layers`.
+    An architecture names its parts and its weights, and says by `relate` what its layers attend by. Inference only:
+    there is no dropout. In float32 the products are true ones on every device.
     """
 
+    config_type: ClassVar[type[Settings]]
+    embeddings_type: ClassVar[type[Any]]  # a module of (config, rngs=rngs); called with the tokens and their segments
+    layer_type: ClassVar[type[Layer]]
     weights: ClassVar[WeightTable]
-    config: Any  # a frozen dataclass; `jaxred.models` says what it holds
-    embeddings: nnx.Module
-    layers: nnx.Module
+
+    def __init__(self, config: Any, compute_dtype: str = "float32", *, rngs: nnx.Rngs):
+        """Draws random weights.
+
+        Args:
+            config: the shape, a `config_type`.
+            compute_dtype: float32 or bfloat16, the type of the layers' kernels and products.
+            rngs: the source of the weights.
+        """
+        dtype = jnp.dtype(compute_dtype)
+        self.config = config
+        self.embeddings = self.embeddings_type(config, rngs=rngs)
+        self.layers = nnx.vmap(lambda rngs: self.layer_type(config, dtype, rngs=rngs))(rngs.split(config.n_layers))
 
     def __call__(
         self,
@@ -63,21 +69,28 @@ class Encoder(nnx.Module):
         Raises:
             UserError: if the batch is longer than the model has positions.
         """
-        raise NotImplementedError
-
-    def _run_layers(
-        self, embedded: Float[Array, "batch token hidden"], reduce: Reduce, *arguments: Any
-    ) -> Float[Array, "layer ..."]:
-        """`reduce` of the embeddings and of every layer, each called with the hidden states and `arguments`."""
+        n_tokens, n_positions = input_ids.shape[1], self.config.max_position_embeddings
+        if n_tokens > n_positions:
+            raise UserError(
+                f"A batch of {n_tokens} tokens a row does not fit the model's {n_positions} positions: "
+                f"lower config.extraction.max_length to at most {n_positions}."
+            )
+        embedded = self.embeddings(input_ids, token_type_ids)
+        relations = self.relate(attention_mask, token_type_ids)
 
         def step(
             hidden: Float[Array, "batch token hidden"], layer: Any
         ) -> tuple[Float[Array, "batch token hidden"], Float[Array, "..."]]:
-            hidden = layer(hidden, *arguments)
+            hidden = layer(hidden, relations)
             return hidden, reduce(hidden)
 
         _, layers = jax.lax.scan(step, embedded, self.layers)
         return jnp.concatenate([reduce(embedded)[None], layers])
+
+    def relate(self, attention_mask: Bool[Array, "batch token"], token_type_ids: Int[Array, "batch token"]) -> Any:
+        """What every layer's attention is given beside the hidden states: here, which tokens are real."""
+        del token_type_ids
+        return attention_mask
 
     def first_layers(self, n_layers: int) -> Self:
         """The encoder cut to its embeddings and first `n_layers` layers; the embeddings are shared, not copied.

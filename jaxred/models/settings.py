@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from jaxred.errors import UserError
 from jaxred.models.activations import ACTIVATIONS
@@ -14,55 +14,56 @@ Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and o
 _LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1}  # of whole numbers; of the others 1
 
 
-def read(
-    config_type: type[Any],
-    raw: Mapping[str, Any],
-    path: Path,
-    keys: Keys,
-    only: Mapping[str, Any],
-    choices: Mapping[str, tuple[str, ...]] | None = None,
-) -> dict[str, Any]:
-    """The values of a dataclass's fields.
+class Settings:
+    """The shape of an architecture: a frozen dataclass of this kind, its defaults Hugging Face's.
 
-    Args:
-        config_type: a dataclass whose defaults are Hugging Face's, for keys that a `config.json` leaves out. A text
-            must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough.
-        raw: the object of a `config.json`; keys that do not change the forward pass are not looked at.
-        path: the file it came from, for messages.
-        keys: of the fields that are called otherwise there.
-        only: key -> the one value that is supported.
-        choices: field -> the texts it may be.
-
-    Raises:
-        UserError: naming the setting that is impossible, or that would change the numbers and is not supported.
+    A text must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough.
     """
-    for key, allowed in only.items():
-        if raw.get(key, allowed) != allowed:
+
+    model_type: ClassVar[str]  # as `config.json` has it
+    title: ClassVar[str]  # as messages have it
+    model_class: ClassVar[str]  # Hugging Face's class without a head
+    keys: ClassVar[Keys] = {}
+    only: ClassVar[Mapping[str, Any]] = {}  # key -> the one value that is supported
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # field -> the texts it may be
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> Self:
+        """Reads the object of a `config.json`; keys that do not change the forward pass are not looked at.
+
+        Args:
+            raw: the object; for keys that it leaves out, the defaults hold.
+            path: the file it came from, for messages.
+
+        Raises:
+            UserError: naming the setting that is impossible, or that would change the numbers and is not supported.
+        """
+        for key, allowed in cls.only.items():
+            if raw.get(key, allowed) != allowed:
+                raise UserError(
+                    f"{path}: {key}={raw[key]!r} is not supported: jaxred runs {cls.title} with {key}={allowed!r} only."
+                )
+        values = {}
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            names = cls.keys.get(field.name, (field.name,))
+            key = next((name for name in names if name in raw), names[0])
+            value = raw.get(key, field.default)
+            if field.name == "pad_token_id" and value is None:
+                value = field.default
+            _check(path, key, value, field, cls.choices.get(field.name, tuple(sorted(ACTIVATIONS))))
+            values[field.name] = value
+        if values["hidden_size"] % values["n_heads"]:
+            size, heads = (cls.keys.get(name, (name,))[0] for name in ("hidden_size", "n_heads"))
             raise UserError(
-                f"{path}: {key}={raw[key]!r} is not supported: jaxred runs {config_type.title} with "
-                f"{key}={allowed!r} only."
+                f"{path}: {size}={values['hidden_size']} does not divide into {heads}={values['n_heads']}: "
+                f"it must be a multiple of it."
             )
-    values = {}
-    for field in dataclasses.fields(config_type):
-        names = keys.get(field.name, (field.name,))
-        key = next((name for name in names if name in raw), names[0])
-        value = raw.get(key, field.default)
-        if field.name == "pad_token_id" and value is None:
-            value = field.default
-        _check(path, key, value, field, (choices or {}).get(field.name, tuple(sorted(ACTIVATIONS))))
-        values[field.name] = value
-    if values["hidden_size"] % values["n_heads"]:
-        size, heads = (keys.get(name, (name,))[0] for name in ("hidden_size", "n_heads"))
-        raise UserError(
-            f"{path}: {size}={values['hidden_size']} does not divide into {heads}={values['n_heads']}: "
-            f"it must be a multiple of it."
-        )
-    return values
+        return cls(**values)
 
-
-def write(config: Any, keys: Keys) -> dict[str, Any]:
-    """The settings under the keys that `read` reads them by."""
-    return {keys.get(name, (name,))[0]: value for name, value in dataclasses.asdict(config).items()}
+    def to_dict(self) -> dict[str, Any]:
+        """The object of a `config.json` that `from_dict` reads back."""
+        fields = {self.keys.get(name, (name,))[0]: value for name, value in dataclasses.asdict(self).items()}  # type: ignore[call-overload]
+        return {"architectures": [self.model_class], "model_type": self.model_type, **fields}
 
 
 def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], texts: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +20,16 @@ from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
-from jaxred.models import settings
-from jaxred.models.activations import ACTIVATIONS
 from jaxred.models.checkpoint import WeightTable
-from jaxred.models.encoder import Encoder, Reduce, keep_all
-from jaxred.models.linear import layer_norm, linear, product
+from jaxred.models.encoder import Encoder
+from jaxred.models.layer import Layer
+from jaxred.models.linear import product
+from jaxred.models.settings import Keys, Settings
 
 
 @dataclass(frozen=True)
-class XLNetConfig:
-    """The shape of an XLNet; the defaults are Hugging Face's, for keys that a `config.json` leaves out.
+class XLNetConfig(Settings):
+    """The shape of an XLNet.
 
     Of the other keys, `mem_len`, `reuse_len` and `use_mems_eval` change nothing on one segment, `untie_r` nothing
     after training: a checkpoint holds the biases of every layer, equal where they were tied.
@@ -37,6 +37,17 @@ class XLNetConfig:
 
     model_type: ClassVar[str] = "xlnet"
     title: ClassVar[str] = "XLNet"
+    model_class: ClassVar[str] = "XLNetModel"
+    keys: ClassVar[Keys] = {
+        "vocab_size": ("vocab_size", "n_token"),
+        "hidden_size": ("d_model", "hidden_size"),
+        "n_layers": ("n_layer", "num_hidden_layers"),
+        "n_heads": ("n_head", "num_attention_heads"),
+        "intermediate_size": ("d_inner",),
+        "hidden_act": ("ff_activation",),
+    }
+    only: ClassVar[Mapping[str, Any]] = {"bi_data": False}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"attn_type": ("bi", "uni")}
 
     vocab_size: int = 32000
     hidden_size: int = 1024
@@ -61,13 +72,13 @@ class XLNetConfig:
         return sys.maxsize
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> "XLNetConfig":
-        """Reads the object of a Hugging Face `config.json`; `settings.read` says what is refused.
+    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> Self:
+        """Reads the object of a `config.json`, as `Settings.from_dict`.
 
         Raises:
             UserError: also if the hidden size is odd or `d_head` is not its share of a head.
         """
-        config = cls(**settings.read(cls, raw, path, _KEYS, {"bi_data": False}, {"attn_type": ("bi", "uni")}))
+        config = super().from_dict(raw, path)
         if config.hidden_size % 2:
             raise UserError(
                 f"{path}: d_model={config.hidden_size} is not possible: it must be even, "
@@ -81,19 +92,8 @@ class XLNetConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of a Hugging Face `config.json` that `from_dict` reads back."""
-        shape = {**settings.write(self, _KEYS), "d_head": self.hidden_size // self.n_heads}
-        return {"architectures": ["XLNetModel"], "model_type": self.model_type, **shape}
-
-
-_KEYS = {
-    "vocab_size": ("vocab_size", "n_token"),
-    "hidden_size": ("d_model", "hidden_size"),
-    "n_layers": ("n_layer", "num_hidden_layers"),
-    "n_heads": ("n_head", "num_attention_heads"),
-    "intermediate_size": ("d_inner",),
-    "hidden_act": ("ff_activation",),
-}
+        """The object of a `config.json` that `from_dict` reads back."""
+        return {**super().to_dict(), "d_head": self.hidden_size // self.n_heads}
 
 
 class Embeddings(nnx.Module):
@@ -102,18 +102,27 @@ class Embeddings(nnx.Module):
     def __init__(self, config: XLNetConfig, *, rngs: nnx.Rngs):
         self.word = nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
 
-    def __call__(self, input_ids: Int[Array, "batch token"]) -> Float[Array, "batch token hidden"]:
+    def __call__(
+        self, input_ids: Int[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
+    ) -> Float[Array, "batch token hidden"]:
+        del token_type_ids
         return self.word(input_ids)
 
 
-class Layer(nnx.Module):
-    """Relative self-attention and a feed-forward network, each added to its input and then normalised.
+class Relations(NamedTuple):
+    """How the tokens of a batch stand to each other, which every layer attends by."""
 
-    Products are taken in `dtype`; biases, softmax, activation, layer norms and the residual sums in float32.
-    """
+    positions: Float[Array, "distance hidden"]
+    visible: Bool[Array, "batch token token"]
+    other_segment: Bool[Array, "batch token token"]
+
+
+class XLNetLayer(Layer):
+    """A layer whose attention is by content, relative position and segment; its biases are float32."""
 
     def __init__(self, config: XLNetConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs):
-        size, n_heads, epsilon = config.hidden_size, config.n_heads, config.layer_norm_eps
+        super().__init__(config, dtype, rngs=rngs)
+        size, n_heads = config.hidden_size, config.n_heads
 
         def normal(dtype: Any, *n: int) -> nnx.Param:
             return nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (*n, n_heads, size // n_heads), dtype))
@@ -124,30 +133,9 @@ class Layer(nnx.Module):
         self.content_bias, self.position_bias = normal(jnp.float32), normal(jnp.float32)
         self.segment_bias = normal(jnp.float32)
         self.segments = normal(jnp.float32, 2)  # of the same segment, of another
-        self.attention_norm = layer_norm(size, epsilon, rngs)
-        self.intermediate = linear(size, config.intermediate_size, dtype, rngs)
-        self.output = linear(config.intermediate_size, size, dtype, rngs)
-        self.output_norm = layer_norm(size, epsilon, rngs)
-        self.activation = ACTIVATIONS[config.hidden_act]
-
-    def __call__(
-        self,
-        hidden: Float[Array, "batch token hidden"],
-        positions: Float[Array, "distance hidden"],
-        visible: Bool[Array, "batch token token"],
-        other_segment: Bool[Array, "batch token token"],
-    ) -> Float[Array, "batch token hidden"]:
-        context = self.attend(hidden, positions, visible, other_segment)
-        hidden = self.attention_norm(hidden + context.astype(jnp.float32))
-        activated = self.activation(self.intermediate(hidden).astype(jnp.float32))
-        return self.output_norm(hidden + self.output(activated).astype(jnp.float32))
 
     def attend(
-        self,
-        hidden: Float[Array, "batch token hidden"],
-        positions: Float[Array, "distance hidden"],
-        visible: Bool[Array, "batch token token"],
-        other_segment: Bool[Array, "batch token token"],
+        self, hidden: Float[Array, "batch token hidden"], relations: Relations
     ) -> Float[Array, "batch token hidden"]:
         """Multi-head attention of every token i to the tokens j that it sees, projected back.
 
@@ -171,21 +159,24 @@ class Layer(nnx.Module):
             return jnp.einsum(equation, x, y, precision=Precision.HIGHEST, preferred_element_type=jnp.float32)
 
         query, key, value = (heads(_project(hidden, kernel)) for kernel in (self.query, self.key, self.value))
-        distance = heads(_project(positions[None], self.position)[0])
+        distance = heads(_project(relations.positions[None], self.position)[0])
         query = query.astype(jnp.float32)
         content = scores("hbqs,hbks->hbqk", biased(self.content_bias[...]), key)
         position = scores("hbqs,hrs->hbqr", biased(self.position_bias[...]), distance)
         segment = jnp.sum(biased(self.segment_bias[...]) * (self.segments[1] - self.segments[0])[:, None, None], -1)
-        total = content + _by_key(position) + jnp.where(other_segment, segment[..., None], 0.0)
-        weights = jax.nn.softmax(jnp.where(visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
+        total = content + _by_key(position) + jnp.where(relations.other_segment, segment[..., None], 0.0)
+        weights = jax.nn.softmax(jnp.where(relations.visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
         context = jnp.einsum("hbqk,hbks->hbqs", weights, value, precision=Precision.HIGHEST)
         kernel = self.attention_output.reshape(hidden.shape[-1], -1).T
         return product(jnp.moveaxis(context, 0, -2).reshape(hidden.shape), kernel)
 
 
 class XLNet(Encoder):
-    """An XLNet encoder. Inference only: there is no dropout. In float32 the products are true ones on every device."""
+    """An XLNet encoder."""
 
+    config_type = XLNetConfig
+    embeddings_type = Embeddings
+    layer_type = XLNetLayer
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "word_embedding.weight",
@@ -212,35 +203,19 @@ class XLNet(Encoder):
         r"|(start_logits|end_logits|answer_class)\..*",
     )
 
-    def __init__(self, config: XLNetConfig, compute_dtype: str = "float32", *, rngs: nnx.Rngs):
-        """Draws random weights.
-
-        Args:
-            config: the shape.
-            compute_dtype: float32 or bfloat16, the type of the layers' kernels and products.
-            rngs: the source of the weights.
-        """
-        dtype = jnp.dtype(compute_dtype)
-        self.config = config
-        self.embeddings = Embeddings(config, rngs=rngs)
-        self.layers = nnx.vmap(lambda rngs: Layer(config, dtype, rngs=rngs))(rngs.split(config.n_layers))
-
-    def __call__(
-        self,
-        input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
-        token_type_ids: Int[Array, "batch token"],
-        reduce: Reduce = keep_all,
-    ) -> Float[Array, "layer ..."]:
-        n_tokens, config = input_ids.shape[1], self.config
-        positions = jnp.asarray(relative_positions(config, n_tokens))
+    def relate(
+        self, attention_mask: Bool[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
+    ) -> Relations:
+        n_tokens, config = attention_mask.shape[1], self.config
         own = jnp.eye(n_tokens, dtype=bool)[None]
         visible = attention_mask[:, None, :]
         if config.attn_type == "uni":
             visible &= own if config.same_length else jnp.tri(n_tokens, dtype=bool)[None]
-        visible |= own  # padding too sees itself
-        other_segment = token_type_ids[:, :, None] != token_type_ids[:, None, :]
-        return self._run_layers(self.embeddings(input_ids), reduce, positions, visible, other_segment)
+        return Relations(
+            positions=jnp.asarray(relative_positions(config, n_tokens)),
+            visible=visible | own,  # padding too sees itself
+            other_segment=token_type_ids[:, :, None] != token_type_ids[:, None, :],
+        )
 
 
 def relative_positions(config: XLNetConfig, n_tokens: int) -> Float[np.ndarray, "distance hidden"]:

@@ -4,13 +4,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import tiny_encoder
 from agreement import (
-    assert_reduced_inside_the_scan,
-    assert_same_vectors,
+    TINY,
+    assert_hugging_face_defaults,
+    assert_layers_agree,
+    assert_same_weights,
     pytorch_hidden_states,
+    random_batch,
+    random_tiny,
     randomise,
-    relative_error,
 )
 from safetensors.numpy import load_file, save_file
 
@@ -19,28 +21,17 @@ from jaxred.models import checkpoint, load_encoder
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.tokenization import Tokenizer
 
-TINY = DistilBertConfig(
-    vocab_size=37, hidden_size=12, n_layers=3, n_heads=2, intermediate_size=20, max_position_embeddings=24
-)
-
 forward = jax.jit(DistilBert.__call__)
-
-
-def random_distilbert(seed=0, **fields):
-    return tiny_encoder.random_encoder(DistilBert, dataclasses.replace(TINY, **fields), seed)
 
 
 def test_absent_keys_have_hugging_face_defaults():
     from transformers import DistilBertConfig as Theirs
 
-    theirs = Theirs()
-    ours = DistilBertConfig.from_dict({}, Path("config.json")).to_dict()
-    assert ours.pop("architectures") == ["DistilBertModel"]
-    assert {key: getattr(theirs, key) for key in ours} == ours
+    assert_hugging_face_defaults(DistilBertConfig, Theirs())
 
 
 def test_config_round_trip():
-    odd = dataclasses.replace(TINY, hidden_act="relu", pad_token_id=3)
+    odd = dataclasses.replace(TINY[DistilBert], hidden_act="relu", pad_token_id=3)
     assert DistilBertConfig.from_dict(odd.to_dict(), Path("config.json")) == odd
 
 
@@ -69,7 +60,7 @@ CASES = {
 
 @pytest.mark.reference
 @pytest.mark.parametrize("case", CASES)
-def test_every_layer_equals_pytorch(case, tmp_path, random_batch):
+def test_every_layer_equals_pytorch(case, tmp_path):
     pytest.importorskip("torch")
     from transformers import DistilBertConfig as TheirConfig
     from transformers import DistilBertModel
@@ -80,14 +71,12 @@ def test_every_layer_equals_pytorch(case, tmp_path, random_batch):
     theirs.save_pretrained(tmp_path)
     ours = load_encoder(tmp_path)
     batch = random_batch(ours.config, n_rows=5, n_tokens=11, seed=seed)
-    expected, found = pytorch_hidden_states(theirs, batch, token_types=False), forward(ours, *batch)
-    assert len(found) == ours.config.n_layers + 1
-    for layer, rival in zip(found, expected, strict=True):
-        assert relative_error(layer[batch[1]], rival[batch[1]]) <= 2e-6
+    expected = pytorch_hidden_states(theirs, batch, token_types=False)
+    assert_layers_agree(forward(ours, *batch), expected, batch[1], 2e-6)
 
 
 @pytest.mark.reference
-def test_a_model_with_a_head_as_transformers_saves_it(tmp_path, random_batch):
+def test_a_model_with_a_head_as_transformers_saves_it(tmp_path):
     pytest.importorskip("torch")
     from transformers import DistilBertConfig as TheirConfig
     from transformers import DistilBertForSequenceClassification
@@ -95,48 +84,32 @@ def test_a_model_with_a_head_as_transformers_saves_it(tmp_path, random_batch):
     shape = {"vocab_size": 37, "max_position_embeddings": 20, "dim": 12, "n_layers": 2, "n_heads": 2, "hidden_dim": 40}
     theirs = randomise(DistilBertForSequenceClassification(TheirConfig(**shape)), seed=1)
     theirs.save_pretrained(tmp_path)
-    batch = random_batch()
+    ours = load_encoder(tmp_path)
+    batch = random_batch(ours.config)
     expected = pytorch_hidden_states(theirs.distilbert, batch, token_types=False)
-    assert relative_error(forward(load_encoder(tmp_path), *batch)[:, batch[1]], expected[:, batch[1]]) <= 2e-6
+    assert_layers_agree(forward(ours, *batch), expected, batch[1], 2e-6)
 
 
-def test_round_trip_prefix_and_heads(tmp_path):
-    model = random_distilbert()
+def test_prefix_and_heads_are_accepted(tmp_path):
+    model = random_tiny(DistilBert)
     checkpoint.save(model, tmp_path)
     tensors = {f"distilbert.{name}": tensor for name, tensor in load_file(tmp_path / "model.safetensors").items()}
     heads = ("vocab_transform.weight", "vocab_layer_norm.bias", "vocab_projector.bias", "pre_classifier.weight",
              "classifier.bias", "qa_outputs.weight")  # fmt: skip
     save_file({**tensors, **{name: np.zeros(2, np.float32) for name in heads}}, tmp_path / "model.safetensors")
-    for found, expected in zip(jax.tree.leaves(load_encoder(tmp_path)), jax.tree.leaves(model), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    assert_same_weights(load_encoder(tmp_path), model)
 
 
 def test_the_weights_of_a_bert_are_refused(tmp_path, encoder_folder):
-    checkpoint.save(random_distilbert(), tmp_path)
+    checkpoint.save(random_tiny(DistilBert), tmp_path)
     (tmp_path / "model.safetensors").write_bytes((encoder_folder / "model.safetensors").read_bytes())
     with pytest.raises(UserError, match=r"embeddings\.token_type_embeddings\.weight is not a weight of this model"):
         load_encoder(tmp_path)
 
 
-def test_same_vectors_alone_in_a_batch_and_padded(random_batch):
-    ids, _, types = random_batch(n_tokens=9)
-    assert_same_vectors(random_distilbert(), ids[0], types[0], "right", ((4, 3, 9), (1, 0, 16)))
-
-
-def test_reduce_cut_and_count(random_batch):
-    model, batch = random_distilbert(), random_batch()
-    assert_reduced_inside_the_scan(model, batch)
-    cut = model.first_layers(2)
-    assert cut.n_parameters(2) == model.n_parameters(2) == sum(leaf.size for leaf in jax.tree.leaves(cut))
-    assert relative_error(forward(cut, *batch), forward(model, *batch)[:3]) <= 5e-7
-
-
-def test_a_batch_longer_than_the_positions_is_refused(random_batch):
-    with pytest.raises(UserError, match="25 tokens a row does not fit the model's 24 positions"):
-        forward(random_distilbert(), *random_batch(n_tokens=25))
-
-
 def test_pairs_are_tokenised_as_for_a_bert(encoder_folder):
-    tokens = Tokenizer(encoder_folder, dataclasses.replace(TINY, vocab_size=40)).encode(["w1"], ["w2"], max_length=9)
+    tokens = Tokenizer(encoder_folder, dataclasses.replace(TINY[DistilBert], vocab_size=40)).encode(
+        ["w1"], ["w2"], max_length=9
+    )
     assert tokens.token_type_ids[0].tolist() == [0, 0, 0, 1, 1]
     assert tokens.positions.tolist() == [0]

@@ -1,23 +1,22 @@
 import dataclasses
+import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import agreement
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_encoder
 from agreement import (
-    assert_reduced_inside_the_scan,
+    assert_hugging_face_defaults,
+    assert_layers_agree,
     assert_same_vectors,
+    assert_same_weights,
     pytorch_hidden_states,
     randomise,
     relative_error,
 )
-from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from jaxred.errors import UserError
@@ -25,24 +24,11 @@ from jaxred.models import checkpoint, load_encoder
 from jaxred.models.xlnet import XLNet, XLNetConfig, _by_key, relative_positions
 from jaxred.tokenization import Tokenizer
 
-TINY = XLNetConfig(vocab_size=37, hidden_size=12, n_layers=3, n_heads=2, intermediate_size=20)
+TINY = agreement.TINY[XLNet]
 
 forward = jax.jit(XLNet.__call__)
-
-
-def random_xlnet(seed=0, **fields):
-    return tiny_encoder.random_encoder(XLNet, dataclasses.replace(TINY, **fields), seed)
-
-
-def random_batch(config=TINY, n_rows=4, n_tokens=9, seed=0):
-    """Pairs of random lengths, padded left with segment 4, the first row full; the last token is a segment's own."""
-    rng = np.random.default_rng(seed)
-    ids = rng.integers(0, config.vocab_size, (n_rows, n_tokens)).astype(np.int32)
-    lengths = np.append(n_tokens, rng.integers(1, n_tokens + 1, n_rows - 1))
-    place = np.arange(n_tokens) - (n_tokens - lengths[:, None])
-    types = np.where(place < 0, 4, (place >= rng.integers(0, lengths + 1)[:, None])).astype(np.int32)
-    types[:, -1] = 2
-    return ids, place >= 0, types
+random_xlnet = functools.partial(agreement.random_tiny, XLNet)
+random_batch = functools.partial(agreement.random_batch, TINY)
 
 
 # The configuration -------------------------------------------------------------------------------------------------
@@ -51,10 +37,7 @@ def random_batch(config=TINY, n_rows=4, n_tokens=9, seed=0):
 def test_absent_keys_have_hugging_face_defaults():
     from transformers import XLNetConfig as Theirs
 
-    theirs = Theirs()
-    ours = XLNetConfig.from_dict({}, Path("config.json")).to_dict()
-    assert ours.pop("architectures") == ["XLNetModel"]
-    assert {key: getattr(theirs, key) for key in ours} == ours
+    assert_hugging_face_defaults(XLNetConfig, Theirs())
 
 
 def test_config_round_trip():
@@ -161,14 +144,12 @@ def test_every_layer_equals_pytorch(case, tmp_path):
                 getattr(layer.rel_attn, name).data.copy_(getattr(theirs.layer[0].rel_attn, name).data)
     theirs.save_pretrained(tmp_path)
     ours = load_encoder(tmp_path)
-    batch = random_batch(ours.config, n_rows=5, n_tokens=n_tokens, seed=seed)
+    batch = agreement.random_batch(ours.config, n_rows=5, n_tokens=n_tokens, seed=seed)
     # With attn_type uni and a mask, transformers 5.23 adds a batch's masks into the mask of one row, and fails.
     expected = pytorch_hidden_states(theirs, batch, rows_alone=ours.config.attn_type == "uni")
     found = forward(ours, *batch)
-    assert found.shape == (ours.config.n_layers + 1, *batch[0].shape, ours.config.hidden_size)
-    for layer, rival in zip(found, expected, strict=True):
-        assert relative_error(layer, rival) <= 2e-6  # at padding too
-        assert relative_error(layer[batch[1]], rival[batch[1]]) <= 2e-6
+    assert_layers_agree(found, expected, batch[1], 2e-6)
+    assert_layers_agree(found, expected, np.ones_like(batch[1]), 2e-6)  # at padding too
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +177,8 @@ def test_full_size_equals_pytorch_on_real_sentences(full_size, glue_dev, task):
     tokens = tokenizer.encode([example.text for example in examples], pairs, max_length=128)
     batch = tokenizer.pad(tokens, range(len(examples)), length=int(tokens.lengths.max()) + 3, n_rows=len(examples))
     expected, found = pytorch_hidden_states(theirs, batch), np.asarray(forward(ours, *batch[:3]))
-    for layer, rival in zip(found, expected, strict=True):
-        assert relative_error(layer[batch.attention_mask], rival[batch.attention_mask]) <= 1e-5
-        assert relative_error(layer[:, -1], rival[:, -1]) <= 1e-5  # <cls>
+    assert_layers_agree(found, expected, batch.attention_mask, 1e-5)
+    assert_layers_agree(found, expected, (slice(None), -1), 1e-5)  # <cls>
 
 
 @pytest.mark.reference
@@ -207,7 +187,7 @@ def test_full_size_same_vectors_alone_in_a_batch_and_padded(full_size, glue_dev)
     _, ours, tokenizer = full_size
     tokens = tokenizer.encode([glue_dev["mrpc"][0].text], [glue_dev["mrpc"][0].pair or ""], max_length=128)
     batches = ((1, 0, 128), (4, 2, tokens.ids[0].size), (3, 1, 128))
-    assert_same_vectors(ours, tokens.ids[0], tokens.token_type_ids[0], "left", batches, pad_type=4)
+    assert_same_vectors(ours, tokens.ids[0], tokens.token_type_ids[0], batches)
 
 
 # Positions ---------------------------------------------------------------------------------------------------------
@@ -261,31 +241,7 @@ def test_scores_by_distance_become_scores_by_key(n_tokens, n_distances):
 def test_same_vectors_alone_in_a_batch_and_padded(fields):
     ids, _, types = random_batch(n_tokens=23)
     batches = ((8, 3, 24), (3, 1, 128)) if "hidden_size" in fields else ((4, 3, 23), (1, 0, 32))
-    assert_same_vectors(random_xlnet(**fields), ids[0], types[0], "left", batches, pad_type=4)
-
-
-def test_padding_tokens_do_not_matter_and_empty_rows_are_finite():
-    model = random_xlnet()
-    ids, mask, types = random_batch()
-    mask[-1] = False
-    hidden_states = np.asarray(forward(model, ids, mask, types))
-    others = np.asarray(forward(model, np.where(mask, ids, (ids + 1) % 37), mask, np.where(mask, types, 1)))
-    assert np.isfinite(hidden_states).all()
-    np.testing.assert_array_equal(hidden_states[:, mask], others[:, mask])
-    assert not np.array_equal(hidden_states, others)
-
-
-def test_tokens_their_order_and_their_segments_matter():
-    model = random_xlnet()
-    ids, mask, types = random_batch()
-    ids[0] = np.arange(9)
-    hidden_states = np.asarray(forward(model, ids, mask, types))[-1, 0, -1]
-    swapped, types_changed, mask_changed = ids.copy(), types.copy(), mask.copy()
-    swapped[0, :2] = ids[0, 1::-1]
-    types_changed[0, 3] = 1 - types[0, 3]
-    mask_changed[0, 0] = False
-    for batch in ((swapped, mask, types), (ids, mask, types_changed), (ids, mask_changed, types)):
-        assert relative_error(np.asarray(forward(model, *batch))[-1, 0, -1], hidden_states) > 1e-3
+    assert_same_vectors(random_xlnet(**fields), ids[0], types[0], batches)
 
 
 def test_only_whether_segments_differ_matters():
@@ -304,17 +260,7 @@ def test_with_attention_to_what_came_before_later_tokens_do_not_matter():
     assert not np.array_equal(before[:, :, -1], after[:, :, -1])
 
 
-# Fewer layers, less output, another type ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n_layers", [0, 1, 3])
-def test_first_layers(n_layers):
-    model, batch = random_xlnet(), random_batch()
-    cut = model.first_layers(n_layers)
-    assert (cut.config.n_layers, model.config.n_layers) == (n_layers, 3)
-    for found, expected in zip(forward(cut, *batch), forward(model, *batch)[: n_layers + 1], strict=True):
-        assert relative_error(found, expected) <= 5e-7  # not bit-equal: XLA unrolls a scan of one layer
-    assert sum(leaf.size for leaf in jax.tree.leaves(cut)) == model.n_parameters(n_layers) == cut.n_parameters(n_layers)
+# Parameters and checkpoints ----------------------------------------------------------------------------------------
 
 
 def test_number_of_parameters():
@@ -322,93 +268,13 @@ def test_number_of_parameters():
     assert random_xlnet().n_parameters(2) == 37 * 12 + 2 * layer
 
 
-@pytest.mark.parametrize("n_layers", [-1, 4])
-def test_layers_that_do_not_exist(n_layers):
-    with pytest.raises(ValueError, match="between 0 and the model's 3"):
-        random_xlnet().first_layers(n_layers)
-
-
 def test_layer_0_is_the_word_embeddings():
     model, (ids, mask, types) = random_xlnet(), random_batch()
     np.testing.assert_array_equal(forward(model, ids, mask, types)[0], model.embeddings.word.embedding[ids])
 
 
-def test_reduce_is_applied_to_every_layer_inside_the_scan():
-    assert_reduced_inside_the_scan(random_xlnet(), random_batch())
-
-
-def test_every_product_is_true_float32():
-    jaxpr = str(jax.make_jaxpr(random_xlnet().__call__)(*random_batch()))
-    # query, key, value, distances, content, position, weights, output; two of the feed-forward network
-    assert jaxpr.count("dot_general[") == jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == 10
-
-
-def test_bfloat16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(tmp_path):
+def test_tensors_are_shaped_as_hugging_face_has_them(tmp_path):
     checkpoint.save(random_xlnet(), tmp_path)
-    batch = random_batch()
-    rounded = load_encoder(tmp_path, compute_dtype="bfloat16")
-    with jax.numpy_dtype_promotion("strict"):
-        exact, found = forward(random_xlnet(), *batch), forward(rounded, *batch)
-    assert rounded.layers.query.dtype == rounded.layers.output.kernel.dtype == jnp.bfloat16
-    assert rounded.layers.content_bias.dtype == rounded.embeddings.word.embedding.dtype == jnp.float32
-    assert found.dtype == jnp.float32
-    for layer in range(1, 4):
-        assert 1e-4 < relative_error(found[layer][batch[1]], exact[layer][batch[1]]) < 3e-2
-    jaxpr = str(jax.make_jaxpr(rounded.__call__)(*batch))
-    products = [line for line in jaxpr.splitlines() if "dot_general[" in line]
-    assert len(products) == 10
-    for function in ("exp", "erf", "rsqrt"):
-        lines = [line for line in jaxpr.splitlines() if f"= {function} " in line]
-        assert lines
-        assert all("f32" in line for line in lines)
-
-
-# As a piece of JAX -------------------------------------------------------------------------------------------------
-
-
-def test_split_merge_jit_and_strict_promotion():
-    model, batch = random_xlnet(), random_batch()
-    graphdef, state = nnx.split(model)
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        found = jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch)
-    np.testing.assert_allclose(found, forward(model, *batch), rtol=1e-5, atol=1e-5)
-
-
-def test_tree_mode(tmp_path):
-    checkpoint.save(random_xlnet(), tmp_path / "model")
-    batch = random_batch()
-    np.savez(tmp_path / "batch.npz", *batch)
-    script = """
-import sys, jax, numpy as np
-from pathlib import Path
-from flax import nnx
-from jaxred.models import load_encoder
-folder = Path(sys.argv[1])
-graphdef, state = nnx.split(load_encoder(folder / "model", n_layers=2))
-batch = np.load(folder / "batch.npz")
-np.save(folder / "found.npy", jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch.values()))
-"""
-    environment = {**os.environ, "NNX_GRAPH_MODE": "false", "NNX_GRAPH_UPDATES": "false"}
-    subprocess.run([sys.executable, "-c", script, tmp_path], env=environment, check=True)
-    np.testing.assert_allclose(
-        np.load(tmp_path / "found.npy"), forward(random_xlnet(), *batch)[:3], rtol=1e-5, atol=1e-5
-    )
-
-
-# Checkpoints -------------------------------------------------------------------------------------------------------
-
-
-def assert_same(model, other):
-    leaves, others = jax.tree.leaves(model), jax.tree.leaves(other)
-    assert len(leaves) == len(others) == 18
-    for leaf, expected in zip(leaves, others, strict=True):
-        np.testing.assert_array_equal(leaf, expected)
-
-
-def test_round_trip_is_bit_exact_and_shaped_as_hugging_face_has_it(tmp_path):
-    model = random_xlnet()
-    checkpoint.save(model, tmp_path)
-    assert_same(load_encoder(tmp_path), model)
     tensors = load_file(tmp_path / "model.safetensors")
     assert len(tensors) == 1 + 3 * 17
     assert tensors["layer.1.rel_attn.q"].shape == tensors["layer.1.rel_attn.o"].shape == (12, 2, 6)
@@ -429,7 +295,7 @@ def test_prefix_heads_and_shards_are_accepted(tmp_path, n_shards):
     for file in files:
         save_file({name: tensor for name, tensor in tensors.items() if weight_map[name] == file}, tmp_path / file)
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert_same(load_encoder(tmp_path), random_xlnet())
+    assert_same_weights(load_encoder(tmp_path), random_xlnet())
 
 
 @pytest.mark.reference

@@ -1,0 +1,57 @@
+"""The layer of encoders that normalise after each sum: attention, which is an architecture's own, and feed-forward."""
+
+from typing import Any, Protocol
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxred.models.activations import ACTIVATIONS
+from jaxred.models.linear import layer_norm, linear
+
+
+class LayerShape(Protocol):
+    """What a configuration says about a layer."""
+
+    @property
+    def hidden_size(self) -> int: ...
+
+    @property
+    def n_heads(self) -> int: ...
+
+    @property
+    def intermediate_size(self) -> int: ...
+
+    @property
+    def hidden_act(self) -> str: ...
+
+    @property
+    def layer_norm_eps(self) -> float: ...
+
+
+class Layer(nnx.Module):
+    """Attention and a feed-forward network, each added to its input and then normalised.
+
+    Products are taken in `dtype`; softmax, activation, layer norms and the residual sums in float32.
+    """
+
+    def __init__(self, config: LayerShape, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+        size, inner, epsilon = config.hidden_size, config.intermediate_size, config.layer_norm_eps
+        self.attention_norm = layer_norm(size, epsilon, rngs)
+        self.intermediate = linear(size, inner, dtype, rngs)
+        self.output = linear(inner, size, dtype, rngs)
+        self.output_norm = layer_norm(size, epsilon, rngs)
+        self.n_heads = config.n_heads
+        self.activation = ACTIVATIONS[config.hidden_act]
+
+    def __call__(
+        self, hidden: Float[Array, "batch token hidden"], relations: Any
+    ) -> Float[Array, "batch token hidden"]:
+        attended = self.attend(hidden, relations)
+        hidden = self.attention_norm(hidden + attended.astype(jnp.float32))
+        activated = self.activation(self.intermediate(hidden).astype(jnp.float32))
+        return self.output_norm(hidden + self.output(activated).astype(jnp.float32))
+
+    def attend(self, hidden: Float[Array, "batch token hidden"], relations: Any) -> Float[Array, "batch token hidden"]:
+        """Multi-head attention, projected back; `relations` are those of the encoder's `relate`."""
+        raise NotImplementedError

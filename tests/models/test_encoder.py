@@ -1,0 +1,194 @@
+"""What every architecture must hold beside agreement with PyTorch, which is its own test's."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agreement import (
+    TINY,
+    assert_same_vectors,
+    assert_same_weights,
+    random_batch,
+    random_tiny,
+    relative_error,
+)
+from flax import nnx
+
+from jaxred.errors import UserError
+from jaxred.kernels import pooling
+from jaxred.models import checkpoint, load_encoder
+from jaxred.models.bert import Bert
+from jaxred.models.distilbert import DistilBert
+from jaxred.models.encoder import Encoder
+from jaxred.models.xlnet import XLNet
+from jaxred.tokenization import LAYOUTS
+
+forward = jax.jit(Encoder.__call__)
+
+PRODUCTS = {Bert: 8, DistilBert: 8, XLNet: 10}  # XLNet's further ones: the distances, and the queries with them
+
+every_encoder = pytest.mark.parametrize("encoder_type", TINY, ids=lambda encoder_type: encoder_type.__name__)
+
+
+@pytest.fixture(params=TINY, ids=lambda encoder_type: encoder_type.__name__)
+def model(request):
+    return random_tiny(request.param)
+
+
+@pytest.fixture
+def batch(model):
+    return random_batch(model.config)
+
+
+def sentence_token(config):
+    return -1 if LAYOUTS[config.model_type].sentence_position == "last" else 0
+
+
+# What must not change a sentence's vectors, and what must ----------------------------------------------------------
+
+
+def test_same_vectors_alone_in_a_batch_and_padded(model):
+    ids, _, types = random_batch(model.config, n_tokens=9)
+    assert_same_vectors(model, ids[0], types[0], ((1, 0, 10), (4, 3, 9), (7, 2, 14), (1, 0, 16)))
+
+
+def test_padding_tokens_do_not_matter_and_empty_rows_are_finite(model, batch):
+    ids, mask, types = batch
+    mask[-1] = False
+    hidden_states = np.asarray(forward(model, ids, mask, types))
+    others = np.asarray(forward(model, np.where(mask, ids, (ids + 1) % 37), mask, np.where(mask, types, 1)))
+    assert np.isfinite(hidden_states).all()
+    np.testing.assert_array_equal(hidden_states[:, mask], others[:, mask])
+    assert not np.array_equal(hidden_states, others)
+
+
+def test_tokens_their_order_the_mask_and_segments_matter(model, batch):
+    ids, mask, types = batch
+    ids[0] = np.arange(9)
+    at = sentence_token(model.config)
+    hidden_states = np.asarray(forward(model, ids, mask, types))[-1, 0, at]
+    swapped, types_changed, mask_changed = ids.copy(), types.copy(), mask.copy()
+    swapped[0, 3:5] = ids[0, 4:2:-1]
+    types_changed[0, 3] = 1 - types[0, 3]
+    mask_changed[0, 4] = False
+    changed = [(swapped, mask, types), (ids, mask_changed, types)]
+    if not isinstance(model, DistilBert):
+        changed.append((ids, mask, types_changed))
+    for other in changed:
+        assert relative_error(np.asarray(forward(model, *other))[-1, 0, at], hidden_states) > 1e-3
+
+
+# Fewer layers, less output, another type ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_layers", [0, 1, 3])
+def test_first_layers(model, batch, n_layers):
+    cut = model.first_layers(n_layers)
+    assert (cut.config.n_layers, model.config.n_layers) == (n_layers, 3)
+    for found, expected in zip(forward(cut, *batch), forward(model, *batch)[: n_layers + 1], strict=True):
+        assert relative_error(found, expected) <= 5e-7  # not bit-equal: XLA unrolls a scan of one layer
+    assert sum(leaf.size for leaf in jax.tree.leaves(cut)) == model.n_parameters(n_layers) == cut.n_parameters(n_layers)
+
+
+@pytest.mark.parametrize("n_layers", [-1, 4])
+def test_layers_that_do_not_exist(model, n_layers):
+    with pytest.raises(ValueError, match="between 0 and the model's 3"):
+        model.first_layers(n_layers)
+    with pytest.raises(ValueError, match="between 0 and the model's 3"):
+        model.n_parameters(n_layers)
+
+
+def test_reduce_is_applied_to_every_layer_inside_the_scan(model, batch):
+    ids = batch[0]
+
+    def pooled(hidden):
+        return pooling.cls(hidden, jnp.arange(len(ids)) % 3).astype(jnp.bfloat16)
+
+    rows = jax.jit(lambda *batch: model(*batch, pooled))(*batch)
+    assert rows.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(rows, jax.vmap(pooled)(jax.jit(lambda *batch: model(*batch))(*batch)))
+    jaxpr = str(jax.make_jaxpr(lambda *batch: model(*batch, pooled))(*batch))
+    assert "f32[4,9,12]" in jaxpr  # one layer's tokens
+    assert "f32[3,4,9,12]" not in jaxpr  # never every layer's
+
+
+def test_every_product_is_true_float32(model, batch):
+    jaxpr = str(jax.make_jaxpr(model.__call__)(*batch))
+    n_exact = jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+    assert jaxpr.count("dot_general[") == n_exact == PRODUCTS[type(model)]
+
+
+def test_bfloat16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(tmp_path, model, batch):
+    checkpoint.save(model, tmp_path)
+    rounded = load_encoder(tmp_path, compute_dtype="bfloat16")
+    with jax.numpy_dtype_promotion("strict"):
+        exact, found = forward(model, *batch), forward(rounded, *batch)
+    types = {".".join(path): leaf.dtype for path, leaf in nnx.to_flat_state(nnx.state(rounded))}
+    assert types["layers.output.kernel"] == jnp.bfloat16
+    assert types["layers.output_norm.scale"] == types["embeddings.word.embedding"] == found.dtype == jnp.float32
+    np.testing.assert_array_equal(found[0], exact[0])
+    for layer in range(1, 4):
+        assert 1e-4 < relative_error(found[layer][batch[1]], exact[layer][batch[1]]) < 3e-2
+    jaxpr = str(jax.make_jaxpr(rounded.__call__)(*batch))
+    assert jaxpr.count("dot_general[") == PRODUCTS[type(model)]
+    for function in ("exp", "erf", "rsqrt"):
+        lines = [line for line in jaxpr.splitlines() if f"= {function} " in line]
+        assert lines
+        assert all("f32" in line for line in lines)
+
+
+@every_encoder
+def test_a_batch_longer_than_the_positions_is_refused(encoder_type):
+    config = TINY[encoder_type]
+    if encoder_type is XLNet:
+        assert forward(random_tiny(XLNet), *random_batch(config, n_tokens=17)).shape == (4, 4, 17, 12)
+        return
+    with pytest.raises(UserError, match=r"17 tokens a row does not fit the model's 16 positions: lower .*max_length"):
+        forward(random_tiny(encoder_type), *random_batch(config, n_tokens=17))
+
+
+# As a piece of JAX -------------------------------------------------------------------------------------------------
+
+
+@every_encoder
+def test_layers_are_stacked_and_drawn_apart(encoder_type):
+    layers = encoder_type(TINY[encoder_type], rngs=nnx.Rngs(0)).layers
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(layers)} == {3}
+    assert not np.allclose(layers.output.kernel[0], layers.output.kernel[1])
+
+
+def test_split_merge_jit_and_strict_promotion(model, batch):
+    graphdef, state = nnx.split(model)
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        found = jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch)
+    np.testing.assert_allclose(found, forward(model, *batch), rtol=1e-5, atol=1e-5)
+
+
+def test_tree_mode(tmp_path, model, batch):
+    checkpoint.save(model, tmp_path / "model")
+    np.savez(tmp_path / "batch.npz", *batch)
+    script = """
+import sys, jax, numpy as np
+from pathlib import Path
+from flax import nnx
+from jaxred.models import load_encoder
+folder = Path(sys.argv[1])
+model = load_encoder(folder / "model", n_layers=2)
+batch = np.load(folder / "batch.npz")
+graphdef, state = nnx.split(model)
+hidden_states = jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch.values())
+np.save(folder / "found.npy", hidden_states)
+assert type(model)(model.config, rngs=nnx.Rngs(0)).n_parameters(2) == model.n_parameters(2)
+"""
+    environment = {**os.environ, "NNX_GRAPH_MODE": "false", "NNX_GRAPH_UPDATES": "false"}
+    subprocess.run([sys.executable, "-c", script, tmp_path], env=environment, check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), forward(model, *batch)[:3], rtol=1e-5, atol=1e-5)
+
+
+def test_round_trip_is_bit_exact(tmp_path, model):
+    checkpoint.save(model, tmp_path)
+    assert_same_weights(load_encoder(tmp_path), model)
