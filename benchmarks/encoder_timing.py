@@ -1,13 +1,15 @@
 """Claims: an XLNet of xlnet-base-cased's size runs as fast as PyTorch's at 128 tokens, at least three times as fast on
 real lengths as when every sentence is padded to 128, and takes at most 1.4 times BERT's time.
 
-    python benchmarks/encoder_timing.py [--glue=glue_data] [--encoders=xlnet,bert] [--n_sentences=128]
+    python benchmarks/encoder_timing.py [--glue=glue_data] [--encoders=xlnet,bert] [--n_sentences=128] [--rounds=5]
 
 Encoders of 12 layers x 768 with random weights, in float32, every layer's sentence vector kept, in one run: jaxred and
-PyTorch on the same batch of 32 x 128 tokens; then jaxred on the lengths of SST-2's sentences, sorted into its buckets,
-and both on those sentences padded to 128 in batches of 32. The lengths are those of the dev file's words, or of the
-built-in corpus where there is no --glue; ids are random, for what they are does not change the time. Compiling is not
-counted; each way has one warm-up. Prints sentences/s and the ratios.
+PyTorch on the same batch of 32 x 128 tokens, and jaxred on the lengths of SST-2's sentences, sorted into its buckets.
+Padding a sentence to 128 costs what one of 128 tokens does, so the second is held against the first.
+The lengths are those of the dev file's words, or of the built-in corpus where there is no --glue; ids are random, for
+what they are does not change the time. Compiling is not counted; each way has one warm-up, and then its turn in every
+round, so that a change of the machine's speed meets all. Prints seconds, and sentences/s and ratios twice: of the
+medians over the rounds, which hold unless most rounds were disturbed, and of the minima, the least disturbed.
 """
 
 import json
@@ -30,8 +32,9 @@ from jaxred.tokenization import LAYOUTS, PaddedBatch
 GLUE = flags.DEFINE_string("glue", "", "The folder of GLUE, for SST-2's lengths.")
 ENCODERS = flags.DEFINE_list("encoders", ["xlnet", "bert"], "Which encoders to time.")
 N_SENTENCES = flags.DEFINE_integer("n_sentences", 128, "Sentences of real lengths.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "How often every way is timed.", lower_bound=1)
 SMALLEST = flags.DEFINE_bool("smallest", False, "A quick run that shows that the benchmark works.")
-ROUNDS = 3
+WAYS = "jaxred_128", "pytorch_128", "jaxred_real_lengths"
 
 
 def padded(name: str, lengths: np.ndarray, length: int, n_rows: int) -> PaddedBatch:
@@ -84,58 +87,56 @@ def real_lengths() -> np.ndarray:
     return np.minimum(np.round(words * 1.25).astype(int) + 2, 128)  # xlnet-base-cased: 1.25 pieces a word of SST-2
 
 
+def ratios(seconds_a_sentence: dict[str, float]) -> dict[str, float]:
+    """Of sentences/s to PyTorch's and to padding, and of XLNet's time to BERT's."""
+    found = {}
+    for name in ENCODERS.value:
+        jaxred, pytorch, real = (seconds_a_sentence[f"{name}_{way}"] for way in WAYS)
+        found[f"{name}_times_pytorch_at_128"] = pytorch / jaxred
+        found[f"{name}_real_lengths_times_padded_to_128"] = jaxred / real
+    if {"xlnet", "bert"} <= set(ENCODERS.value):
+        for way in ("jaxred_128", "jaxred_real_lengths"):
+            found[f"xlnet_time_over_bert_{way}"] = (
+                seconds_a_sentence[f"xlnet_{way}"] / seconds_a_sentence[f"bert_{way}"]
+            )
+    return found
+
+
 def main(argv: list[str]) -> None:
     del argv
     import torch  # pyright: ignore[reportMissingImports]
 
     lengths = real_lengths()
-    budget = 2048 if jax.default_backend() == "cpu" else 65536
+    plan = plan_batches(lengths, 2048 if jax.default_backend() == "cpu" else 65536)
+    n_rows = 8 if SMALLEST.value else 32
     ways: dict[str, tuple[int, Callable[[], Any]]] = {}
     for name in ENCODERS.value:
         jaxred, pytorch = encoders(name)
-        n_rows = 8 if SMALLEST.value else 32
         full = [padded(name, np.full(n_rows, 128), 128, n_rows)]
-        plan = plan_batches(lengths, budget)
         by_length = [padded(name, lengths[batch.rows], batch.length, batch.n_rows) for batch in plan]
-        chunks = [lengths[i : i + 32] for i in range(0, len(lengths), 32)]
-        to_128 = [padded(name, chunk, 128, 32) for chunk in chunks]
-        for title, n, way, batches in (
-            (f"{name}_jaxred_128", n_rows, jaxred, full),
-            (f"{name}_pytorch_128", n_rows, pytorch, full),
-            (f"{name}_jaxred_real_lengths", len(lengths), jaxred, by_length),
-            (f"{name}_jaxred_padded_to_128", len(lengths), jaxred, to_128),
-            (f"{name}_pytorch_padded_to_128", len(lengths), pytorch, to_128),
+        for title, n, way, batches in zip(
+            WAYS, (n_rows, n_rows, len(lengths)), (jaxred, pytorch, jaxred), (full, full, by_length), strict=True
         ):
-            ways[title] = n, lambda way=way, batches=batches: [way(batch) for batch in batches]
-    seconds: dict[str, list[float]] = {title: [] for title in ways}
+            ways[f"{name}_{title}"] = n, lambda way=way, batches=batches: [way(batch) for batch in batches]
     for _, way in ways.values():
         way()  # warm-up, and compilation
-    for i in range(1 if SMALLEST.value else ROUNDS):  # in turn, so that a change of the machine's speed meets all
+    seconds: dict[str, list[float]] = {title: [] for title in ways}
+    for _ in range(1 if SMALLEST.value else ROUNDS.value):
         for title, (_, way) in ways.items():
-            if i and "padded" in title:
-                continue  # the long ones once
             begin = time.perf_counter()
             way()
             seconds[title].append(time.perf_counter() - begin)
-    rate = {title: ways[title][0] / float(np.median(times)) for title, times in seconds.items()}
-    ratios = {}
-    for name in ENCODERS.value:
-        ratios[f"{name}_times_pytorch_at_128"] = rate[f"{name}_jaxred_128"] / rate[f"{name}_pytorch_128"]
-        for rival in ("jaxred", "pytorch"):
-            padded_rate = rate[f"{name}_{rival}_padded_to_128"]
-            ratios[f"{name}_real_lengths_times_{rival}_padded_to_128"] = (
-                rate[f"{name}_jaxred_real_lengths"] / padded_rate
-            )
-    if {"xlnet", "bert"} <= set(ENCODERS.value):
-        for at in ("128", "real_lengths"):
-            ratios[f"xlnet_time_over_bert_{at}"] = rate[f"bert_jaxred_{at}"] / rate[f"xlnet_jaxred_{at}"]
-    report = {
+    report: dict[str, Any] = {
         "machine": _machine.describe() | {"torch": torch.__version__},
         "mean_tokens": float(lengths.mean()),
-        "sentences_per_second": rate,
-        "seconds": seconds,
-        "ratios": ratios,
+        "seconds": {title: [round(second, 3) for second in mine] for title, mine in seconds.items()},
     }
+    for statistic, of in (("median", np.median), ("minimum", np.min)):
+        a_sentence = {title: float(of(mine)) / ways[title][0] for title, mine in seconds.items()}
+        report[f"by_{statistic}"] = {
+            "sentences_per_second": {title: round(1 / second, 2) for title, second in a_sentence.items()},
+            "ratios": {title: round(ratio, 2) for title, ratio in ratios(a_sentence).items()},
+        }
     print(json.dumps(report, indent=1))
 
 
