@@ -37,6 +37,13 @@ def product(x: Float[Array, "batch token inner"], kernel: Float[Array, "inner ou
     return dot_general(x.astype(kernel.dtype), kernel, (((2,), (0,)), ((), ())), precision=Precision.HIGHEST)
 
 
+def products(
+    x: Float[Array, "batch token inner"], *kernels: Float[Array, "inner outer"]
+) -> list[Float[Array, "batch token outer"]]:
+    """`product` of x with each of the kernels, which share a shape, taken as one, which is faster than apart."""
+    return jnp.split(product(x, jnp.concatenate(kernels, axis=1)), len(kernels), axis=-1)
+
+
 def _blocked_dot_general(
     x: Float[Array, "batch token inner"], kernel: Float[Array, "inner outer"], dimension_numbers: Any, **kwargs: Any
 ) -> Float[Array, "batch token outer"]:

@@ -23,7 +23,7 @@ from jaxred.errors import UserError
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
 from jaxred.models.layer import Layer
-from jaxred.models.linear import product
+from jaxred.models.linear import product, products
 from jaxred.models.settings import Keys, Settings
 
 
@@ -158,8 +158,11 @@ class XLNetLayer(Layer):
             x = x.astype(y.dtype)
             return jnp.einsum(equation, x, y, precision=Precision.HIGHEST, preferred_element_type=jnp.float32)
 
-        query, key, value = (heads(_project(hidden, kernel)) for kernel in (self.query, self.key, self.value))
-        distance = heads(_project(relations.positions[None], self.position)[0])
+        size = hidden.shape[-1]
+        query, key, value = map(
+            heads, products(hidden, *(each.reshape(size, -1) for each in (self.query, self.key, self.value)))
+        )
+        distance = heads(product(relations.positions[None], self.position.reshape(size, -1))[0])
         query = query.astype(jnp.float32)
         content = scores("hbqs,hbks->hbqk", biased(self.content_bias[...]), key)
         position = scores("hbqs,hrs->hbqr", biased(self.position_bias[...]), distance)
@@ -167,7 +170,7 @@ class XLNetLayer(Layer):
         total = content + _by_key(position) + jnp.where(relations.other_segment, segment[..., None], 0.0)
         weights = jax.nn.softmax(jnp.where(relations.visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
         context = jnp.einsum("hbqk,hbks->hbqs", weights, value, precision=Precision.HIGHEST)
-        kernel = self.attention_output.reshape(hidden.shape[-1], -1).T
+        kernel = self.attention_output.reshape(size, -1).T
         return product(jnp.moveaxis(context, 0, -2).reshape(hidden.shape), kernel)
 
 
@@ -234,12 +237,6 @@ def relative_positions(config: XLNetConfig, n_tokens: int) -> Float[np.ndarray, 
         distances = np.clip(distances, -config.clamp_len, config.clamp_len)
     angles = np.float64(distances[:, None] * frequencies)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
-
-
-def _project(
-    x: Float[Array, "batch token hidden"], kernel: nnx.Param[Float[Array, "hidden head size"]]
-) -> Float[Array, "batch token hidden"]:
-    return product(x, kernel.reshape(x.shape[-1], -1))
 
 
 def _by_key(scores: Float[Array, "head batch token distance"]) -> Float[Array, "head batch token token"]:
