@@ -29,6 +29,8 @@ from jaxred.tokenization import LAYOUTS
 
 forward = jax.jit(Encoder.__call__)
 
+ROUNDING = {Bert: 2e-2, DistilBert: 2e-2, XLNet: 3e-2}  # what bfloat16 costs at most
+COMPILED = {Bert: 1e-6, DistilBert: 1e-6, XLNet: 1e-5}  # how far one compilation may be from another, beside 1e-5 of it
 PRODUCTS = {Bert: 6, DistilBert: 6, XLNet: 8}  # XLNet's further ones: the distances, and the queries with them
 
 every_encoder = pytest.mark.parametrize("encoder_type", TINY, ids=lambda encoder_type: encoder_type.__name__)
@@ -132,7 +134,7 @@ def test_bfloat16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(tmp_path,
     assert types["layers.output_norm.scale"] == types["embeddings.word.embedding"] == found.dtype == jnp.float32
     np.testing.assert_array_equal(found[0], exact[0])
     for layer in range(1, 4):
-        assert 1e-4 < relative_error(found[layer][batch[1]], exact[layer][batch[1]]) < 3e-2
+        assert 1e-4 < relative_error(found[layer][batch[1]], exact[layer][batch[1]]) < ROUNDING[type(model)]
     jaxpr = str(jax.make_jaxpr(rounded.__call__)(*batch))
     assert jaxpr.count("dot_general[") == PRODUCTS[type(model)]
     for function in ("exp", "erf", "rsqrt"):
@@ -165,7 +167,7 @@ def test_split_merge_jit_and_strict_promotion(model, batch):
     graphdef, state = nnx.split(model)
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         found = jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch)
-    np.testing.assert_allclose(found, forward(model, *batch), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found, forward(model, *batch), rtol=1e-5, atol=COMPILED[type(model)])
 
 
 def test_tree_mode(tmp_path, model, batch):
@@ -186,7 +188,8 @@ assert type(model)(model.config, rngs=nnx.Rngs(0)).n_parameters(2) == model.n_pa
 """
     environment = {**os.environ, "NNX_GRAPH_MODE": "false", "NNX_GRAPH_UPDATES": "false"}
     subprocess.run([sys.executable, "-c", script, tmp_path], env=environment, check=True)
-    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), forward(model, *batch)[:3], rtol=1e-5, atol=1e-5)
+    expected, found = forward(model, *batch)[:3], np.load(tmp_path / "found.npy")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=COMPILED[type(model)])
 
 
 def test_round_trip_is_bit_exact(tmp_path, model):
