@@ -15,6 +15,7 @@ medians over the rounds, which hold unless most rounds were disturbed, and of th
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import _machine
@@ -23,8 +24,8 @@ import numpy as np
 from absl import app, flags
 from flax import nnx
 
-from jaxred.config import TaskConfig
-from jaxred.data import load_task
+from jaxred.data.glue import load_glue
+from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.extract import encode_fn, plan_batches
 from jaxred.models import bert, xlnet
 from jaxred.tokenization import LAYOUTS, PaddedBatch
@@ -80,8 +81,8 @@ def encoders(name: str) -> tuple[Callable[[PaddedBatch], Any], Callable[[PaddedB
 
 
 def real_lengths() -> np.ndarray:
-    task = TaskConfig(name="sst2", data_dir=GLUE.value) if GLUE.value else TaskConfig()
-    texts = [example.text for example in load_task(task).splits["test"]]
+    reviews = load_glue("sst2", Path(GLUE.value)) if GLUE.value else load_movie_reviews("classification")
+    texts = [example.text for example in reviews.splits["test"]]
     n = 32 if SMALLEST.value else N_SENTENCES.value
     words = np.array([len(text.split()) for text in texts[:: max(len(texts) // n, 1)][:n]])
     return np.minimum(np.round(words * 1.25).astype(int) + 2, 128)  # xlnet-base-cased: 1.25 pieces a word of SST-2

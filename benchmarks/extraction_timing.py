@@ -17,8 +17,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from jaxred.config import TaskConfig
-from jaxred.data import load_task
+from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.extract import Batch, encode_fn, plan_batches
 from jaxred.models import checkpoint, load_encoder
 from jaxred.tokenization import Tokenizer
@@ -37,7 +36,7 @@ def main(argv: list[str]) -> None:
     folder = checkpoint.resolve("all-MiniLM-L6-v2")
     model = load_encoder(folder)
     tokenizer = Tokenizer(folder, model.config)
-    texts = [example.text for example in load_task(TaskConfig()).splits["train"][:n_sentences]]
+    texts = [example.text for example in load_movie_reviews("classification").splits["train"][:n_sentences]]
     tokens = tokenizer.encode(texts, None, 128)
     sorted_batches = plan_batches(tokens.lengths, 2048 if jax.default_backend() == "cpu" else 65536)
     rows = np.arange(len(texts))

@@ -13,6 +13,7 @@ from typing import Any
 from jaxred.errors import UserError
 
 DTYPES = ("float32", "bfloat16", "float16")
+WORD_POOLINGS = ("last", "first", "average")
 METRICS = (
     "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
 )  # fmt: skip
@@ -23,16 +24,24 @@ REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
 class TaskConfig:
     """What is classified, and which of its examples are used."""
 
-    name: str = "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, mrpc, ...), parallel, or original
+    name: str = "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, ...), parallel, one of labelled words
+    # (configs/labeling.py), or original
     kind: str = "classification"  # classification or regression
     data_dir: str = ""  # the folder with the task's files; not used by movie_reviews; of original, the experiment file
     metric: str = "accuracy"  # the score that layers and neurons are selected by: one of METRICS
-    limit_instances: int = -1  # use only so many training examples, sampled in proportion to the classes; -1: all
+    limit_instances: int = -1  # use only so many training examples, sampled in proportion to the classes; -1: all;
+    # of labelled words the first so many, cut at a sentence
     dev_fraction: float = 0.1  # share of train held out as dev, where the task has no dev file of its own
     split_seed: int = 7361  # seed of that split; the original's is 7361
     fallback_label: str = (
         ""  # a training label that test labels unseen in train count as; empty: such rows are an error
     )
+    max_sent_l: int = 1000  # labelled words: sentences of more words are left out
+    ignore_start_token: bool = False  # labelled words: leave out the first word of every sentence, such as its number
+    label_column: str = ""  # of files of columns: the labels' column, from 1 or by name; empty: the task's own
+    word_column: int = 1  # task columns: the words' column, counted from 1
+    separator: str = "whitespace"  # task columns: whitespace (spaces and tabs), tab, or the text between two columns
+    comment: str = ""  # task columns: lines that start with it are skipped
 
 
 @dataclass(unsafe_hash=True)
@@ -49,6 +58,7 @@ class ExtractionConfig:
     """How text becomes rows of activations."""
 
     pooling: str = "cls"  # the sentence vector: cls (where [CLS] or <cls> is) or mean (over all real tokens)
+    word_pooling: str = "last"  # of labelled words, the vector of a word by its sub-words': last, first or average
     max_length: int = 128  # tokens a sentence or pair is truncated to, special tokens included
     dtype: str = "float32"  # the stored type: float32, bfloat16 or float16
     token_budget: int = 0  # padded tokens a batch; 0: 2,048 on CPU, 65,536 on accelerators
@@ -174,6 +184,9 @@ def validate(config: StudyConfig) -> None:
     )
     _require(0 < task.dev_fraction < 1, "task.dev_fraction", task.dev_fraction, "a number between 0 and 1")
     _require(0 <= task.split_seed < 2**32, "task.split_seed", task.split_seed, "between 0 and 2**32 - 1")
+    _require(task.max_sent_l >= 1, "task.max_sent_l", task.max_sent_l, "at least 1 word")
+    _require(task.word_column >= 1, "task.word_column", task.word_column, "at least 1: columns are counted from 1")
+    _require(task.separator != "", "task.separator", task.separator, "whitespace, tab, or the text between two columns")
     if task.kind == "regression" and task.fallback_label:
         raise UserError("config.task.fallback_label names a class, but task.kind is 'regression': leave it empty.")
 
@@ -182,6 +195,7 @@ def validate(config: StudyConfig) -> None:
     )
     _choice("encoder.compute_dtype", encoder.compute_dtype, ("float32", "bfloat16"))
     _choice("extraction.pooling", extraction.pooling, ("cls", "mean"))
+    _choice("extraction.word_pooling", extraction.word_pooling, WORD_POOLINGS)
     _choice("extraction.dtype", extraction.dtype, DTYPES)
     _require(extraction.max_length >= 4, "extraction.max_length", extraction.max_length, "at least 4 tokens")
     budget, least = extraction.token_budget, extraction.max_length

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from jaxred.config import StudyConfig
 from jaxred.data.lines import parse_score, read_lines
 from jaxred.data.split import sample_in_proportion
+from jaxred.data.unseen import warn_of_unseen
 from jaxred.errors import UserError
 from jaxred.files import write_text
 from jaxred.formats import experiment, hdf5, json_lines
@@ -247,11 +248,7 @@ def _report(split: str, rows: Rows, train_classes: set[Any] | None, config: Stud
             notes["sentences_duplicate"],
         )
     if train_classes is not None and config.task.kind == "classification":
-        unseen = [label for label in rows.labels if label not in train_classes]
-        if unseen:
-            names = ", ".join(sorted(set(unseen)))
-            fallback = config.task.fallback_label
-            log.warning("%s: %d labels unseen in train (%s) count as %r", split, len(unseen), names, fallback)
+        warn_of_unseen(split, rows.labels, train_classes, config.task.fallback_label)
 
 
 def _writer(

@@ -123,7 +123,9 @@ class Workdir:
 def _decides_activations(config: StudyConfig) -> str:
     """A name for all that decides a configuration's activation stores, whatever is then done with them."""
     task = config.task
-    text = [task.name, task.kind, task.data_dir, task.limit_instances]
+    columns = [task.label_column, task.word_column, task.separator, task.comment]
+    words = [task.max_sent_l, task.ignore_start_token, *columns]
+    text = [task.name, task.kind, task.data_dir, task.limit_instances, words]
     sample_seed = task.split_seed if task.limit_instances >= 0 else None
     decides = [*text, sample_seed, to_dict(config.encoder), to_dict(config.extraction)]
     readable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII)[:40]

@@ -40,3 +40,19 @@ def glue_dev(tmp_path_factory):
     files = {task: f"glue/{name}/dev.tsv" for task, name in names.items()}
     folder = unpack("glue", tmp_path_factory.mktemp("glue_dev"), lambda name: name in files.values())
     return {task: read_glue_file(folder / file, task, "test") for task, file in files.items()}
+
+
+@pytest.fixture(scope="session")
+def labelling_data(tmp_path_factory):
+    """The folders of CoNLL-2000, UD English EWT and PMB 4.0.0, by task."""
+    folder = tmp_path_factory.mktemp("labelling")
+    for name in ("conll2000", "ud_english_ewt", "pmb_semtag_ccg"):
+        unpack(name, folder, lambda name: name.endswith((".txt", ".conllu", ".conll")))
+    chunks, tags, meaning = (folder / name for name in ("conll2000", "ud_english_ewt", "pmb_semtag_ccg/4.0.0/en/gold"))
+    return {
+        "conll2000_chunk": chunks,
+        "conll2000_pos": chunks,
+        "ud_pos": tags,
+        "pmb_semtag": meaning,
+        "pmb_ccg": meaning,
+    }

@@ -1,39 +1,49 @@
-"""Task files to examples: the built-in movie reviews, GLUE, and the original's parallel files."""
+"""Task files to examples: the built-in movie reviews, GLUE, the original's parallel files, and labelled words."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxred.config import TaskConfig
-from jaxred.data.examples import Dataset
+from jaxred.data.examples import Dataset, WordDataset
 from jaxred.data.glue import GLUE_TASKS, glue_name, load_glue
+from jaxred.data.labeling import LABELING_TASKS, load_labeling
 from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.data.parallel import load_parallel
 from jaxred.data.split import sample_in_proportion
 from jaxred.errors import UserError
 
-TASKS = ("movie_reviews", *GLUE_TASKS, "parallel")
+TASKS = ("movie_reviews", *GLUE_TASKS, "parallel", *LABELING_TASKS)
 
 _FEWEST_ROWS = 10  # a tenth of the training rows becomes dev, and that must be at least one
 
 
-def load_task(config: TaskConfig) -> Dataset:
+def load_task(config: TaskConfig) -> Dataset | WordDataset:
     """The examples that a task configuration asks for.
 
     Args:
-        config: its `name`, `kind`, `data_dir`, `limit_instances` (which cuts train only) and `split_seed` are used.
+        config: its `name`, `kind`, `data_dir`, `limit_instances` (which cuts train only) and `split_seed` are used, and
+            what `load_labeling` uses.
 
     Returns:
-        The dataset, with the splits 'train' and 'test', and 'dev' where the task has its own.
+        The dataset, with the splits 'train' and 'test', and 'dev' where the task has its own. Its rows are sentences
+        or, of a labelling task, words.
 
     Raises:
         UserError: an unknown task, a kind the task does not have, a missing folder, bad files, or training data that
             nothing can be learnt from (under 10 rows, one class, one score).
     """
+    if config.name in LABELING_TASKS:
+        task = LABELING_TASKS[config.name]
+        dataset = load_labeling(config, _folder(config, f"{task.file('train')} and {task.file('test')}"))
+        labels = [label for sentence in dataset.splits["train"] for label in sentence.labels]
+        _check_train(labels, dataset.name, dataset.kind, config)
+        return dataset
     dataset = _read(config)
     if config.limit_instances >= 0:
         train = dataset.splits["train"]
         rows = sample_in_proportion([example.label for example in train], config.limit_instances, config.split_seed)
         dataset = Dataset(dataset.name, dataset.kind, {**dataset.splits, "train": [train[i] for i in rows]})
-    _check_train(dataset, config)
+    _check_train([example.label for example in dataset.splits["train"]], dataset.name, dataset.kind, config)
     return dataset
 
 
@@ -68,17 +78,15 @@ def _folder(config: TaskConfig, files: str) -> Path:
     return folder
 
 
-def _check_train(dataset: Dataset, config: TaskConfig) -> None:
-    labels = [example.label for example in dataset.splits["train"]]
+def _check_train(labels: Sequence[str | float], name: str, kind: str, config: TaskConfig) -> None:
     if len(labels) < _FEWEST_ROWS:
         limit = f" (config.task.limit_instances={config.limit_instances})" if config.limit_instances >= 0 else ""
         raise UserError(
-            f"Task {dataset.name} has {len(labels)} training rows{limit}, but at least {_FEWEST_ROWS} are needed: "
-            "give more."
+            f"Task {name} has {len(labels)} training rows{limit}, but at least {_FEWEST_ROWS} are needed: give more."
         )
     if len(set(labels)) == 1:
-        what, need = ("class", "classes") if dataset.kind == "classification" else ("score", "different scores")
+        what, need = ("class", "classes") if kind == "classification" else ("score", "different scores")
         raise UserError(
-            f"All {len(labels)} training rows of task {dataset.name} have the same {what}, {labels[0]!r}, but at least "
+            f"All {len(labels)} training rows of task {name} have the same {what}, {labels[0]!r}, but at least "
             f"two {need} are needed to learn anything: check the labels."
         )

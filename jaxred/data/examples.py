@@ -1,7 +1,7 @@
 """What every reader returns: examples, by split."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Example(NamedTuple):
@@ -22,3 +22,21 @@ class Dataset:
     name: str
     kind: str  # classification or regression
     splits: dict[str, list[Example]]
+
+
+class LabelledSentence(NamedTuple):
+    """A sentence whose words are labelled."""
+
+    words: tuple[str, ...]
+    labels: tuple[str | float, ...]  # a class name for each word, or a score for regression
+    line: int  # where it starts in its file, counted from 1
+
+
+@dataclass(frozen=True)
+class WordDataset:
+    """A labelling task's sentences: a row is a word; otherwise as `Dataset`."""
+
+    name: str
+    kind: str  # classification or regression
+    splits: dict[str, list[LabelledSentence]]
+    notes: dict[str, dict[str, Any]]  # by split: how many sentences and words its file has, and what is left out

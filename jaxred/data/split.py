@@ -47,6 +47,31 @@ def train_dev_split(n: int, dev_fraction: float = 0.1, seed: int = 7361) -> Data
     return DataSplit(all_idx, all_idx[:n_train], all_idx[n_train:])
 
 
+def train_dev_split_of_words(
+    sentence_index: Int[np.ndarray, " row"], dev_fraction: float = 0.1, seed: int = 7361
+) -> DataSplit:
+    """Holds out a share of the training sentences as dev, where a row is a word.
+
+    Sentences are shuffled as `train_dev_split` shuffles rows, and stay whole: words of one sentence know of each other
+    and would tell dev what train has seen. The words of a sentence keep their order.
+
+    Args:
+        sentence_index: the sentence of each row.
+        dev_fraction: share of the sentences held out, between 0 and 1.
+        seed: seed of the shuffle.
+
+    Returns:
+        The row numbers in the shuffled order of their sentences, and their train and dev parts.
+
+    Raises:
+        UserError: a part would be empty.
+    """
+    _, sentence, sizes = np.unique(sentence_index, return_inverse=True, return_counts=True)
+    by_sentence = np.split(np.argsort(sentence, kind="stable"), np.cumsum(sizes)[:-1])
+    split = train_dev_split(len(sizes), dev_fraction, seed)
+    return DataSplit(*(np.concatenate([by_sentence[i] for i in part]) for part in split))
+
+
 def sample_in_proportion(labels: Sequence[str | float], n: int, seed: int) -> Int[np.ndarray, " sampled_row"]:
     """A seeded sample of rows in which every class keeps its share.
 

@@ -37,7 +37,17 @@ def sst2(folder: Path, n: int = 12) -> None:
 
 def test_the_names_of_all_tasks():
     glue = {"cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli"}
-    assert set(TASKS) == {"movie_reviews", "parallel"} | glue
+    words = {
+        "conll2000_chunk",
+        "conll2000_pos",
+        "ud_pos",
+        "conllu",
+        "pmb_semtag",
+        "pmb_ccg",
+        "columns",
+        "parallel_words",
+    }
+    assert set(TASKS) == {"movie_reviews", "parallel"} | glue | words
 
 
 def test_the_default_is_the_built_in_corpus():

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxred.data.split import sample_in_proportion, train_dev_split
+from jaxred.data.split import sample_in_proportion, train_dev_split, train_dev_split_of_words
 from jaxred.errors import UserError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "split.json").read_text())
@@ -158,3 +158,19 @@ def test_no_rows_are_no_sample():
     for labels in (["a", "b"], [1.0, 2.0]):
         with pytest.raises(UserError, match=r"config\.task\.limit_instances=0 is not possible"):
             sample_in_proportion(labels, 0, 0)
+
+
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=40), st.integers(0, 5))
+@settings(deadline=None)
+def test_words_are_split_by_whole_sentences_in_the_same_order(sizes, seed):
+    names = np.arange(len(sizes)) * 3 + 1  # numbers of sentences may have gaps
+    index = np.repeat(names, sizes)
+    try:
+        whole = train_dev_split(len(sizes), 0.3, seed)
+    except UserError:
+        return
+    found = train_dev_split_of_words(index, 0.3, seed)
+    for rows, sentences in zip(found, whole, strict=True):
+        expected = [row for sentence in sentences for row in np.flatnonzero(index == names[sentence])]
+        assert rows.tolist() == expected
+    assert set(index[found.train_idx]).isdisjoint(index[found.dev_idx])

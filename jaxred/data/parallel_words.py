@@ -1,0 +1,58 @@
+"""The original's parallel files of words: `train.word` with a sentence a line, `train.label` with a label a word."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxred.data.examples import LabelledSentence
+from jaxred.data.lines import parse_score, read_lines
+from jaxred.errors import UserError
+
+MOST_DROPPED = 99  # sentences of a split whose numbers of words and labels may disagree, as in the original
+
+
+class ParallelWords(NamedTuple):
+    """The sentences of a split, and the lines of those that are left out."""
+
+    sentences: list[LabelledSentence]
+    dropped: list[int]
+
+
+def read_parallel_words(stem: Path, kind: str = "classification") -> ParallelWords:
+    """Reads one split: the words of line i with the labels of line i, both separated by white space.
+
+    A line whose numbers of words and labels disagree is left out, as in the original, and listed; lines that are
+    empty in both files are no sentences.
+
+    Args:
+        stem: the path without suffix, as `folder/train`.
+        kind: classification, or regression, whose labels are numbers.
+
+    Raises:
+        UserError: the files cannot be read as text, have different numbers of lines, hold no words, or disagree in more
+            than MOST_DROPPED lines; a score is not a finite number.
+    """
+    words_path, labels_path = (stem.with_name(stem.name + suffix) for suffix in (".word", ".label"))
+    texts, labels = read_lines(words_path), read_lines(labels_path)
+    if len(texts) != len(labels):
+        raise UserError(
+            f"{words_path} has {len(texts)} lines and {labels_path} has {len(labels)}: both must have one line a "
+            "sentence; mend the one that is wrong."
+        )
+    found, dropped = [], []
+    for line, (text, tags) in enumerate(zip(texts, labels, strict=True), start=1):
+        words, mine = text.split(), tags.split()
+        if len(words) != len(mine):
+            dropped.append((line, len(words), len(mine)))
+        elif words:
+            parsed = [parse_score(tag, labels_path, line) if kind == "regression" else tag for tag in mine]
+            found.append(LabelledSentence(tuple(words), tuple(parsed), line))
+    if len(dropped) > MOST_DROPPED or (dropped and not found):
+        line, n_words, n_labels = dropped[0]
+        raise UserError(
+            f"{len(dropped)} of {len(texts)} lines of {words_path} and {labels_path} do not have a label a word (line "
+            f"{line} has {n_words} words and {n_labels} labels), but at most {MOST_DROPPED} may be left out: check "
+            "that both are of the same sentences."
+        )
+    if not found:
+        raise UserError(f"{words_path} holds no words, but a sentence a line is expected: check the file.")
+    return ParallelWords(found, [line for line, *_ in dropped])
