@@ -1,8 +1,13 @@
-"""Runs a task's text through an encoder and leaves every layer's sentence vectors in activation stores.
+"""Runs a task's text through an encoder and leaves every layer's vectors in activation stores: a row is a sentence
+or, of a labelling task, a word.
 
-Rows are cut into windows; inside a window they are sorted by length and packed into batches of few shapes under a
-token budget, so that little padding is computed and few shapes are compiled. While the device works on one window
-the next one is tokenised and the last one is written.
+Rows are cut into windows; inside a window the sentences are sorted by length and packed into batches of few shapes
+under a token budget, so that little padding is computed and few shapes are compiled. While the device works on one
+window the next one is tokenised and the last one is written.
+
+Words are planned first: all sentences are tokenised before a store is made, so that it knows its rows and what was
+left out. A sentence that a window's end cuts is encoded with both windows, so that a window depends on nothing but
+the text, and a run that was killed goes on to the same bytes.
 """
 
 import functools
@@ -10,10 +15,10 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +28,14 @@ from flax import nnx
 from jaxred import tokenization
 from jaxred.config import ExtractionConfig, StudyConfig
 from jaxred.data import load_task
-from jaxred.data.examples import Example
+from jaxred.data.examples import Example, LabelledSentence, WordDataset
+from jaxred.data.unseen import warn_of_unseen
+from jaxred.errors import UserError
 from jaxred.kernels import pooling
 from jaxred.models import Encoder, checkpoint, load_encoder
 from jaxred.progress import progress_bar
 from jaxred.store import Ledger, Store, StoreWriter, is_finished
-from jaxred.tokenization import TokenBatch, Tokenizer
+from jaxred.tokenization import TokenBatch, TokenizedWords, Tokenizer
 from jaxred.workdir import Workdir
 
 log = logging.getLogger("jaxred")
@@ -36,6 +43,8 @@ log = logging.getLogger("jaxred")
 # The padded lengths; longer ones are powers of two.
 LENGTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 ROW_MULTIPLE = 8
+SLOT_SHARES = 4  # the words taken from a batch fill up to 1/4, 2/4, 3/4 or 4/4 of its tokens, so that shapes are few
+MOST_LINES = 20  # line numbers that a warning shows; the ledger has all
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,14 @@ class Batch:
     n_rows: int
 
 
+class WordSlots(NamedTuple):
+    """Which tokens of a padded batch are words; those that fill the arrays up have no tokens."""
+
+    sentences: np.ndarray  # [slot], the row of the batch
+    starts: np.ndarray  # [slot], the first token
+    counts: np.ndarray  # [slot], how many tokens
+
+
 def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
     """The activation stores of a task's splits; what is finished is kept, what was cut short is gone on with.
 
@@ -54,6 +71,8 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
         UserError: for bad task files, a bad checkpoint, or a workdir whose activations are of another configuration.
     """
     dataset = load_task(config.task)
+    words = isinstance(dataset, WordDataset)
+    pooling_name = config.extraction.word_pooling if words else config.extraction.pooling
     folder = checkpoint.resolve(config.encoder.path)
     shared = {
         "encoder": checkpoint.fingerprint(folder),
@@ -61,7 +80,7 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
         "transformer_layers": config.encoder.n_layers,
         "compute_dtype": config.encoder.compute_dtype,
         "dtype": config.extraction.dtype,
-        "pooling": config.extraction.pooling,
+        "pooling": pooling_name,
         "max_length": config.extraction.max_length,
     }
     identities = {split: {**shared, "source": _source(examples)} for split, examples in dataset.splits.items()}
@@ -72,27 +91,48 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
         model = load_encoder(folder, config.encoder.n_layers, config.encoder.compute_dtype)
         tokenizer = Tokenizer(folder, model.config)
         tokenizer.encode([], None, config.extraction.max_length)  # refuses a max_length the model does not take
-        encode_batch = encode_fn(model, config.extraction.pooling, config.extraction.dtype)
+        encode_batch = encode_fn(model, pooling_name, config.extraction.dtype)
         n_parameters = [model.n_parameters(k) for k in range(model.config.n_layers + 1)]
-        for split in missing:
-            examples = dataset.splits[split]
-            names, labels = _labels(examples, dataset.kind)
-            ledger = Ledger(
+
+        def ledger(split: str, n_rows: int, names: list[str], rows: str, notes: dict[str, Any]) -> Ledger:
+            return Ledger(
                 identity=identities[split],
-                n_rows=len(examples),
+                n_rows=n_rows,
                 n_layers=model.config.n_layers + 1,
                 hidden_size=model.config.hidden_size,
                 dtype=config.extraction.dtype,
                 window_rows=config.extraction.window_rows,
                 label_names=names,
                 encoder_parameters=n_parameters,
+                notes=notes,
+                rows=rows,
             )
-            index = np.arange(len(examples), dtype=np.int32)
-            writer = StoreWriter(workdir.activations(split), ledger, labels, index, overwrite)
-            extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, f"extract {split}")
+
+        for split in missing:
+            place, title = workdir.activations(split), f"extract {split}"
+            if isinstance(dataset, WordDataset):
+                sentences = dataset.splits[split]
+                found = tokenizer.encode_words([s.words for s in sentences], config.extraction.max_length)
+                mine = _word_labels(found, sentences, split)
+                names, labels = _labels(mine, dataset.kind)
+                notes = {**dataset.notes[split], **_left_out(found, sentences)}
+                _report(split, notes)
+                if dataset.kind == "classification":
+                    known = {label for sentence in dataset.splits["train"] for label in sentence.labels}
+                    warn_of_unseen(split, mine, known, config.task.fallback_label)
+                plan = ledger(split, len(labels), names, "word", notes)
+                writer = StoreWriter(place, plan, labels, found.sentence_index, overwrite, found.word_index)
+                extract_words(encode_batch, tokenizer, found, writer, config.extraction, title)
+            else:
+                examples = dataset.splits[split]
+                names, labels = _labels([example.label for example in examples], dataset.kind)
+                plan = ledger(split, len(labels), names, "sentence", {})
+                writer = StoreWriter(place, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
+                extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, title)
+    stores = {split: Store(workdir.activations(split)) for split in dataset.splits}
     for split in (s for s in dataset.splits if s not in missing):
-        log.info("%s activations: kept, %d rows", split, len(dataset.splits[split]))
-    return {split: Store(workdir.activations(split)) for split in dataset.splits}
+        log.info("%s activations: kept, %d rows", split, stores[split].n_rows)
+    return stores
 
 
 def extract_sentences(
@@ -104,7 +144,7 @@ def extract_sentences(
     title: str,
 ) -> None:
     """Writes the unfinished windows of a store: one row a sentence, its vector at every layer, by `encode_fn`."""
-    budget = config.token_budget or (2048 if jax.default_backend() == "cpu" else 65536)
+    budget = _token_budget(config)
     first = writer.ledger.windows_finished
 
     def tokenize(window: int) -> TokenBatch:
@@ -122,9 +162,12 @@ def extract_sentences(
                 upcoming = background.submit(tokenize, window + 1)
             shape = (len(tokens), writer.ledger.n_layers, writer.ledger.hidden_size)
             block = np.empty(shape, jnp.dtype(config.dtype))
-            for rows, vectors in _run(
-                plan_batches(tokens.lengths, budget, tokenizer.longest), tokens, tokenizer, encode_batch
-            ):
+            batches = plan_batches(tokens.lengths, budget, tokenizer.longest)
+            given = (
+                (batch.rows, encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
+                for batch in batches
+            )
+            for rows, vectors in _fetched(given):
                 block[rows] = vectors
                 bar.update(len(rows))
             notes = {"sentences_truncated": tokens.n_truncated, "tokens": int(tokens.lengths.sum())}
@@ -132,22 +175,89 @@ def extract_sentences(
         writer.flush()
 
 
+def extract_words(
+    encode_batch: Callable[..., jax.Array],
+    tokenizer: Tokenizer,
+    words: TokenizedWords,
+    writer: StoreWriter,
+    config: ExtractionConfig,
+    title: str,
+) -> None:
+    """Writes the unfinished windows of a store: one row a word, its vector at every layer, by `encode_fn`."""
+    ledger = writer.ledger
+    budget = min(_token_budget(config), max(ledger.window_rows, config.max_length))  # a window fills no larger batch
+    done = ledger.window(ledger.windows_finished).start if ledger.windows_finished else 0
+    with progress_bar(ledger.n_rows, title, "words", done) as bar:
+        for window in range(ledger.windows_finished, ledger.n_windows):
+            mine = ledger.window(window)
+            block = np.empty((mine.stop - mine.start, ledger.n_layers, ledger.hidden_size), jnp.dtype(config.dtype))
+            given = (
+                (rows - mine.start, encode_batch(*arrays))
+                for rows, *arrays in word_batches(words, mine, tokenizer, budget)
+            )
+            for rows, vectors in _fetched(given):
+                block[rows] = vectors
+                bar.update(len(rows))
+            writer.write(window, block)
+        writer.flush()
+
+
+def word_batches(
+    words: TokenizedWords, window: slice, tokenizer: Tokenizer, token_budget: int
+) -> Iterator[tuple[np.ndarray, tokenization.PaddedBatch, WordSlots]]:
+    """The batches of a window of words: the numbers of the words, their whole sentences, and where they are in them.
+
+    Args:
+        words: all words.
+        window: the numbers of those of the window.
+        tokenizer: pads the sentences.
+        token_budget: padded tokens a batch.
+    """
+    sentences, first, n_words = np.unique(words.sentence_index[window], return_index=True, return_counts=True)
+    tokens = words.tokens
+    for batch in plan_batches(tokens.lengths[sentences], token_budget, tokenizer.longest):
+        size = n_words[batch.rows]
+        within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        rows = window.start + np.repeat(first[batch.rows], size) + within
+        n_slots = _n_slots(len(rows), batch.n_rows * batch.length)
+        slots = WordSlots(*(np.zeros(n_slots, np.int32) for _ in WordSlots._fields))
+        slots.sentences[: len(rows)] = np.repeat(np.arange(len(size)), size)
+        shift = tokenizer.first_token(tokens, words.sentence_index[rows], batch.length)
+        slots.starts[: len(rows)] = words.start[rows] + shift
+        slots.counts[: len(rows)] = words.count[rows]
+        yield rows, tokenizer.pad(tokens, sentences[batch.rows], batch.length, batch.n_rows), slots
+
+
 def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., jax.Array]:
-    """A compiled function from a padded batch to its sentence vectors, [row, layer, neuron] in the stored dtype."""
+    """A compiled function from a padded batch to its vectors, [row, layer, neuron] in the stored dtype.
+
+    Of the poolings of sentences (cls, mean) it takes the batch, and a row is a sentence; of those of words (last,
+    first, average) it takes the batch and its `WordSlots`, and a row is a slot. Nothing else leaves the device.
+    """
     graph, state = nnx.split(model)
 
     @jax.jit
-    def encode(state: Any, batch: tokenization.PaddedBatch) -> jax.Array:
+    def encode(state: Any, batch: tokenization.PaddedBatch, words: WordSlots | None = None) -> jax.Array:
         input_ids, attention_mask, token_type_ids, positions = (jnp.asarray(array) for array in batch)
-        pool = (
-            functools.partial(pooling.cls, positions=positions)
-            if pooling_name == "cls"
-            else functools.partial(pooling.mean, attention_mask=attention_mask)
-        )
+        pool = _pool(pooling_name, positions, attention_mask, words)
         vectors = nnx.merge(graph, state)(input_ids, attention_mask, token_type_ids, pool)
         return vectors.swapaxes(0, 1).astype(dtype)
 
     return functools.partial(encode, state)
+
+
+def _pool(name: str, positions: jax.Array, attention_mask: jax.Array, words: WordSlots | None) -> Callable[..., Any]:
+    """What is kept of one layer's hidden states."""
+    if name == "cls":
+        return functools.partial(pooling.cls, positions=positions)
+    if name == "mean":
+        return functools.partial(pooling.mean, attention_mask=attention_mask)
+    assert words is not None, f"{name} is a pooling of words"
+    sentences, starts, counts = (jnp.asarray(array) for array in words)
+    if name == "average":
+        return functools.partial(pooling.word_means, sentences=sentences, starts=starts, counts=counts)
+    at = starts if name == "first" else starts + jnp.maximum(counts, 1) - 1
+    return functools.partial(pooling.words_at, sentences=sentences, positions=at)
 
 
 def plan_batches(lengths: np.ndarray, token_budget: int, longest: int = sys.maxsize) -> list[Batch]:
@@ -172,29 +282,74 @@ def padded_length(length: int) -> int:
     return next((padded for padded in LENGTHS if padded >= length), 1 << (length - 1).bit_length())
 
 
-def _run(
-    batches: Sequence[Batch], tokens: TokenBatch, tokenizer: Tokenizer, encode_batch: Callable[..., jax.Array]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _token_budget(config: ExtractionConfig) -> int:
+    return config.token_budget or (2048 if jax.default_backend() == "cpu" else 65536)
+
+
+def _n_slots(n_words: int, n_tokens: int) -> int:
+    """Places for so many words of a batch of so many padded tokens."""
+    share = -(-n_tokens // SLOT_SHARES)
+    return -(-n_words // share) * share
+
+
+def _fetched(given: Iterable[tuple[np.ndarray, jax.Array]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each batch's rows and vectors; the device is given the next batch before the last one is fetched."""
     waiting: tuple[np.ndarray, jax.Array] | None = None
-    for batch in batches:
-        vectors = encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows))
+    for rows, vectors in given:
         if waiting is not None:
             yield waiting[0], np.asarray(waiting[1])[: len(waiting[0])]
-        waiting = batch.rows, vectors
+        waiting = rows, vectors
     if waiting is not None:
         yield waiting[0], np.asarray(waiting[1])[: len(waiting[0])]
 
 
-def _labels(examples: Sequence[Example], kind: str) -> tuple[list[str], np.ndarray]:
+def _labels(labels: Sequence[str | float], kind: str) -> tuple[list[str], np.ndarray]:
+    """The names of the classes, and each row's class by number; or each row's score."""
     if kind == "regression":
-        return [], np.array([example.label for example in examples], np.float64)
-    names = sorted({str(example.label) for example in examples})
+        return [], np.array(labels, np.float64)
+    names = sorted({str(label) for label in labels})
     ids = {name: i for i, name in enumerate(names)}
-    return names, np.array([ids[str(example.label)] for example in examples], np.int32)
+    return names, np.array([ids[str(label)] for label in labels], np.int32)
 
 
-def _source(examples: Sequence[Example]) -> str:
+def _word_labels(words: TokenizedWords, sentences: Sequence[LabelledSentence], split: str) -> list[str | float]:
+    if not len(words.word_index):
+        raise UserError(
+            f"No word of the {split} split has a vector: of {len(sentences)} sentences all words are longer than "
+            "config.extraction.max_length allows, or become no token. Allow more tokens, or check the text."
+        )
+    places = zip(words.sentence_index.tolist(), words.word_index.tolist(), strict=True)
+    return [sentences[sentence].labels[word] for sentence, word in places]
+
+
+def _left_out(words: TokenizedWords, sentences: Sequence[LabelledSentence]) -> dict[str, Any]:
+    """How many words have no vector and where they are, for the ledger's notes."""
+    return {
+        "tokens": int(words.tokens.lengths.sum()),
+        "sentences_truncated": int(np.count_nonzero(words.n_cut)),
+        "truncated_lines": [sentences[row].line for row in np.flatnonzero(words.n_cut).tolist()],
+        "words_truncated": int(words.n_cut.sum()),
+        "words_without_tokens": int(words.n_empty.sum()),
+        "without_tokens_lines": [sentences[row].line for row in np.flatnonzero(words.n_empty).tolist()],
+    }
+
+
+def _report(split: str, notes: dict[str, Any]) -> None:
+    """Warns of every word that is left out against the reader's wish, and says where."""
+    reasons = {
+        "dropped": ("sentences_dropped", "sentences without a label for every word are left out"),
+        "too_long": ("sentences_too_long", "sentences longer than task.max_sent_l are left out"),
+        "truncated": ("words_truncated", "words are left out, of sentences longer than extraction.max_length tokens"),
+        "without_tokens": ("words_without_tokens", "words are left out, of which the tokenizer makes no token"),
+    }
+    for name, (count, sentence) in reasons.items():
+        if notes[count]:
+            lines = notes[f"{name}_lines"]
+            shown = ", ".join(map(str, lines[:MOST_LINES])) + (", ..." if len(lines) > MOST_LINES else "")
+            log.warning("%s: %d %s (sentences at lines %s)", split, notes[count], sentence, shown)
+
+
+def _source(examples: Sequence[Example] | Sequence[LabelledSentence]) -> str:
     digest = hashlib.sha256()
     for example in examples:
         digest.update(json.dumps(example).encode() + b"\n")

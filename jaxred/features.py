@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from jaxred.config import StudyConfig
-from jaxred.data.split import DataSplit, train_dev_split
+from jaxred.data.split import DataSplit, train_dev_split, train_dev_split_of_words
 from jaxred.errors import UserError
 from jaxred.matrix import FeatureMatrix, fits_in_memory
 from jaxred.store import Store
 
 SPLITS = ("train", "dev", "test")
+MOST_SHOWN = 50  # classes that an error lists
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,13 @@ class Features:
 
 
 def split_of(stores: dict[str, Store], config: StudyConfig) -> DataSplit | None:
-    """The train/dev split of the train store's rows; None where dev has a store of its own."""
+    """The train/dev split of the train store's rows, of words by whole sentences; None where dev has its own store."""
     if "dev" in stores:
         return None
-    return train_dev_split(stores["train"].n_rows, config.task.dev_fraction, config.task.split_seed)
+    train, settings = stores["train"], (config.task.dev_fraction, config.task.split_seed)
+    if train.has_words:
+        return train_dev_split_of_words(train.sentence_index(), *settings)
+    return train_dev_split(train.n_rows, *settings)
 
 
 def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path | None = None) -> Features:
@@ -112,9 +116,10 @@ def _class_ids(
     known = {name: class_id for class_id, name in enumerate(classes)}
     unseen = [label for label in labels.tolist() if label not in known]
     if unseen and fallback not in known:
+        shown = ", ".join(classes[:MOST_SHOWN]) + (", ..." if len(classes) > MOST_SHOWN else "")
         raise UserError(
             f"The {split} split has {len(unseen)} label(s) never seen in train, such as {unseen[0]!r}. Known are "
-            f"{', '.join(classes)}: "
+            f"{shown}: "
             "pass --config.task.fallback_label with one of them to count such rows as that class, or mend the labels."
         )
     if unseen:

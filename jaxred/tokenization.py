@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -71,6 +71,19 @@ class TokenBatch:
         return len(self.ids)
 
 
+@dataclass(frozen=True)
+class TokenizedWords:
+    """Sentences of words as tokens, and where in them each word is; sentence by sentence, word by word."""
+
+    tokens: TokenBatch
+    sentence_index: Int[np.ndarray, " word"]  # the row of `tokens`
+    word_index: Int[np.ndarray, " word"]  # its position in its sentence; words that are left out have one too
+    start: Int[np.ndarray, " word"]  # its first token
+    count: Int[np.ndarray, " word"]  # its tokens, which follow each other
+    n_cut: Int[np.ndarray, " sentence"]  # words left out because max_length cut them off, in whole or in part
+    n_empty: Int[np.ndarray, " sentence"]  # words left out because they became no token
+
+
 class PaddedBatch(NamedTuple):
     """The arrays of one forward pass."""
 
@@ -128,18 +141,64 @@ class Tokenizer:
             UserError: if the model does not take so many tokens, a second sentence, or one of the tokens, or the token
                 that stands for the sentence is not where the model has it.
         """
-        config = self._config
-        if max_length > config.max_position_embeddings:
+        self._check_length(max_length)
+        if not texts:
+            return self._batch([])
+        return self._batch(
+            self._tokenizer(
+                list(texts), None if pairs is None else list(pairs), truncation="longest_first", max_length=max_length
+            ).encodings
+        )
+
+    def encode_words(self, sentences: Sequence[Sequence[str]], max_length: int) -> TokenizedWords:
+        """Tokenises sentences that are cut into words, each word apart.
+
+        What belongs to a word is what the tokenizer itself says. A word has no vector where it becomes no token (of
+        control characters alone, say) or where truncation took one of its tokens: it is left out, and counted.
+
+        Args:
+            sentences: the words of each sentence.
+            max_length: the most tokens a sentence may have, special tokens included; the words beyond are left out.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        self._check_length(max_length)
+        if not sentences:
+            encodings = []
+        else:
+            given = [list(words) for words in sentences]
+            encodings = self._tokenizer(
+                given, is_split_into_words=True, truncation="longest_first", max_length=max_length
+            ).encodings
+        found: list[tuple[int, int, int, int]] = []
+        n_cut, n_empty = np.zeros(len(sentences), np.int32), np.zeros(len(sentences), np.int32)
+        for row, (words, encoding) in enumerate(zip(sentences, encodings, strict=True)):
+            cut = {word for rest in encoding.overflowing for word in rest.word_ids if word is not None}
+            starts, counts = np.zeros(len(words), int), np.zeros(len(words), int)
+            for position, word in enumerate(encoding.word_ids):
+                if word is not None and word not in cut:
+                    starts[word] = starts[word] if counts[word] else position
+                    counts[word] += 1
+            kept = np.flatnonzero(counts).tolist()
+            found += [(row, word, int(starts[word]), int(counts[word])) for word in kept]
+            n_cut[row], n_empty[row] = len(cut), len(words) - len(kept) - len(cut)
+        sentence_index, word_index, start, count = np.array(found, np.int32).reshape(-1, 4).T
+        return TokenizedWords(self._batch(encodings), sentence_index, word_index, start, count, n_cut, n_empty)
+
+    def _check_length(self, max_length: int) -> None:
+        if max_length > self._config.max_position_embeddings:
             raise UserError(
                 f"config.extraction.max_length={max_length} is not possible: "
-                f"the model has {config.max_position_embeddings} positions."
+                f"the model has {self._config.max_position_embeddings} positions."
             )
-        if not texts:
+
+    def _batch(self, encodings: Sequence[Any]) -> TokenBatch:
+        """What the tokenizer gave, checked against the model."""
+        if not encodings:
             empty = np.zeros(0, np.int32)
             return TokenBatch([], [], empty, empty, 0)
-        encodings = self._tokenizer(
-            list(texts), None if pairs is None else list(pairs), truncation="longest_first", max_length=max_length
-        ).encodings
+        config = self._config
         ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
         token_type_ids = [np.array(encoding.type_ids, np.int32) for encoding in encodings]
         lengths = np.array([len(row) for row in ids], np.int32)
@@ -158,6 +217,11 @@ class Tokenizer:
                 f"use the tokenizer that came with the model."
             )
 
+    def first_token(self, tokens: TokenBatch, rows: Any, length: int) -> Any:
+        """Where the tokens of a row, or of an array of rows, start once it is padded to a length."""
+        lengths = tokens.lengths[rows]
+        return length - lengths if self.layout.padding_side == "left" else 0 * lengths
+
     def pad(
         self, tokens: TokenBatch, rows: Sequence[int] | Int[np.ndarray, " row"], length: int, n_rows: int
     ) -> PaddedBatch:
@@ -174,7 +238,7 @@ class Tokenizer:
         attention_mask = np.zeros((n_rows, length), bool)
         positions = np.zeros(n_rows, np.int32)
         for i, row in enumerate(rows):
-            start = length - tokens.lengths[row] if self.layout.padding_side == "left" else 0
+            start = self.first_token(tokens, row, length)
             real = slice(start, start + tokens.lengths[row])
             input_ids[i, real] = tokens.ids[row]
             token_type_ids[i, real] = tokens.token_type_ids[row]

@@ -2,8 +2,10 @@ import os
 import tarfile
 from pathlib import Path
 
+import jax
 import pytest
 import tiny_encoder
+from jax.experimental.compilation_cache import compilation_cache
 
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -12,6 +14,23 @@ SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "share
 def encoder_folder(tmp_path_factory):
     """A Hugging Face folder with a tiny random BERT and its vocabulary."""
     return tiny_encoder.write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def compilations(tmp_path_factory):
+    """Keeps what is compiled for as long as a module's tests run."""
+    names = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compilations")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in names}
+    for values in (names, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is names:
+            yield names
 
 
 def unpack(name, folder, wanted=lambda member: True):

@@ -13,7 +13,6 @@ import pytest
 import tiny_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.experimental.compilation_cache import compilation_cache
 from test_store import states
 from tiny_encoder import CONFIG, MAX_LENGTH, contents, modified, row_error, sentences, study_config, write_task
 
@@ -30,21 +29,7 @@ from jaxred.workdir import Workdir
 N_TRAIN, N_TEST = 18, 6
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compilations(tmp_path_factory):
-    """Keeps what is compiled for as long as this module's tests run."""
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compilations")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for values in (names, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is names:
-            yield names
+pytestmark = pytest.mark.usefixtures("compilations")
 
 
 @pytest.fixture(scope="module")

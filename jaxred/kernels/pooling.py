@@ -1,5 +1,6 @@
-"""From the hidden states of a batch of sentences to one vector a sentence."""
+"""From the hidden states of a batch of sentences to one vector a sentence, or one a word."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -32,3 +33,44 @@ def mean(
     real = attention_mask[:, :, None]
     total = jnp.sum(jnp.where(real, hidden_states, 0), axis=1)
     return total / jnp.maximum(jnp.sum(real, axis=1), 1).astype(total.dtype)
+
+
+def words_at(
+    hidden_states: Float[Array, "batch token hidden"], sentences: Int[Array, " word"], positions: Int[Array, " word"]
+) -> Float[Array, "word hidden"]:
+    """The hidden state at one token of each word, such as its last.
+
+        pooled[w] = hidden_states[sentences[w], positions[w]]
+
+    Args:
+        hidden_states: one layer's hidden states.
+        sentences: the row of each word's sentence in the batch.
+        positions: the token to take for each word.
+    """
+    return hidden_states[sentences, positions]
+
+
+def word_means(
+    hidden_states: Float[Array, "batch token hidden"],
+    sentences: Int[Array, " word"],
+    starts: Int[Array, " word"],
+    counts: Int[Array, " word"],
+) -> Float[Array, "word hidden"]:
+    """The mean hidden state over the tokens of each word.
+
+        pooled[w] = sum_{i < counts[w]} hidden_states[sentences[w], starts[w] + i] / max(1, counts[w])
+
+    Args:
+        hidden_states: one layer's hidden states.
+        sentences: the row of each word's sentence in the batch.
+        starts: the first token of each word.
+        counts: the tokens of each word; a word without any gives zeros.
+    """
+
+    def add(i: Int[Array, ""], total: Float[Array, "word hidden"]) -> Float[Array, "word hidden"]:
+        mine = (i < counts)[:, None]
+        return total + jnp.where(mine, hidden_states[sentences, jnp.where(i < counts, starts + i, 0)], 0)
+
+    nothing = jnp.zeros((len(sentences), hidden_states.shape[-1]), hidden_states.dtype)
+    total = jax.lax.fori_loop(0, jnp.max(counts, initial=0), add, nothing)
+    return total / jnp.maximum(counts, 1)[:, None].astype(total.dtype)

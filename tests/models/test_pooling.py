@@ -27,3 +27,23 @@ def test_mean_ignores_what_stands_at_padding_and_is_zero_without_tokens():
 
 def test_mean_keeps_bfloat16():
     assert pooling.mean(jnp.ones((1, 2, 3), jnp.bfloat16), jnp.ones((1, 2), bool)).dtype == jnp.bfloat16
+
+
+SENTENCES, STARTS, COUNTS = np.array([2, 0, 0, 1, 0]), np.array([4, 0, 1, 2, 0]), np.array([1, 1, 4, 3, 0])
+
+
+def test_words_are_taken_where_they_are():
+    pooled = pooling.words_at(jnp.asarray(HIDDEN), jnp.asarray(SENTENCES), jnp.asarray(STARTS))
+    np.testing.assert_array_equal(pooled, HIDDEN[SENTENCES, STARTS])
+
+
+def test_means_of_words_are_over_their_tokens_alone():
+    words = zip(SENTENCES, STARTS, COUNTS, strict=True)
+    spans = [HIDDEN[s, a : a + n].mean(0) if n else np.zeros(4) for s, a, n in words]
+    rest = HIDDEN.copy()
+    rest[2, :4] = np.nan  # of no word
+    pooled = pooling.word_means(*map(jnp.asarray, (rest, SENTENCES, STARTS, COUNTS)))
+    np.testing.assert_allclose(pooled, spans, rtol=1e-6, atol=1e-7)
+    bare = pooling.word_means(jnp.ones((1, 2, 3), jnp.bfloat16), *(jnp.zeros(2, int) for _ in range(3)))
+    assert bare.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(bare, 0)
