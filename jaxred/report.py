@@ -77,6 +77,7 @@ def write(workdir: Workdir, force: bool = False) -> None:
         rows=rows(pipeline) if pipeline else [],
         headline=_headline(pipeline) if pipeline else "",
         warning=warning(pipeline) if pipeline else "",
+        class_scores=_class_scores(pipeline) if pipeline else {},
         not_converged=not_converged(pipeline) if pipeline else "",
         metric=figures.metric_name(pipeline) if pipeline else "",
         images=images,
@@ -89,7 +90,7 @@ def _headline(pipeline: dict[str, Any]) -> str:
     """The study's outcome in a sentence: the smallest set found, and what it keeps of the oracle's score."""
     encoder = pipeline["encoder"]
     n_neurons = encoder["n_layers"] * encoder["hidden_size"]
-    best = min(pipeline["selection"], key=lambda chosen: (chosen["n_minimal"], chosen["top_layer"]))
+    best = _smallest(pipeline)
     oracle, kept = pipeline["oracle"]["test"][OVERALL], best["minimal_scores"]["test"][OVERALL]
     share = f"{best['n_minimal'] / n_neurons:.1%}"
     ratio = f", {kept / oracle:.1%} of the oracle's {oracle:.3f}" if oracle > 0 else ""
@@ -97,3 +98,19 @@ def _headline(pipeline: dict[str, Any]) -> str:
         f"{best['n_minimal']:,} of {n_neurons:,} neurons ({share}), from layers 0–{best['top_layer']} of "
         f"0–{encoder['n_layers'] - 1}, score {kept:.3f} on test{ratio}."
     )
+
+
+def _smallest(pipeline: dict[str, Any]) -> dict[str, Any]:
+    """The smallest minimal set found."""
+    return min(pipeline["selection"], key=lambda chosen: (chosen["n_minimal"], chosen["top_layer"]))
+
+
+def _class_scores(pipeline: dict[str, Any]) -> dict[str, Any]:
+    """Every class's scores on test, of the oracle and of the smallest minimal set; empty where results have none."""
+    if "per_class" not in pipeline:
+        return {}
+    probes = {
+        "oracle": f"layers-0-{pipeline['encoder']['n_layers'] - 1}",
+        "minimal": _smallest(pipeline)["minimal_probe"],
+    }
+    return {name: pipeline["per_class"][probe]["test"] for name, probe in probes.items()}

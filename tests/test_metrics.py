@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxred.config import METRICS, REGRESSION_METRICS
-from jaxred.metrics import OVERALL, score, scores
+from jaxred.metrics import OVERALL, class_scores, score, scores
 
 GOLDEN = Path(__file__).parent / "golden"
 ORIGINAL = json.loads((GOLDEN / "metrics.json").read_text())
@@ -116,3 +116,24 @@ def test_accuracy_is_the_mean_of_the_classes_weighted_by_their_examples(pairs):
     weighted = sum(entry[name] * np.sum(targets == i) for i, name in enumerate("abcd")) / len(pairs)
     assert entry[OVERALL] == pytest.approx(weighted)
     assert all(isinstance(value, float) for value in entry.values())
+
+
+def test_scores_of_classes_by_hand():
+    predictions, targets = np.array([0, 0, 1, 1, 1, 0]), np.array([0, 1, 1, 1, 2, 0])
+    found = class_scores(predictions, targets, ["a", "b", "c", "d"])
+    assert found["classes"]["a"] == {"precision": 2 / 3, "recall": 1.0, "f1": pytest.approx(0.8), "support": 2}
+    assert found["classes"]["b"] == {"precision": 2 / 3, "recall": 2 / 3, "f1": pytest.approx(2 / 3), "support": 3}
+    assert found["classes"]["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
+    assert found["classes"]["d"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    assert found["macro"] == pytest.approx({"precision": 4 / 9, "recall": 5 / 9, "f1": (0.8 + 2 / 3) / 3})
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=50))
+@settings(deadline=None)
+def test_recall_is_the_originals_score_of_a_class(pairs):
+    predictions, targets = np.array(pairs).T
+    names = list("abcde")
+    found, entry = class_scores(predictions, targets, names), scores("accuracy", predictions, targets, names)
+    for name in names:
+        assert found["classes"][name]["recall"] == pytest.approx(entry[name])
+    assert sum(found["classes"][name]["support"] for name in names) == len(pairs)

@@ -47,6 +47,7 @@ def kept_or_run(
         return known
 
     content, probes, features = work()
+    content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
     save_probes(workdir.probes(stage), probes, features)
     write_text(workdir.result(original), in_original_format(content, features.data_split))
     save_result(workdir.result(stage), identity, content)

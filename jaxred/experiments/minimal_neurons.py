@@ -8,6 +8,7 @@ from tqdm import tqdm
 from jaxred.config import StudyConfig
 from jaxred.experiments import repeats
 from jaxred.experiments.kept import describe_task, kept_or_run
+from jaxred.experiments.per_class import per_class
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.experiments.search import Search, search
 from jaxred.families import subset_family
@@ -27,7 +28,11 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
         features = load_features(stores, config, workdir.scratch)
         with progress_bar(0, "minimal neurons", "probes") as bar:
-            return *minimal_neurons(features, config, bar), features
+            content, probes = minimal_neurons(features, config, bar)
+        if features.classes:
+            minimal = f"first-{content['n_minimal']}"
+            content["per_class"] = per_class(probes, ["oracle", *([minimal] if minimal in probes else [])], features)
+        return content, probes, features
 
     return kept_or_run("minimal_neurons", ("task", "probe", "selection"), stores, config, workdir, work)
 

@@ -23,6 +23,7 @@ from jaxred.clustering import cluster_tree, representatives
 from jaxred.config import StudyConfig
 from jaxred.experiments import repeats
 from jaxred.experiments.kept import describe_task, kept_or_run
+from jaxred.experiments.per_class import per_class
 from jaxred.experiments.redundancy import training_moments
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.experiments.search import Search, search
@@ -81,13 +82,16 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
             features = load_features(stores, config, workdir.scratch)
             with progress_bar(0, "pipeline", "probes") as bar:
                 content, probes = pipeline(features, correlation.result, config, bar)
+        if features.classes:
+            ends = [f"layers-0-{entry['top_layer']}" for entry in content["layer_selection"]]
+            ends += [entry["minimal_probe"] for entry in content["selection"]]
+            content["per_class"] = per_class(probes, [f"layers-0-{features.n_layers - 1}", *ends], features)
         content["encoder"] = {
             "path": config.encoder.path,
             "n_layers": features.n_layers,
             "hidden_size": features.hidden_size,
             "parameters": stores["train"].ledger.encoder_parameters,
         }
-        content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
         return content, probes, features
 
     return kept_or_run("pipeline", ("task", "probe", "clustering", "selection"), stores, config, workdir, work)
