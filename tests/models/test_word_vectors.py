@@ -82,7 +82,7 @@ def test_word_vectors_of_ewt_are_pytorchs(name, request, labelling_data, tmp_pat
         config = StudyConfig(
             task=TaskConfig(name="columns", data_dir=str(text), separator="tab"),
             encoder=EncoderConfig(path=str(folder)),
-            extraction=ExtractionConfig(word_pooling=pooling, max_length=MAX_LENGTH, window_rows=1000),
+            extraction=ExtractionConfig(word_pooling=pooling, max_length=MAX_LENGTH, token_budget=8192),
         )
         store = extract(config, Workdir(tmp_path / pooling))["test"]
         rows, places = plain_loop(model, folder, sentences, pooling)
