@@ -279,7 +279,7 @@ def test_a_second_run_reads_nothing_and_changes_nothing(words, monkeypatch):
     config = words.write()
     import_activations(config, words.workdir())
     before = files(words.folder / "run")
-    monkeypatch.setattr(importing, "_plan", None)
+    monkeypatch.setattr(importing, "plan_rows", None)
     stores = import_activations(config, words.workdir())
     assert files(words.folder / "run") == before
     np.testing.assert_array_equal(stores["dev"].matrix(), words.rows("dev"))

@@ -1,0 +1,98 @@
+"""Rows of activations that others extracted into a store, window by window."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxred.progress import progress_bar
+from jaxred.rows import Rows
+from jaxred.store import Ledger, StoreWriter
+
+
+class Layout(NamedTuple):
+    """How the rows lie in the store."""
+
+    n_layers: int
+    hidden_size: int
+    dtype: str
+    window_rows: int
+
+
+def fill_store(
+    location: str | Path,
+    rows: Rows,
+    layout: Layout,
+    identity: dict[str, Any],
+    vectors: Callable[[int], Iterator[Float[np.ndarray, "row layer neuron"]]],
+    title: str,
+    overwrite: bool = False,
+) -> None:
+    """Makes a store, or goes on with one of the same identity that was cut short.
+
+    Args:
+        location: where the store goes.
+        rows: its rows and their labels.
+        layout: how they lie.
+        identity: what decided the numbers.
+        vectors: gives the activations of the rows from a given one on, in pieces of any size.
+        title: of the progress bar.
+        overwrite: replace a store of another identity.
+
+    Raises:
+        UserError: as `StoreWriter` does, or from `vectors`.
+    """
+    names, labels = _class_ids(rows.labels)
+    ledger = Ledger(
+        identity=identity,
+        n_rows=len(rows.labels),
+        n_layers=layout.n_layers,
+        hidden_size=layout.hidden_size,
+        dtype=layout.dtype,
+        window_rows=layout.window_rows,
+        label_names=names,
+        notes=rows.notes,
+        rows="word" if rows.of_words else "sentence",
+    )
+    word_index = rows.word_index if rows.of_words else None
+    writer = StoreWriter(location, ledger, labels, rows.sentence_index, overwrite, word_index)
+    first = writer.ledger.window(writer.ledger.windows_finished).start
+    if first < ledger.n_rows:
+        _write(writer, vectors(first), title)
+
+
+def _class_ids(labels: list[Any]) -> tuple[list[str], np.ndarray]:
+    """The names of the classes and each row's class, or no names and the scores."""
+    if not isinstance(labels[0], str):
+        return [], np.array(labels, np.float64)
+    names = sorted(set(labels))
+    ids = {name: i for i, name in enumerate(names)}
+    return names, np.array([ids[label] for label in labels], np.int32)
+
+
+def _write(writer: StoreWriter, chunks: Iterator[Float[np.ndarray, "row layer neuron"]], title: str) -> None:
+    """Fills the unfinished windows."""
+    ledger = writer.ledger
+    start = ledger.window(ledger.windows_finished).start
+    rest = np.empty((0, ledger.n_layers, ledger.hidden_size))
+    with progress_bar(ledger.n_rows, title, "rows", start) as bar:
+        for index in range(ledger.windows_finished, ledger.n_windows):
+            window = ledger.window(index)
+            block = np.empty((window.stop - window.start, *rest.shape[1:]), jnp.dtype(ledger.dtype))
+            filled = 0
+            while filled < len(block):
+                if not len(rest):
+                    rest = next(chunks)
+                taken = rest[: len(block) - filled]
+                with np.errstate(over="ignore"):
+                    block[filled : filled + len(taken)] = taken
+                rest = rest[len(taken) :]
+                filled += len(taken)
+                bar.update(len(taken))
+            writer.write(index, block)
+        for _ in chunks:  # also where the last rows are no part of any, so that damage there is found
+            pass
+        writer.flush()
