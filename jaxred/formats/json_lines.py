@@ -6,28 +6,31 @@
 
 Only what the original reads is asked for: `features`, their `layers` in the order in which they stand, and `values`;
 `token` where a sentence has several. The files are large (100 kB a vector of BERT-base), so they are
-read line by line, twice: once to count and to fingerprint, which takes an eighth of the time, and once to parse.
+read line by line, twice: once to count and to fingerprint, which takes an eighth of the time, and once to parse, which
+several processes share where the file is large.
 """
 
+import contextlib
 import hashlib
+import json
 import re
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import orjson
 from jaxtyping import Float
 
 from jaxred.errors import UserError
+from jaxred.formats import json_workers
+from jaxred.formats.json_parsing import LAYOUT, find_features, find_layers, parse_json, sentence_parser
 from jaxred.formats.survey import Survey
 
 # Inside a JSON string a quote is escaped, so this matches keys alone.
 _TOKEN = re.compile(rb'"layers"\s*:')
-_NOT_FINITE = re.compile(rb"[\[,:]\s*-?(NaN|Infinity)\b")
-_LARGEST = float(np.finfo(np.float32).max)
-_LAYOUT = '{"linex_index": 0, "features": [{"token": "[CLS]", "layers": [{"index": 0, "values": [...]}, ...]}, ...]}'
+_PARALLEL_BYTES = 64 * 2**20  # below this, starting processes takes longer than parsing
+_CHUNK_BYTES = 4 * 2**20  # of lines that a process parses at once
 
 
 def survey(path: Path) -> Survey:
@@ -43,7 +46,7 @@ def survey(path: Path) -> Survey:
         UserError: the file cannot be read or is empty, its first line is not of the format, or its last line is cut
             short.
     """
-    digest, tokens = hashlib.sha256(), []
+    digest, tokens, offsets = hashlib.sha256(), [], [0]
     shape, line = None, b""
     with _open(path) as file:
         for number, line in enumerate(file, start=1):
@@ -51,11 +54,12 @@ def survey(path: Path) -> Survey:
                 shape = _shape(line, path)
             digest.update(line)
             tokens.append(len(_TOKEN.findall(line)))
+            offsets.append(offsets[-1] + len(line))
     if shape is None:
-        raise UserError(f"{path} is empty, but a line a sentence is expected, like {_LAYOUT}: write the file again.")
+        raise UserError(f"{path} is empty, but a line a sentence is expected, like {LAYOUT}: write the file again.")
     if not line.endswith(b"\n"):
-        _parse(line, f"{path}, line {len(tokens)}")
-    return Survey(*shape, tokens, digest.hexdigest(), [])
+        parse_json(line, f"{path}, line {len(tokens)}")
+    return Survey(*shape, tokens, digest.hexdigest(), [], offsets=offsets)
 
 
 def read(
@@ -77,43 +81,98 @@ def read(
         UserError: naming the line, where it is not JSON, lacks a field, has other layers or another number of values
             than the first line, holds a value that is not a finite number, or has no token for the sentence.
     """
-    pack, number = struct.Struct(f"{survey.hidden_size}d").pack, 0
+    if (
+        survey.offsets[-1] - survey.offsets[min(first, len(survey.tokens))] < _PARALLEL_BYTES
+        or json_workers.available() < 2
+    ):
+        yield from _read_lines(path, survey, first, None, sentences_only)
+        return
+    chunks = _chunks(survey, first)
+    with contextlib.closing(json_workers.parse(path, survey, chunks, sentences_only)) as parsed:
+        for chunk, vectors in zip(chunks, parsed, strict=True):
+            if vectors is None:  # what is wrong is told by reading the lines here
+                yield from _read_lines(path, survey, chunk.start, chunk.stop, sentences_only)
+            else:
+                yield from vectors
+    yield from _read_lines(path, survey, len(survey.tokens), None, sentences_only)
+
+
+def _chunks(survey: Survey, first: int) -> list[range]:
+    """Runs of lines of about as many bytes, which are given to processes."""
+    chunks, start = [], first
+    for line in range(first, len(survey.tokens)):
+        if survey.offsets[line + 1] - survey.offsets[start] >= _CHUNK_BYTES or line + 1 == len(survey.tokens):
+            chunks.append(range(start, line + 1))
+            start = line + 1
+    return chunks
+
+
+def _read_lines(
+    path: Path, survey: Survey, start: int, stop: int | None, sentences_only: bool
+) -> Iterator[Float[np.ndarray, "token layer neuron"]]:
+    """The sentences of some lines; to the end of the file, which must be where it was, where `stop` is None."""
+    parse = sentence_parser(path, survey.n_layers, survey.hidden_size, sentences_only)
+    number = start
     with _open(path) as file:
-        for number, line in enumerate(file, start=1):
-            if number <= first:
-                continue
-            where = f"{path}, line {number}"
-            features = _features(_parse(line, where), where)
-            if number > len(survey.tokens) or len(features) != survey.tokens[number - 1]:
-                raise UserError(
-                    f"{where}: its tokens cannot be counted by the key 'layers', or the file was changed while it was "
-                    "read: write each token as one object with one list of layers, or run again."
-                )
-            if sentences_only:
-                features = [features[_sentence_token(features, where)]]
-            packed = []
-            for token, feature in enumerate(features):
-                layers = _layers(feature, where, token)
-                try:
-                    packed += [pack(*layer["values"]) for layer in layers]
-                except (struct.error, TypeError, KeyError, OverflowError):
-                    raise _bad_values(layers, survey, where, token) from None
-                if len(layers) != survey.n_layers:
-                    raise UserError(
-                        f"{where}: token {token} has {len(layers)} layers, but the first line has {survey.n_layers}: "
-                        "every token must have the same layers; extract the sentence again."
-                    )
-            vectors = np.frombuffer(b"".join(packed), np.float64)
-            vectors = vectors.reshape(len(features), survey.n_layers, survey.hidden_size)
-            if not np.all(np.abs(vectors) <= _LARGEST):
-                token, layer, neuron = (int(i) for i in np.argwhere(~(np.abs(vectors) <= _LARGEST))[0])
-                raise UserError(
-                    f"{where}: the value of token {token}, layer {layer}, neuron {neuron} is "
-                    f"{vectors[token, layer, neuron]}, which float32 cannot hold: extract the sentence again."
-                )
-            yield vectors
+        file.seek(survey.offsets[min(start, len(survey.tokens))])
+        for number, line in enumerate(file, start=start + 1):
+            if stop is not None and number > stop:
+                return
+            yield parse(line, number, survey.tokens[number - 1] if number <= len(survey.tokens) else -1)[1]
     if number < len(survey.tokens):
         raise UserError(f"{path} was changed while it was read: it had {len(survey.tokens)} lines; run again.")
+
+
+class Writer:
+    """Writes lines as the original and NeuroX do, byte by byte: what `json.dumps` makes of rounded numbers."""
+
+    def __init__(self, file: BinaryIO, decimals: int = 6):
+        """Takes an open file.
+
+        Args:
+            file: written to.
+            decimals: that numbers are rounded to: 6 in the original, 8 in NeuroX.
+        """
+        self._file = file
+        self._scale = 10.0**decimals
+        self._n_lines = 0
+
+    def add(self, sentence: str, tokens: Sequence[str], vectors: Float[np.ndarray, "token layer neuron"]) -> None:
+        """Writes the line of the next sentence; its text has no place in this format.
+
+        Args:
+            sentence: its text.
+            tokens: a name for each vector.
+            vectors: of float32, whose rounding in float64 is that of Python's `round`.
+        """
+        del sentence
+        # The product with a power of ten is exact: 24 bits of a float32 times the 19 of 5**8 fit a float64.
+        rounded = np.rint(vectors.astype(np.float64) * self._scale) / self._scale
+        features = [
+            b'{"token": %s, "layers": [%s]}' % (json.dumps(token).encode(), _layers_text(values))
+            for token, values in zip(tokens, rounded, strict=True)
+        ]
+        self._file.write(b'{"linex_index": %d, "features": [%s]}\n' % (self._n_lines, b", ".join(features)))
+        self._n_lines += 1
+
+    def close(self) -> None:
+        """Nothing is left to be written."""
+
+
+def _layers_text(values: Float[np.ndarray, "layer neuron"]) -> bytes:
+    """The layers of a token, with each number as Python writes it."""
+    texts = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+    size = np.abs(values)
+    # orjson writes 0.00001 and 1e16 where Python writes 1e-05 and 1e+16
+    layers, neurons = np.nonzero(((size < 1e-4) & (size > 0)) | (size >= 1e16))
+    for layer in sorted(set(layers.tolist())):
+        numbers = texts[layer].split(b",")
+        for neuron in neurons[layers == layer].tolist():
+            numbers[neuron] = repr(float(values[layer, neuron])).encode()
+        texts[layer] = b",".join(numbers)
+    return b", ".join(
+        b'{"index": %d, "values": [%s]}' % (index, text.replace(b",", b", ")) for index, text in enumerate(texts)
+    )
 
 
 def _open(path: Path) -> BinaryIO:
@@ -125,81 +184,15 @@ def _open(path: Path) -> BinaryIO:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it a readable file.") from None
 
 
-def _parse(line: bytes, where: str) -> Any:
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        if not line.strip():
-            found = "it is empty"
-        elif match := _NOT_FINITE.search(line):
-            found = f"it holds {match[1].decode()}, which is not a finite number"
-        elif not line.endswith(b"\n"):
-            found = "it is cut short, as by a full disk or a killed extraction"
-        else:
-            found = f"it is not JSON ({error.msg})"
-        raise UserError(f"{where}: {found}, but {_LAYOUT} is expected: extract the sentence again.") from None
-
-
-def _features(content: Any, where: str) -> list[Any]:
-    features = content.get("features") if isinstance(content, dict) else None
-    if not isinstance(features, list):
-        raise UserError(f"{where}: there is no list 'features', but {_LAYOUT} is expected: extract the sentence again.")
-    return features
-
-
-def _layers(feature: Any, where: str, token: int) -> list[Any]:
-    layers = feature.get("layers") if isinstance(feature, dict) else None
-    if not isinstance(layers, list):
-        raise UserError(
-            f"{where}: token {token} has no list 'layers', but {_LAYOUT} is expected: extract the sentence again."
-        )
-    return layers
-
-
 def _shape(line: bytes, path: Path) -> tuple[int, int]:
     """How many layers the first token has, and how many values its first layer."""
     where = f"{path}, line 1"
-    features = _features(_parse(line, where), where)
-    layers = _layers(features[0], where, 0) if features else []
+    features = find_features(parse_json(line, where), where)
+    layers = find_layers(features[0], where, 0) if features else []
     first = layers[0].get("values") if layers and isinstance(layers[0], dict) else None
     if not isinstance(first, list) or not first:
         raise UserError(
-            f"{where}: it has no token with a layer of values, by which the file's shape is known, but {_LAYOUT} is "
+            f"{where}: it has no token with a layer of values, by which the file's shape is known, but {LAYOUT} is "
             "expected: extract the sentence again."
         )
     return len(layers), len(first)
-
-
-def _sentence_token(features: list[Any], where: str) -> int:
-    names = [feature.get("token") if isinstance(feature, dict) else None for feature in features]
-    if len(names) == 1 or names[:1] == ["[CLS]"]:
-        return 0
-    if names[-1:] == ["<cls>"]:
-        return len(names) - 1
-    raise UserError(
-        f"{where}: it has {len(names)} tokens, of which none stands for the sentence: a sentence needs one token, or "
-        "[CLS] first, or <cls> last; extract with --sentence_only."
-    )
-
-
-def _bad_values(layers: list[Any], survey: Survey, where: str, token: int) -> UserError:
-    """What is wrong with the first layer that could not be read."""
-    for index, layer in enumerate(layers):
-        values = layer.get("values") if isinstance(layer, dict) else None
-        if not isinstance(values, list):
-            return UserError(
-                f"{where}: layer {index} of token {token} has no list 'values', but {_LAYOUT} is expected: extract the "
-                "sentence again."
-            )
-        if len(values) != survey.hidden_size:
-            return UserError(
-                f"{where}: layer {index} of token {token} has {len(values)} values, but the first line's have "
-                f"{survey.hidden_size}: every layer must have the same size; extract the sentence again."
-            )
-        for neuron, value in enumerate(values):
-            if not isinstance(value, int | float):
-                return UserError(
-                    f"{where}: the value of token {token}, layer {index}, neuron {neuron} is {value!r}, but a finite "
-                    "number is expected: extract the sentence again."
-                )
-    raise AssertionError(f"{where}: readable values")

@@ -1,6 +1,6 @@
 """What a file of activations holds, found before its values are read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,3 +13,4 @@ class Survey:
     sha256: str  # of the whole file
     keys: list[str]  # the dataset of each sentence; empty where sentences lie in line order
     n_duplicates: int = 0  # sentences whose text stands more than once, where a file is keyed by text
+    offsets: list[int] = field(default_factory=list)  # where each sentence begins, and the end; only of lines
