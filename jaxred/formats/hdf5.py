@@ -1,12 +1,14 @@
-"""HDF5 activations in the layout of contextual-repr-analysis (Liu et al. 2019), which the original reads.
+"""HDF5 activations in the layout of contextual-repr-analysis (Liu et al. 2019), which the original and NeuroX read.
 
-Datasets "0" ... "n-1", a sentence each, are (layers, tokens, size) or, of one layer, (tokens, size), in float32;
+Datasets "0" ... "n-1", a sentence each, are (layers, tokens, size) or, of one layer, (tokens, size), in floats;
 `sentence_to_index` holds one JSON object from each sentence's text to its dataset.
 
 The object is keyed by text, so that a sentence that stands twice is named once. The original reads the datasets that
-are named, in the object's order, and so loses the other ones and shifts every sentence after them. Here a sentence
-that stands once is found by its text, and one that stands more often by its row, if the file has a dataset for every
-row, or else by its text.
+are named, in the object's order, and so loses the other ones and shifts every sentence after them. NeuroX (Dalvi et
+al. 2023) names the further ones "text (Occurrence 2)" and so on, which the original reads without loss; so does the
+`Writer` here. In reading, a sentence that stands once is found by its text. One that stands more often is found by its
+occurrence where the file names that; else by its row, if the file has a dataset for every row; else by its text. By
+its row is also found what is named otherwise, as NeuroX names sentences by their pieces of words.
 """
 
 import hashlib
@@ -81,9 +83,11 @@ def read(
                     "the sentence: a sentence needs one token; write the sentence vector alone."
                 )
             try:
-                with np.errstate(over="ignore"):
-                    vectors = np.asarray(file[key], np.float32)
-            except (OSError, KeyError) as error:
+                # h5py's own objects would take longer than reading a sentence's one vector
+                dataset = h5py.h5d.open(file.id, key.encode())
+                vectors = np.empty(dataset.shape, np.float32)
+                dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, vectors)
+            except (OSError, KeyError, ValueError, TypeError) as error:
                 raise UserError(
                     f"{path}: dataset {key!r} cannot be read ({_reason(error)}): write the file again."
                 ) from None
@@ -98,6 +102,56 @@ def read(
                     f"neuron {neuron}, but finite numbers are expected: extract the sentence again."
                 )
             yield vectors.swapaxes(0, 1)
+
+
+class Writer:
+    """Writes a file, sentence by sentence."""
+
+    def __init__(self, path: Path | str, dtype: str = "float32"):
+        """Opens the file.
+
+        Args:
+            path: made, or replaced.
+            dtype: of the numbers: float32 or float16.
+        """
+        self._file = h5py.File(path, "w")
+        self._dtype = np.dtype(dtype)
+        self._names, self._index = _Names(), {}
+
+    def add(self, sentence: str, tokens: Sequence[str], vectors: Float[np.ndarray, "token layer neuron"]) -> None:
+        """Writes the next sentence under its text; `tokens` have no place in this format.
+
+        Raises:
+            OSError: if the disk is full.
+        """
+        del tokens
+        key = str(len(self._index))
+        with np.errstate(over="ignore"):  # what a float16 cannot hold is refused by the caller
+            self._file.create_dataset(key, data=np.ascontiguousarray(vectors.swapaxes(0, 1), self._dtype))
+        self._index[self._names.of(sentence)] = key
+
+    def close(self) -> None:
+        """Writes the index."""
+        index = self._file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())
+        index[0] = json.dumps(self._index)
+        self._file.close()
+
+
+class _Names:
+    """Names sentences as NeuroX does: those that have stood before are told apart by a number."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._counts: Counter[str] = Counter()
+
+    def of(self, sentence: str) -> str:
+        """The next sentence's name."""
+        name = sentence = _normal(sentence)
+        while name in self._used:
+            self._counts[sentence] += 1
+            name = f"{sentence} (Occurrence {self._counts[sentence] + 1})"
+        self._used.add(name)
+        return name
 
 
 def _open(path: Path) -> h5py.File:
@@ -115,13 +169,16 @@ def _keys(file: h5py.File, texts: Sequence[str], path: Path) -> list[str]:
     """The dataset of every row."""
     index = _index(file, path)
     n_datasets = len(file) - 1
+    names, present = _Names(), set(file)
     counts = Counter(_normal(text) for text in texts)
     keys = []
     for row, text in enumerate(texts):
-        named = index.get(_normal(text))
+        name = names.of(text)
+        stands_once = counts[_normal(text)] == 1 or f"{_normal(text)} (Occurrence 2)" in index
+        named = index.get(name) if stands_once else index.get(_normal(text))
         by_row = str(row) if n_datasets == len(texts) else None
-        key = (named or by_row) if counts[_normal(text)] == 1 else (by_row or named)
-        if key is None or key not in file:
+        key = (named or by_row) if stands_once else (by_row or named)
+        if key is None or key not in present:
             raise UserError(
                 f"{path} has {n_datasets} sentences and no dataset for sentence {row + 1} of {len(texts)}, "
                 f"{_short(text)!r}: the activations and the text must be of the same sentences; check both paths."
@@ -152,12 +209,15 @@ def _index(file: h5py.File, path: Path) -> dict[str, str]:
 
 
 def _shape(file: h5py.File, key: str, path: Path) -> tuple[int, int, int]:
-    dataset = file[key]
-    shape = dataset.shape if isinstance(dataset, h5py.Dataset) and dataset.dtype.kind == "f" else ()
+    try:
+        dataset = h5py.h5d.open(file.id, key.encode())
+    except (OSError, KeyError, ValueError, TypeError):
+        dataset = None
+    shape = dataset.shape if dataset is not None and dataset.dtype.kind == "f" else ()
     if len(shape) == 2:
         shape = (1, *shape)
     if len(shape) != 3 or not shape[0] or not shape[2]:
-        found = f"{dataset.shape} of {dataset.dtype}" if isinstance(dataset, h5py.Dataset) else "a group"
+        found = "a group" if dataset is None else f"{dataset.shape} of {dataset.dtype}"
         raise UserError(
             f"{path}: dataset {key!r} is {found}, but (layers, tokens, neurons) or (tokens, neurons) of floats is "
             "expected: extract the sentence again."

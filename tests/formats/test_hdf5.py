@@ -161,3 +161,25 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
     write(path, ["a"], [values(1)], index={"a": "1"}, keys=["1"])
     with pytest.raises(UserError, match="dataset '0' cannot be read"):
         list(hdf5.read(path, found))
+
+
+@given(st.lists(st.sampled_from(["a", "b c", "a (Occurrence 2)", "a (Occurrence 3)"]), min_size=1, max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_what_is_written_is_found_by_occurrence(tmp_path_factory, texts):
+    """Even where a text looks like another one's occurrence, and where the file holds more than is asked for."""
+    path = tmp_path_factory.mktemp("h5") / "a.hdf5"
+    vectors = [values(1 + seed % 3, seed) for seed in range(len(texts))]
+    writer = hdf5.Writer(path)
+    for text, mine in zip([*texts, "more"], [*vectors, values(1)], strict=True):
+        writer.add(text, [], mine)
+    writer.close()
+    same(read(path, texts), vectors)
+    with h5py.File(path) as file:
+        assert len(json.loads(file["sentence_to_index"][0])) == len(texts) + 1
+
+
+def test_neurox_names_sentences_by_their_pieces(tmp_path):
+    """Its index then has other texts, and sentences are found by their row."""
+    vectors = [values(2, 0), values(1, 1)]
+    path = write(tmp_path / "a.hdf5", ["play##ing well", "yes"], [v.astype(np.float16) for v in vectors])
+    same(read(path, ["playing well", "yes"]), [v.astype(np.float16) for v in vectors])

@@ -1,0 +1,228 @@
+"""NumPy's files: `.npy` with the activations [row, layer, neuron] alone, `.npz` with labels and places beside them.
+
+An `.npz` holds the arrays
+
+    hidden_states    [row, layer, neuron], or [row, neuron] of one layer, of floats
+    labels           [row], texts (classes) or floats (scores); whole numbers are taken as names of classes
+    sentence_index   [row], the position of the row's sentence in the text
+    word_index       [row], the position of the row's word in its sentence; only where a row is a word
+
+of which all but the first may be missing in a file of others. The large array is read and written in pieces, so that
+memory does not grow with the file. Arrays of objects, which are pickles, are refused.
+"""
+
+import contextlib
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxred.errors import UserError
+
+SUFFIXES = (".npy", ".npz")
+HIDDEN_STATES = "hidden_states"
+_PIECE_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """What a file holds, but for the activations."""
+
+    path: Path
+    n_rows: int
+    n_layers: int
+    hidden_size: int
+    sha256: str  # of the whole file
+    labels: np.ndarray | None  # [row], texts or float64
+    sentence_index: Int[np.ndarray, " row"] | None
+    word_index: Int[np.ndarray, " row"] | None
+
+    def read(self, first: int = 0) -> Iterator[Float[np.ndarray, "row layer neuron"]]:
+        """The activations of the rows from `first` on, in pieces.
+
+        Raises:
+            UserError: the file is damaged, or holds a value that float32 cannot hold, or that is no number.
+        """
+        with _array(self.path) as (file, shape, dtype):
+            row_bytes = self.n_layers * self.hidden_size * dtype.itemsize
+            if shape[0] != self.n_rows:
+                raise UserError(f"{self.path} was changed while it was read: run again.")
+            _skip(file, first * row_bytes)
+            step = max(1, _PIECE_BYTES // row_bytes)
+            for start in range(first, self.n_rows, step):
+                n_rows = min(step, self.n_rows - start)
+                raw = _exactly(file, n_rows * row_bytes, self.path)
+                block = np.frombuffer(raw, dtype).reshape(n_rows, self.n_layers, self.hidden_size)
+                with np.errstate(over="ignore"):
+                    narrow = block.astype(np.float32, copy=False)
+                if not np.isfinite(narrow).all():
+                    row, layer, neuron = (int(i) for i in np.argwhere(~np.isfinite(narrow))[0])
+                    raise UserError(
+                        f"{self.path}: the value of row {start + row}, layer {layer}, neuron {neuron} is "
+                        f"{block[row, layer, neuron]}, but a finite number that float32 can hold is expected: extract "
+                        "the row again."
+                    )
+                yield narrow
+
+
+def open_array(path: Path) -> ArrayFile:
+    """Reads all of a file but the activations.
+
+    Raises:
+        UserError: the file is missing, damaged, cut short, holds objects, or its arrays do not fit together.
+    """
+    with _array(path) as (_, shape, _):
+        n_rows, n_layers, hidden_size = shape
+    beside = {"labels": None, "sentence_index": None, "word_index": None}
+    if path.suffix.lower() == ".npz":
+        with _told(path), np.load(path, allow_pickle=False) as archive:
+            beside = {name: archive[name] if name in archive.files else None for name in beside}
+    for name, values in beside.items():
+        if values is not None and values.shape != (n_rows,):
+            raise UserError(
+                f"{path}: {name} is of shape {values.shape}, but hidden_states has {n_rows} rows: one value a row is "
+                "expected."
+            )
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    index = {name: _index(beside[name], name, path) for name in ("sentence_index", "word_index")}
+    return ArrayFile(path, n_rows, n_layers, hidden_size, sha256, _labels(beside["labels"], path), **index)
+
+
+def write(
+    file: BinaryIO,
+    suffix: str,
+    blocks: Iterator[Float[np.ndarray, "row layer neuron"]],
+    shape: tuple[int, int, int],
+    dtype: str,
+    beside: dict[str, np.ndarray],
+) -> None:
+    """Writes a file.
+
+    Args:
+        file: open for writing.
+        suffix: .npy, without `beside`, or .npz.
+        blocks: the activations, in pieces, of the type that is written.
+        shape: of all of them.
+        dtype: float32 or float16.
+        beside: the other arrays.
+    """
+    if suffix == ".npy":
+        return _write_array(file, blocks, shape, dtype)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open(f"{HIDDEN_STATES}.npy", "w", force_zip64=True) as member:
+            _write_array(member, blocks, shape, dtype)
+        for name, values in beside.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, values, allow_pickle=False)
+            archive.writestr(f"{name}.npy", buffer.getvalue())
+
+
+def _write_array(
+    file: IO[bytes],
+    blocks: Iterator[Float[np.ndarray, "row layer neuron"]],
+    shape: tuple[int, int, int],
+    dtype: str,
+) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, np.dtype(dtype)).data)
+
+
+@contextlib.contextmanager
+def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dtype]]:
+    """The activations' bytes, their shape and type."""
+    with contextlib.ExitStack() as stack:
+        with _told(path):
+            if path.suffix.lower() == ".npz":
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                names = [name.removesuffix(".npy") for name in archive.namelist()]
+                if HIDDEN_STATES not in names:
+                    raise UserError(
+                        f"{path} has no array {HIDDEN_STATES!r} of activations, but {', '.join(map(repr, names))}: "
+                        "save it under that name."
+                    )
+                file: IO[bytes] = stack.enter_context(archive.open(f"{HIDDEN_STATES}.npy"))
+            else:
+                file = stack.enter_context(path.open("rb"))
+            version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran, dtype = read_header(file)  # type: ignore[arg-type]
+        if dtype.hasobject:
+            raise UserError(
+                f"{path} holds an array of objects, which is a pickle, and reading one runs whatever is in it: save "
+                "the activations as an array of floats."
+            )
+        if len(shape) == 2:
+            shape = (shape[0], 1, shape[1])
+        if len(shape) != 3 or 0 in shape or dtype.kind != "f":
+            raise UserError(
+                f"{path}: the activations are {shape} of {dtype}, but [row, layer, neuron] of floats is expected: save "
+                "them so."
+            )
+        if fortran:
+            raise UserError(
+                f"{path}: the activations lie in Fortran's order, by which rows cannot be read one after the other: "
+                "save np.ascontiguousarray of them."
+            )
+        yield file, shape, dtype
+
+
+def _exactly(file: IO[bytes], n_bytes: int, path: Path) -> bytes:
+    with _told(path):
+        raw = file.read(n_bytes)
+    if len(raw) < n_bytes:
+        raise UserError(f"{path} is cut short, as by a full disk or a killed run: write the file again.")
+    return raw
+
+
+def _skip(file: IO[bytes], n_bytes: int) -> None:
+    file.seek(n_bytes, io.SEEK_CUR)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What NumPy and zipfile raise, in a sentence."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, but a file of activations is expected there; check the path.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        if "Object arrays" in reason:
+            raise UserError(
+                f"{path} holds an array of objects, which is a pickle, and reading one runs whatever is in it: save "
+                "labels as texts or numbers."
+            ) from None
+        raise UserError(
+            f"{path} cannot be read as {path.suffix.lower()} ({reason}): it may be cut short; write the file again."
+        ) from None
+
+
+def _labels(values: np.ndarray | None, path: Path) -> np.ndarray | None:
+    if values is None or values.dtype.kind == "U":
+        return values
+    if values.dtype.kind in "iub":
+        return values.astype(str)
+    if values.dtype.kind != "f" or not np.isfinite(values).all():
+        raise UserError(f"{path}: labels are of {values.dtype}, but texts, or finite numbers, are expected: mend them.")
+    return values.astype(np.float64)
+
+
+def _index(values: np.ndarray | None, name: str, path: Path) -> Any:
+    if values is None:
+        return None
+    if values.dtype.kind not in "iu" or values.min() < 0:
+        raise UserError(f"{path}: {name} is of {values.dtype}, but whole numbers of at least 0 are expected: mend it.")
+    return values.astype(np.int32)
