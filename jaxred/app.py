@@ -32,8 +32,7 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
     """
 
     def call(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            raise UserError(f"Unknown argument {argv[1]!r}: every option is a flag, such as --workdir=runs/demo.")
+        _refuse_arguments(argv)
         _log_to_stderr()
         _keep_compilations()
         config = _config()
@@ -43,16 +42,46 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
         else:
             main(config, _WORKDIR.value or _own_workdir(config), _OVERWRITE.value)
 
-    for flag in (_CONFIG, _WORKDIR, _OVERWRITE):  # so that --help lists them
+    _run(call, _with_config, (_CONFIG, _WORKDIR, _OVERWRITE))
+
+
+def run_without_workdir(main: Callable[[StudyConfig | None, bool], Any]) -> None:
+    """The same for a launcher that has flags of its own and no workdir: calls `main(config, overwrite)`, where the
+    configuration is None unless `--config` names one.
+    """
+
+    def call(argv: Sequence[str]) -> None:
+        _refuse_arguments(argv)
+        _log_to_stderr()
+        config = None if _CONFIG.value is None else _config()
+        if isinstance(config, Sweep):
+            raise UserError("--config names a sweep, which has several tasks: name the file of one study.")
+        main(config, _OVERWRITE.value)
+
+    _run(call, list, (_CONFIG, _OVERWRITE))
+
+
+def _run(
+    call: Callable[[Sequence[str]], None],
+    arguments: Callable[[Sequence[str]], list[str]],
+    own: Sequence[flags.FlagHolder],
+) -> None:
+    """Calls with the command line's arguments, and exits."""
+    for flag in own:  # so that --help lists them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
-        app.run(call, _with_config(sys.argv), flags_parser=_parse)
+        app.run(call, arguments(sys.argv), flags_parser=_parse)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped. What was finished is kept; run again to go on.", file=sys.stderr)
         sys.exit(130)
+
+
+def _refuse_arguments(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise UserError(f"Unknown argument {argv[1]!r}: every option is a flag, such as --workdir=runs/demo.")
 
 
 def _with_config(argv: Sequence[str]) -> list[str]:

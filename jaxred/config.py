@@ -25,7 +25,7 @@ class TaskConfig:
     """What is classified, and which of its examples are used."""
 
     name: str = "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, ...), parallel, one of labelled words
-    # (configs/labeling.py), or original
+    # (configs/labeling.py), stores, or original
     kind: str = "classification"  # classification or regression
     data_dir: str = ""  # the folder with the task's files; not used by movie_reviews; of original, the experiment file
     metric: str = "accuracy"  # the score that layers and neurons are selected by: one of METRICS

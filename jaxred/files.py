@@ -3,11 +3,49 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxred.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
+    """Makes or replaces files together: they are written beside their places, flushed to disk and then renamed, the
+    first one last, so that where a run is killed between two renames, the first file is missing.
+
+    Yields:
+        The open files; each has a `name`, by which it can be opened again.
+
+    Raises:
+        UserError: if the disk is full or a folder cannot be written; what was at the paths is untouched.
+    """
+    temporary: list[str] = []
+    try:
+        with contextlib.ExitStack() as stack:
+            files = []
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
+                files.append(stack.enter_context(file))
+                temporary.append(file.name)
+            yield files  # type: ignore[misc]
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        for path, name in reversed(list(zip(paths, temporary, strict=True))):
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+    except BaseException as error:
+        for name in temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error).split("\n")[0]
+            where = ", ".join(str(path) for path in paths[:2]) + (" ..." if len(paths) > 2 else "")
+            raise UserError(f"Cannot write {where} ({reason}). Make room or choose another place.") from error
+        raise
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -16,24 +54,8 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     Raises:
         UserError: if the disk is full or the folder cannot be written; what was at the path is untouched.
     """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            write(file)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        if isinstance(error, OSError):
-            reason = error.strerror or error
-            raise UserError(f"Cannot write {path} ({reason}). Make room or choose another --workdir.") from error
-        raise
+    with replacing([path]) as (file,):
+        write(file)
 
 
 def write_text(path: Path, text: str) -> None:

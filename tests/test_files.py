@@ -93,7 +93,7 @@ def test_places_that_cannot_be_written_are_told(tmp_path):
     (tmp_path / "file").write_text("text")
     (tmp_path / "folder" / "sub").mkdir(parents=True)
     for path in (tmp_path / "file" / "below", tmp_path / "folder"):
-        with pytest.raises(UserError, match=rf"^Cannot write {path} \(.+\)\. Make room or choose another --workdir\.$"):
+        with pytest.raises(UserError, match=rf"^Cannot write {path} \(.+\)\. Make room or choose another place\.$"):
             write_text(path, "text")
     assert names(tmp_path) == ["file", "folder"]
 

@@ -309,3 +309,59 @@ def test_a_sweep_goes_through_a_launcher_with_overrides_and_one_table(encoder_fo
     assert again.stdout == done.stdout
     assert "min left" not in again.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+# launch/convert.py
+
+
+@pytest.fixture
+def word_files(tmp_path):
+    """Activations of words as JSON lines, with text and labels, in a path with a space."""
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    layers = [{"index": 0, "values": [0.5, -1.25]}, {"index": 1, "values": [1e-06, 2.0]}]
+    lines = [{"linex_index": i, "features": [{"token": token, "layers": layers} for token in "ab"]} for i in range(9)]
+    (folder / "a.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "a.word").write_text("a b\n" * 9)
+    (folder / "a.label").write_text("X Y\n" * 9)
+    return folder
+
+
+def test_activations_go_to_a_store_and_back_byte_for_byte(word_files):
+    text, labels = f"--text={word_files / 'a.word'}", f"--labels={word_files / 'a.label'}"
+    store, out = f"{word_files / 'store'}", word_files / "out" / "b.json"
+    done = launch("convert", f"--input={word_files / 'a.json'}", text, labels, "--rows=word", f"--output={store}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"Store: {store} (18 words, 2 x 2)\n"
+    done = launch("convert", f"--input={store}", text, f"--output={out}", cwd=word_files)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes() == (word_files / "a.json").read_bytes()
+    assert out.with_suffix(".label").read_text() == (word_files / "a.label").read_text()
+    again = launch("convert", f"--input={store}", text, f"--output={out}")
+    assert again.returncode == 2
+    assert again.stderr.splitlines()[-1].startswith(f"error: {out} exists and is kept")
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ([], "error: --output is missing"),
+        (["--output=x"], "error: --input is missing"),
+        (["--input=none.t7", "--output=x"], "error: none.t7 is a .t7 file, and reading one runs whatever is in it"),
+        (["--inptu=a", "--output=x"], "Unknown command line flag 'inptu'"),
+        (["a", "--output=x"], "error: Unknown argument 'a'"),
+        (["--config=configs/sweeps/glue.py", "--output=x"], "error: --config names a sweep"),
+    ],
+)
+def test_a_conversion_that_cannot_be_made_ends_in_a_sentence(flags, found):
+    done = launch("convert", *flags)
+    assert done.returncode == 2
+    assert found in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_tasks_examples_are_written_as_parallel_files(tmp_path):
+    done = launch("convert", "--config=configs/demo.py", "--config.task.limit_instances=30", f"--output={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "train.word").read_text().splitlines()) == 30
+    assert set((tmp_path / "test.label").read_text().splitlines()) == {"negative", "positive"}

@@ -10,7 +10,7 @@ from jaxred.config import StudyConfig
 from jaxred.experiments import cluster_sweep, minimal_neurons, pipeline, redundancy
 from jaxred.extract import extract
 from jaxred.formats import experiment
-from jaxred.importing import import_activations
+from jaxred.importing import STORES, import_activations, open_stores
 from jaxred.store import Store
 from jaxred.workdir import Workdir
 
@@ -37,11 +37,16 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
 
 
 def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
-    """Extracts what is missing, or imports what an experiment file names, and runs some of the stages."""
+    """Extracts what is missing, or imports what an experiment file names, or opens stores that are there, and runs some
+    of the stages.
+    """
     if config.task.name == experiment.TASK:
         return _run_original(config, workdir, overwrite, stages)
     folder = Workdir.claim(workdir, config, overwrite)
-    stores = timed("extraction", lambda: extract(config, folder, overwrite))
+    if config.task.name == STORES:
+        stores = open_stores(config)
+    else:
+        stores = timed("extraction", lambda: extract(config, folder, overwrite))
     _run(stages, stores, config, folder)
     return folder
 

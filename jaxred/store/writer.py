@@ -79,7 +79,7 @@ class StoreWriter:
         if bad is not None:
             row, layer, neuron = bad
             wider = (
-                "; store it as float32 or bfloat16 (--config.extraction.dtype)"
+                "; store it as float32 or bfloat16 (--config.extraction.dtype, or --dtype of launch/convert.py)"
                 if self.ledger.dtype == "float16"
                 else ""
             )
