@@ -1,0 +1,53 @@
+"""The examples of the documentation, run as they stand there."""
+
+import doctest
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxred.exchange import to_store
+
+DOCS = Path(__file__).parents[1] / "docs"
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def run(text, name):
+    found = doctest.DocTestParser().get_doctest(text.replace("```", ""), {}, name, name, 0)
+    assert found.examples
+    runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
+    runner.run(found, out=sys.stdout.write)
+    assert runner.failures == 0
+
+
+def snippet(page, word):
+    """The one block of a page in which a word stands."""
+    (found,) = [block for block in re.findall(r"```python\n.*?```", page, re.DOTALL) if word in block]
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    return tmp_path
+
+
+def test_the_guide_says_what_comes_out(folder):
+    run((DOCS / "guide.md").read_text(), "guide.md")
+    assert (folder / "neurons.png").stat().st_size > 1000
+
+
+@pytest.fixture
+def store(folder):
+    values = np.random.default_rng(0).normal(size=(6, 3, 4)).astype(np.float32)
+    np.savez("a.npz", hidden_states=values, labels=["a", "b"] * 3)
+    return to_store(Path("a.npz"), "stores/train")
+
+
+@pytest.mark.parametrize("tool", ["zarr", "xarray"])
+def test_other_tools_open_a_store_as_the_page_says(store, tool):
+    pytest.importorskip(tool)
+    run(snippet((DOCS / "stores.md").read_text(), f"import {tool}\n"), "stores.md")
