@@ -128,7 +128,7 @@ class Writer:
         key = str(len(self._index))
         with np.errstate(over="ignore"):  # what a float16 cannot hold is refused by the caller
             self._file.create_dataset(key, data=np.ascontiguousarray(vectors.swapaxes(0, 1), self._dtype))
-        self._index[self._names.of(sentence)] = key
+        self._index[self._names.of(_normal(sentence))] = key
 
     def close(self) -> None:
         """Writes the index."""
@@ -145,8 +145,8 @@ class _Names:
         self._counts: Counter[str] = Counter()
 
     def of(self, sentence: str) -> str:
-        """The next sentence's name."""
-        name = sentence = _normal(sentence)
+        """The next sentence's name; its words are joined by one space."""
+        name = sentence
         while name in self._used:
             self._counts[sentence] += 1
             name = f"{sentence} (Occurrence {self._counts[sentence] + 1})"
@@ -170,12 +170,13 @@ def _keys(file: h5py.File, texts: Sequence[str], path: Path) -> list[str]:
     index = _index(file, path)
     n_datasets = len(file) - 1
     names, present = _Names(), set(file)
-    counts = Counter(_normal(text) for text in texts)
+    sentences = [_normal(text) for text in texts]
+    counts = Counter(sentences)
     keys = []
-    for row, text in enumerate(texts):
+    for row, text in enumerate(sentences):
         name = names.of(text)
-        stands_once = counts[_normal(text)] == 1 or f"{_normal(text)} (Occurrence 2)" in index
-        named = index.get(name) if stands_once else index.get(_normal(text))
+        stands_once = counts[text] == 1 or f"{text} (Occurrence 2)" in index
+        named = index.get(name if stands_once else text)
         by_row = str(row) if n_datasets == len(texts) else None
         key = (named or by_row) if stands_once else (by_row or named)
         if key is None or key not in present:
@@ -213,7 +214,8 @@ def _shape(file: h5py.File, key: str, path: Path) -> tuple[int, int, int]:
         dataset = h5py.h5d.open(file.id, key.encode())
     except (OSError, KeyError, ValueError, TypeError):
         dataset = None
-    shape = dataset.shape if dataset is not None and dataset.dtype.kind == "f" else ()
+    floats = dataset is not None and dataset.get_type().get_class() == h5py.h5t.FLOAT
+    shape = dataset.shape if dataset is not None and floats else ()
     if len(shape) == 2:
         shape = (1, *shape)
     if len(shape) != 3 or not shape[0] or not shape[2]:

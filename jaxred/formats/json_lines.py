@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,20 +47,20 @@ def survey(path: Path) -> Survey:
         UserError: the file cannot be read or is empty, its first line is not of the format, or its last line is cut
             short.
     """
-    digest, tokens, offsets = hashlib.sha256(), [], [0]
+    tokens, offsets = [], [0]
     shape, line = None, b""
-    with _open(path) as file:
+    with _open(path) as file, ThreadPoolExecutor(1) as other_core:
+        digest = other_core.submit(_sha256, path)
         for number, line in enumerate(file, start=1):
             if number == 1:
                 shape = _shape(line, path)
-            digest.update(line)
             tokens.append(len(_TOKEN.findall(line)))
             offsets.append(offsets[-1] + len(line))
     if shape is None:
         raise UserError(f"{path} is empty, but a line a sentence is expected, like {LAYOUT}: write the file again.")
     if not line.endswith(b"\n"):
         parse_json(line, f"{path}, line {len(tokens)}")
-    return Survey(*shape, tokens, digest.hexdigest(), [], offsets=offsets)
+    return Survey(*shape, tokens, digest.result(), [], offsets=offsets)
 
 
 def read(
@@ -175,9 +176,14 @@ def _layers_text(values: Float[np.ndarray, "layer neuron"]) -> bytes:
     )
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _open(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return path.open("rb", buffering=2**20)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.") from None
     except OSError as error:

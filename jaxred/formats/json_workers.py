@@ -9,7 +9,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +21,7 @@ from jaxred.formats.json_parsing import sentence_parser
 from jaxred.formats.survey import Survey
 
 MOST_WORKERS = 8  # more would wait for the process that takes their answers
+_PIPE_BYTES = 2**20  # held by a pipe, where the system lets it be set: fewer turns between two processes
 _QUESTION = struct.Struct("<qqq")  # where the lines begin in the file, the first one's number, how many they are
 _ANSWER = struct.Struct("<q")  # how many bytes of vectors follow the tokens of each line; -1 where a line is bad
 
@@ -33,7 +34,7 @@ def available() -> int:
 
 def parse(
     path: Path, survey: Survey, chunks: Sequence[range], sentences_only: bool
-) -> Iterator[list[Float[np.ndarray, "token layer neuron"]] | None]:
+) -> Generator[list[Float[np.ndarray, "token layer neuron"]] | None, None, None]:
     """The vectors of the sentences of each chunk of lines, in order.
 
     Args:
@@ -65,7 +66,9 @@ def parse(
 @contextlib.contextmanager
 def _worker(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     pipe = subprocess.PIPE
-    worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment)
+    worker = subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, pipesize=_PIPE_BYTES
+    )
     try:
         yield worker
     finally:

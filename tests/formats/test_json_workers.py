@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,13 @@ def test_a_file_that_changes_while_it_is_read_is_named(lines):
     write(lines, *content[:-1])
     with pytest.raises(UserError):
         read(lines, found)
+
+
+def test_another_number_of_tokens_than_was_counted_is_named(lines):
+    found = json_lines.survey(lines)
+    tokens = [n + 1 if i == 5 else n for i, n in enumerate(found.tokens)]
+    with pytest.raises(UserError, match="line 6: its tokens cannot be counted"):
+        read(lines, replace(found, tokens=tokens))
 
 
 def test_processes_that_die_or_do_not_start_are_not_missed(lines, monkeypatch):
