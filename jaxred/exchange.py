@@ -71,8 +71,8 @@ def convert(options: Options, config: StudyConfig | None = None, overwrite: bool
     _refuse_others(options, "a store becomes a file", "input", "output", "text", "dtype", "decimals", "separate_layers")
     paths = to_file(
         Store(options.input),
-        Path(options.output),
-        None if options.text is None else Path(options.text),
+        options.output,
+        options.text,
         dtype=options.dtype or "float32",
         decimals=6 if options.decimals is None else options.decimals,
         separate_layers=bool(options.separate_layers),
@@ -91,10 +91,10 @@ def _file_to_store(options: Options, overwrite: bool) -> str:
             "written from a store; write a store first, into a folder."
         )
     store = to_store(
-        Path(options.input),
+        options.input,
         options.output,
-        None if options.text is None else Path(options.text),
-        None if options.labels is None else Path(options.labels),
+        options.text,
+        options.labels,
         rows=options.rows,
         kind=options.kind or "classification",
         dtype=options.dtype or "float32",
@@ -111,10 +111,10 @@ def _refuse_others(options: Options, what: str, *allowed: str) -> None:
 
 
 def to_store(
-    path: Path,
+    path: str | Path,
     location: str | Path,
-    text: Path | None = None,
-    labels: Path | None = None,
+    text: str | Path | None = None,
+    labels: str | Path | None = None,
     *,
     rows: str | None = None,
     kind: str = "classification",
@@ -137,6 +137,8 @@ def to_store(
     Raises:
         UserError: for bad files, files that do not fit together, or a place that holds something else.
     """
+    path = Path(path)
+    text, labels = (None if file is None else Path(file) for file in (text, labels))
     for name, value, allowed in (
         ("rows", rows or "sentence", ("sentence", "word")),
         ("kind", kind, ("classification", "regression")),

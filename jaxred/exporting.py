@@ -38,8 +38,8 @@ class _Sentence(NamedTuple):
 
 def to_file(
     store: Store,
-    path: Path,
-    text: Path | None = None,
+    path: str | Path,
+    text: str | Path | None = None,
     *,
     dtype: str = "float32",
     decimals: int = 6,
@@ -66,6 +66,7 @@ def to_file(
     Raises:
         UserError: the text is missing or of other sentences, a file is there already, or the disk is full.
     """
+    path, text = Path(path), None if text is None else Path(text)
     suffix = path.suffix.lower()
     _check(path, store, text, dtype, decimals, separate_layers)
     if suffix in numpy_arrays.SUFFIXES:
