@@ -106,9 +106,10 @@ def test_what_goes_out_comes_back(tmp_path_factory, texts, words, scores, suffix
 @pytest.mark.parametrize("suffix", [".json", ".hdf5", ".npz"])
 def test_rows_of_a_sentence_may_lie_in_several_windows(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr("jaxred.exchange.ExtractionConfig", lambda: type("Windows", (), {"window_rows": 3}))
+    monkeypatch.setattr("jaxred.store.blocks.CHUNK_ROWS", 3)
     task = Task(tmp_path, sizes=(2, 7, 1, 1, 5, 3))
     store = task.store()
-    assert store.ledger.window_rows == 3
+    assert [len(block) for _, block in store.windows()] == [3, 3, 3, 3, 3, 3, 1]
     to_file(store, tmp_path / "out" / f"a{suffix}", task.text)
     text, label = (None, None) if suffix == ".npz" else (task.text, task.label)
     back = to_store(tmp_path / "out" / f"a{suffix}", tmp_path / "back", text, label, rows="word")
@@ -297,6 +298,9 @@ def test_a_second_conversion_keeps_the_store_and_another_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"another configuration: .*dtype was 'float32' and is now 'bfloat16'"):
         to_store(*arguments, rows="word", dtype="bfloat16")
     assert to_store(*arguments, rows="word", dtype="bfloat16", overwrite=True).ledger.dtype == "bfloat16"
+    task.label.write_text(task.label.read_text().replace("c1", "c2"))
+    with pytest.raises(UserError, match=r"another configuration: .*labels was"):
+        to_store(*arguments, rows="word", dtype="bfloat16")
 
 
 # What is refused ------------------------------------------------------------------------------------------------------
