@@ -14,8 +14,10 @@ from jaxtyping import Float
 
 from jaxred.config import StudyConfig, validate
 from jaxred.data import load_task
+from jaxred.data.examples import WordDataset
 from jaxred.data.lines import read_lines
 from jaxred.data.parallel import write_parallel
+from jaxred.data.parallel_words import write_parallel_words
 from jaxred.errors import UserError
 from jaxred.files import replacing
 from jaxred.formats import hdf5, json_lines, numpy_arrays
@@ -102,7 +104,7 @@ def write_task(config: StudyConfig, folder: Path, overwrite: bool = False) -> li
     """Writes a task's examples as the original's data script does: `train.word` and `train.label`, and so on.
 
     Args:
-        config: its task is read; classes go to `.label`, scores to `.score`.
+        config: its task is read; classes go to `.label`, scores to `.score`; of labelled words, both to `.label`.
         folder: made where missing.
         overwrite: replace files that are there.
 
@@ -114,9 +116,14 @@ def write_task(config: StudyConfig, folder: Path, overwrite: bool = False) -> li
     """
     validate(config)
     dataset = load_task(config.task)
-    for split, examples in dataset.splits.items():
-        write_parallel(examples, folder / split, overwrite=overwrite)
-        log.info("%s: %d examples", folder / split, len(examples))
+    if isinstance(dataset, WordDataset):
+        for split, sentences in dataset.splits.items():
+            write_parallel_words(sentences, folder / split, overwrite=overwrite)
+            log.info("%s: %d sentences", folder / split, len(sentences))
+    else:
+        for split, examples in dataset.splits.items():
+            write_parallel(examples, folder / split, overwrite=overwrite)
+            log.info("%s: %d examples", folder / split, len(examples))
     return [folder / split for split in dataset.splits]
 
 

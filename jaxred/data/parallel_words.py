@@ -1,11 +1,13 @@
 """The original's parallel files of words: `train.word` with a sentence a line, `train.label` with a label a word."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxred.data.examples import LabelledSentence
 from jaxred.data.lines import parse_score, read_lines
 from jaxred.errors import UserError
+from jaxred.files import replacing
 
 MOST_DROPPED = 99  # sentences of a split whose numbers of words and labels may disagree, as in the original
 
@@ -56,3 +58,36 @@ def read_parallel_words(stem: Path, kind: str = "classification") -> ParallelWor
     if not found:
         raise UserError(f"{words_path} holds no words, but a sentence a line is expected: check the file.")
     return ParallelWords(found, [line for line, *_ in dropped])
+
+
+def write_parallel_words(sentences: Sequence[LabelledSentence], stem: Path, *, overwrite: bool = False) -> None:
+    """Writes one split as parallel files, a sentence a line; a space inside a word or label becomes `~`, as in PMB.
+
+    Args:
+        sentences: at least one, all of class names or all of scores.
+        stem: the path without suffix, as `folder/train`; the folder is made where missing.
+        overwrite: replace files that exist.
+
+    Raises:
+        UserError: a file exists, there are no sentences, or a word or label is empty.
+    """
+    paths = [stem.with_name(stem.name + suffix) for suffix in (".word", ".label")]
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} exists and is kept: choose another folder, or pass --overwrite to replace it.")
+    if not sentences:
+        raise UserError(f"There are no sentences to write to {stem}: give at least one.")
+    lines: tuple[list[str], list[str]] = [], []
+    for sentence in sentences:
+        for cells, mine in zip((sentence.words, sentence.labels), lines, strict=True):
+            spaced = ["~".join(str(cell).split()) for cell in cells]
+            if "" in spaced:
+                raise UserError(
+                    f"The sentence at line {sentence.line} for {stem} has an empty word or label, which a file of "
+                    "words cannot hold: leave the sentence out."
+                )
+            mine.append(" ".join(spaced))
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(paths) as files:
+        for file, mine in zip(files, lines, strict=True):
+            file.write("".join(f"{line}\n" for line in mine).encode())

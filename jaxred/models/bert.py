@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
 from jaxred.models.layer import Layer, LayerShape
-from jaxred.models.linear import layer_norm, linear, products
+from jaxred.models.linear import layer_norm, linear, mapped
 from jaxred.models.settings import Keys, Settings
 
 
@@ -83,9 +83,7 @@ class BertLayer(Layer):
         def heads(x: Float[Array, "batch token hidden"]) -> Float[Array, "batch head token size"]:
             return x.reshape(*x.shape[:2], self.n_heads, -1).swapaxes(1, 2)
 
-        maps = self.query, self.key, self.value
-        projected = products(hidden, *(each.kernel[...] for each in maps))
-        query, key, value = (heads(x + each.bias[...][None, None]) for x, each in zip(projected, maps, strict=True))
+        query, key, value = map(heads, mapped(hidden, self.query, self.key, self.value))
         scores = jnp.einsum(
             "bhqs,bhks->bhqk", query, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
         ) / math.sqrt(query.shape[-1])

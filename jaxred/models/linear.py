@@ -44,6 +44,12 @@ def products(
     return jnp.split(product(x, jnp.concatenate(kernels, axis=1)), len(kernels), axis=-1)
 
 
+def mapped(x: Float[Array, "batch token inner"], *maps: nnx.Linear) -> list[Float[Array, "batch token outer"]]:
+    """Several linear maps of x, all of one shape, by one product."""
+    found = products(x, *(each.kernel[...] for each in maps))
+    return [y if each.bias is None else y + each.bias[...][None, None] for y, each in zip(found, maps, strict=True)]
+
+
 def _blocked_dot_general(
     x: Float[Array, "batch token inner"], kernel: Float[Array, "inner outer"], dimension_numbers: Any, **kwargs: Any
 ) -> Float[Array, "batch token outer"]:

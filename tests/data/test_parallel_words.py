@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxred.data.examples import LabelledSentence
-from jaxred.data.parallel_words import MOST_DROPPED, read_parallel_words
+from jaxred.data.parallel_words import MOST_DROPPED, read_parallel_words, write_parallel_words
 from jaxred.errors import UserError
 
 
@@ -73,3 +73,48 @@ def test_what_is_written_is_read_back(tmp_path_factory, given_sentences):
     assert [len(s.words) for s in found.sentences] == [len(s) for s in given_sentences]
     assert [s.labels[-1] for s in found.sentences][1:] == [s[-1][1] for s in given_sentences][1:]
     assert [s.line for s in found.sentences] == list(range(1, len(given_sentences) + 1))
+
+
+# Writing
+
+words = st.text(st.characters(exclude_categories=("Z", "C"), codec="utf-8"), min_size=1, max_size=6)
+sentences_of_words = st.lists(st.lists(st.tuples(words, words), min_size=1, max_size=5), min_size=1, max_size=5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(sentences_of_words)
+def test_what_is_written_reads_back(tmp_path_factory, pairs):
+    stem = tmp_path_factory.mktemp("written") / "train"
+    given = [
+        LabelledSentence(tuple(w for w, _ in mine), tuple(t for _, t in mine), line)
+        for line, mine in enumerate(pairs, start=1)
+    ]
+    write_parallel_words(given, stem)
+    assert read_parallel_words(stem) == (given, [])
+
+
+def test_a_space_inside_a_word_is_a_tilde(tmp_path):
+    write_parallel_words([LabelledSentence(("New York", "is"), ("GEO", "NOW"), 1)], tmp_path / "new" / "train")
+    assert (tmp_path / "new" / "train.word").read_text() == "New~York is\n"
+    assert (tmp_path / "new" / "train.label").read_text() == "GEO NOW\n"
+
+
+def test_scores_are_written_in_full(tmp_path):
+    write_parallel_words([LabelledSentence(("a",), (0.1 + 0.2,), 1)], tmp_path / "train")
+    assert read_parallel_words(tmp_path / "train", "regression").sentences[0].labels == (0.1 + 0.2,)
+
+
+def test_what_cannot_be_written_is_refused_and_nothing_is_overwritten(tmp_path):
+    with pytest.raises(UserError, match="no sentences to write"):
+        write_parallel_words([], tmp_path / "train")
+    with pytest.raises(UserError, match=r"line 7 .* has an empty word or label"):
+        write_parallel_words([LabelledSentence(("a", " "), ("X", "Y"), 7)], tmp_path / "train")
+    assert not list(tmp_path.iterdir())
+    stem = write(tmp_path, "mine", "X")
+    for overwrite in (False, True):
+        if overwrite:
+            write_parallel_words([LabelledSentence(("a",), ("Y",), 1)], stem, overwrite=True)
+        else:
+            with pytest.raises(UserError, match=r"train\.word exists and is kept"):
+                write_parallel_words([LabelledSentence(("a",), ("Y",), 1)], stem)
+        assert (tmp_path / "train.word").read_text() == ("a\n" if overwrite else "mine")
