@@ -20,7 +20,7 @@ from jaxred.errors import UserError
 from jaxred.kernels import moments as kernel
 from jaxred.kernels.moments import RowSums
 from jaxred.matrix import device_bytes
-from jaxred.moments import Sums, tile_of
+from jaxred.moments import Moments, Sums, tile_of
 from jaxred.store import Store
 
 BLOCK_ROWS = 1024  # rows multiplied at once; short blocks also keep float32 sums accurate
@@ -175,6 +175,16 @@ def from_store(
             moments.save(unfinished, accumulator.sums(), identity or {}, n_runs)
             committed = time.monotonic()
     return [_over_processes(sums) for sums in accumulator.sums()]
+
+
+def moments_of(store: Store, rows: np.ndarray | None = None) -> Moments:
+    """The moments over the rows of a store, all of them by default.
+
+    Raises:
+        UserError: if there are fewer than 2 rows, or the store holds a value that is not finite.
+    """
+    first, second = from_store(store, rows)
+    return Moments.of(first + second)
 
 
 def halves(sentence_index: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
