@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.lax import Precision
@@ -16,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.layer import Layer, LayerShape, attention
+from jaxred.models.layer import Layer, LayerShape
 from jaxred.models.linear import layer_norm, linear, mapped
 from jaxred.models.settings import Keys, Settings
 
@@ -83,11 +84,12 @@ class BertLayer(Layer):
             return x.reshape(*x.shape[:2], self.n_heads, -1).swapaxes(1, 2)
 
         query, key, value = map(heads, mapped(hidden, self.query, self.key, self.value))
-        query = (query.astype(jnp.float32) / math.sqrt(query.shape[-1])).astype(key.dtype)
         scores = jnp.einsum(
             "bhqs,bhks->bhqk", query, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
-        )
-        context = attention(scores, relations[:, None, None, :], value)
+        ) / math.sqrt(query.shape[-1])
+        scores = jnp.where(relations[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
+        weights = jax.nn.softmax(scores).astype(value.dtype)
+        context = jnp.einsum("bhqk,bhks->bhqs", weights, value, precision=Precision.HIGHEST)
         return self.attention_output(context.swapaxes(1, 2).reshape(hidden.shape))
 
 

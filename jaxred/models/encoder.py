@@ -15,8 +15,6 @@ from jaxred.models.checkpoint import WeightTable
 from jaxred.models.layer import Layer
 from jaxred.models.settings import Settings
 
-TOKEN_MULTIPLE = 16  # rows are filled up to it: XLA sums over other numbers of tokens in another order
-
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
 
 
@@ -36,7 +34,6 @@ class Encoder(nnx.Module):
     embeddings_type: ClassVar[type[Any]]  # a module of (config, rngs=rngs); called with the tokens and their segments
     layer_type: ClassVar[type[Layer]]
     weights: ClassVar[WeightTable]
-    pads_left: ClassVar[bool] = False  # where rows of tokens are filled up
 
     def __init__(self, config: Any, compute_dtype: str = "float32", *, rngs: nnx.Rngs):
         """Draws random weights.
@@ -78,11 +75,6 @@ class Encoder(nnx.Module):
                 f"A batch of {n_tokens} tokens a row does not fit the model's {n_positions} positions: "
                 f"lower config.extraction.max_length to at most {n_positions}."
             )
-        missing = min(-n_tokens % TOKEN_MULTIPLE, n_positions - n_tokens)
-        sides, mine = ((missing, 0), slice(missing, None)) if self.pads_left else ((0, missing), slice(n_tokens))
-        input_ids, attention_mask, token_type_ids = (
-            jnp.pad(array, ((0, 0), sides)) for array in (input_ids, attention_mask, token_type_ids)
-        )
         embedded = self.embeddings(input_ids, token_type_ids)
         relations = self.relate(attention_mask, token_type_ids)
 
@@ -90,10 +82,10 @@ class Encoder(nnx.Module):
             hidden: Float[Array, "batch token hidden"], layer: Any
         ) -> tuple[Float[Array, "batch token hidden"], Float[Array, "..."]]:
             hidden = layer(hidden, relations)
-            return hidden, reduce(hidden[:, mine])
+            return hidden, reduce(hidden)
 
         _, layers = jax.lax.scan(step, embedded, self.layers)
-        return jnp.concatenate([reduce(embedded[:, mine])[None], layers])
+        return jnp.concatenate([reduce(embedded)[None], layers])
 
     def relate(self, attention_mask: Bool[Array, "batch token"], token_type_ids: Int[Array, "batch token"]) -> Any:
         """What every layer's attention is given beside the hidden states: here, which tokens are real."""

@@ -4,8 +4,7 @@ from typing import Any, Protocol
 
 import jax.numpy as jnp
 from flax import nnx
-from jax.lax import Precision
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from jaxred.models.activations import ACTIVATIONS
 from jaxred.models.linear import layer_norm, linear
@@ -56,21 +55,3 @@ class Layer(nnx.Module):
     def attend(self, hidden: Float[Array, "batch token hidden"], relations: Any) -> Float[Array, "batch token hidden"]:
         """Multi-head attention, projected back; `relations` are those of the encoder's `relate`."""
         raise NotImplementedError
-
-
-def attention(
-    scores: Float[Array, "*rows query key"],
-    visible: Bool[Array, "*#rows #query key"],
-    value: Float[Array, "*rows key size"],
-) -> Float[Array, "*rows query size"]:
-    """softmax(scores) @ value over the visible keys; zeros for a query that sees none.
-
-    The sum of the exponentials is a product, too, and the mask stands between the largest score and the exponentials:
-    XLA would compile both in ways that round differently for batches of different shapes.
-    """
-    largest = jnp.where(visible, scores, jnp.finfo(jnp.float32).min).max(-1, keepdims=True)
-    exponentials = jnp.exp(jnp.where(visible, scores - largest, -jnp.inf))
-    ones = jnp.ones((*value.shape[:-2], value.shape[-2], 1), exponentials.dtype)
-    total = jnp.matmul(exponentials, ones, precision=Precision.HIGHEST)
-    found = jnp.matmul(exponentials.astype(value.dtype), value, precision=Precision.HIGHEST)
-    return (found.astype(jnp.float32) / jnp.where(total > 0, total, 1)).astype(value.dtype)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -21,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.errors import UserError
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.layer import Layer, attention
+from jaxred.models.layer import Layer
 from jaxred.models.linear import product, products
 from jaxred.models.settings import Keys, Settings
 
@@ -167,7 +168,8 @@ class XLNetLayer(Layer):
         position = scores("hbqs,hrs->hbqr", biased(self.position_bias[...]), distance)
         segment = jnp.sum(biased(self.segment_bias[...]) * (self.segments[1] - self.segments[0])[:, None, None], -1)
         total = content + _by_key(position) + jnp.where(relations.other_segment, segment[..., None], 0.0)
-        context = attention(total, relations.visible, value)
+        weights = jax.nn.softmax(jnp.where(relations.visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
+        context = jnp.einsum("hbqk,hbks->hbqs", weights, value, precision=Precision.HIGHEST)
         kernel = self.attention_output.reshape(size, -1).T
         return product(jnp.moveaxis(context, 0, -2).reshape(hidden.shape), kernel)
 
@@ -176,7 +178,6 @@ class XLNet(Encoder):
     """An XLNet encoder."""
 
     config_type = XLNetConfig
-    pads_left = True
     embeddings_type = Embeddings
     layer_type = XLNetLayer
     weights: ClassVar[WeightTable] = WeightTable(
