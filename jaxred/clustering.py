@@ -25,17 +25,36 @@ class ClusterTree:
         return fcluster(self.linkage, threshold, criterion="distance")
 
 
-def cluster_tree(correlation: Float[np.ndarray, "neuron neuron"], distance: str = "absolute") -> ClusterTree:
-    """Average linkage over the distance 1 - |r| (absolute) or 1 - r (signed)."""
+def cluster_tree(
+    correlation: Float[np.ndarray, "neuron neuron"], distance: str = "absolute", linkage: str = "average"
+) -> ClusterTree:
+    """Agglomerative clustering over the distance 1 - |r| (absolute) or 1 - r (signed).
+
+    Args:
+        correlation: of all neurons; it is read only.
+        distance: absolute or signed.
+        linkage: average (the paper's), complete or single.
+    """
     n_neurons = len(correlation)
     if n_neurons == 1:
         return ClusterTree(np.zeros((0, 4)), 1)
-    from scipy.cluster.hierarchy import linkage
-    from scipy.spatial.distance import squareform
+    from scipy.cluster import hierarchy
 
-    apart = 1 - (np.abs(correlation) if distance == "absolute" else correlation).astype(np.float64)
-    np.fill_diagonal(apart, 0)
-    return ClusterTree(linkage(squareform(apart, checks=False), "average"), n_neurons)
+    apart = np.empty(n_neurons * (n_neurons - 1) // 2)  # the upper triangle, row by row, as SciPy takes it
+    stop = 0
+    for neuron in range(n_neurons - 1):
+        row = correlation[neuron, neuron + 1 :]
+        start, stop = stop, stop + len(row)
+        apart[start:stop] = np.abs(row) if distance == "absolute" else row
+        np.subtract(1, apart[start:stop], out=apart[start:stop])
+    return ClusterTree(hierarchy.linkage(apart, linkage), n_neurons)
+
+
+def adjusted_rand_index(one: Int[np.ndarray, " neuron"], other: Int[np.ndarray, " neuron"]) -> float:
+    """How far two clusterings agree (Hubert and Arabie 1985): 1 if they are the same, about 0 if by chance."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(one, other))
 
 
 def representatives(

@@ -104,6 +104,7 @@ class ClusteringConfig:
     )  # thresholds of the cluster sweep
     window_threshold: float = 0.3  # the threshold at which the windows of clusters are counted
     distance: str = "absolute"  # absolute: 1 - |r|; signed: 1 - r
+    linkage: str = "average"  # average, as in the paper; complete or single
     representative: str = "random"  # random (seeded), medoid, or lowest_layer
     seed: int = 42  # seed of the random representatives
 
@@ -234,6 +235,7 @@ def validate(config: StudyConfig) -> None:
         values = getattr(clustering, name)
         _require(len(set(values)) == len(values), f"clustering.{name}", values, "different thresholds, each once")
     _choice("clustering.distance", clustering.distance, ("absolute", "signed"))
+    _choice("clustering.linkage", clustering.linkage, ("average", "complete", "single"))
     _choice("clustering.representative", clustering.representative, ("random", "medoid", "lowest_layer"))
 
     _require(

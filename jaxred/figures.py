@@ -249,7 +249,12 @@ def _clusters(redundancy: dict[str, Any]) -> Figure:
     axes.bar(thresholds, [e["n_clusters"] for e in entries], width=0.07, color=BLUE)
     for e in entries:
         label = f"{e['n_clusters']:,}\n({e['redundant_share']:.0%})"
-        axes.annotate(label, (e["threshold"], e["n_clusters"]), ha="center", va="bottom", fontsize=7.5)
+        top = e["n_clusters"]
+        if "redundant_share_of_halves" in e:  # what either half of the sentences alone gives
+            ends = [n_neurons * (1 - share) for share in e["redundant_share_of_halves"]]
+            axes.vlines(e["threshold"], min(ends), max(ends), color=INK, linewidth=1.2)
+            top = max(top, *ends)
+        axes.annotate(label, (e["threshold"], top), ha="center", va="bottom", fontsize=7.5)
     axes.set_ylim(0, n_neurons * 1.15)
     axes.grid(axis="x", visible=False)
     axes.set_xticks(thresholds)

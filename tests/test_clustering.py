@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
 
-from jaxred.clustering import cluster_tree, representatives, window_histogram
+from jaxred.clustering import adjusted_rand_index, cluster_tree, representatives, window_histogram
 from jaxred.moments import Moments
 from jaxred.streaming import from_blocks
 
@@ -167,3 +169,24 @@ def test_windows_are_counted_by_the_layers_that_clusters_span(labels, hidden_siz
 def test_a_window_counts_the_layers_between():
     labels = np.array([1, 2, 3, 2, 4, 1])  # three layers of two: cluster 1 spans three, 2 spans two
     assert window_histogram(labels, 2).tolist() == [2, 1, 1]
+
+
+# Linkage
+
+
+@pytest.mark.parametrize("linkage", ["average", "complete", "single"])
+def test_trees_are_scipys_of_that_linkage(linkage):
+    correlation = np.corrcoef(np.random.default_rng(0).normal(size=(30, 60)))
+    for distance, apart in (("absolute", 1 - np.abs(correlation)), ("signed", 1 - correlation)):
+        np.fill_diagonal(apart, 0)
+        expected = hierarchy.linkage(squareform(apart, checks=False), linkage)
+        before = correlation.copy()
+        np.testing.assert_allclose(cluster_tree(correlation, distance, linkage).linkage, expected, rtol=1e-12)
+        np.testing.assert_array_equal(correlation, before)
+
+
+def test_agreement_is_1_up_to_renaming_and_near_0_by_chance():
+    draw = np.random.default_rng(0)
+    one = draw.integers(1, 6, 2000)
+    assert adjusted_rand_index(one, 7 - one) == 1
+    assert abs(adjusted_rand_index(one, draw.permutation(one))) < 0.02

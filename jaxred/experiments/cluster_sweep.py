@@ -37,7 +37,7 @@ def cluster_sweep(
     features: Features, correlation: np.ndarray, config: StudyConfig
 ) -> tuple[dict[str, Any], dict[str, Probe]]:
     """The content of results/cluster_sweep.json, and the probes of the first repeat by name."""
-    tree = cluster_tree(correlation, config.clustering.distance)
+    tree = cluster_tree(correlation, config.clustering.distance, config.clustering.linkage)
     thresholds = [t for t in config.clustering.sweep_thresholds if t >= 0]
     labels = {threshold: tree.cut(threshold) for threshold in thresholds}
     configs = repeats.configs(config)

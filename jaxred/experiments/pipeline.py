@@ -191,7 +191,7 @@ def _candidates(
     if not clustered:
         return found
     correlation = correlation[:n_columns, :n_columns]
-    tree = cluster_tree(correlation, config.clustering.distance)
+    tree = cluster_tree(correlation, config.clustering.distance, config.clustering.linkage)
     configs = repeats.configs(config)
     keys, sets = [], []
     for threshold in clustered:

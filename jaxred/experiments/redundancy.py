@@ -3,16 +3,20 @@
 One pass over the training rows gives both the linear CKA matrix of the layers and the correlations of all neurons.
 """
 
+import csv
+import io
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxred import moments, streaming
-from jaxred.clustering import cluster_tree, window_histogram
+from jaxred import moments, repetition, streaming
+from jaxred.clustering import adjusted_rand_index, cluster_tree, window_histogram
 from jaxred.config import StudyConfig, to_dict
 from jaxred.features import split_of
+from jaxred.files import write_text
 from jaxred.moments import Moments, Sums
 from jaxred.progress import progress_bar
 from jaxred.results import fingerprint, load_result, save_result
@@ -20,6 +24,9 @@ from jaxred.store import Store
 from jaxred.workdir import Workdir
 
 log = logging.getLogger("jaxred")
+
+FORMAT = 2  # of results/redundancy.json
+N_TWINS = 20  # pairs of neurons that are listed
 
 
 def training_sums(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> list[Sums]:
@@ -50,45 +57,89 @@ def training_moments(stores: dict[str, Store], config: StudyConfig, workdir: Wor
 
 
 def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
-    """CKA between layers, clusters at every threshold, cluster windows, constant neurons; saved as
-    results/redundancy.json.
+    """CKA between layers, clusters at every threshold, cluster windows, twins, outliers and constants; saved as
+    results/redundancy.json, and the curve over thresholds as results/redundancy.csv.
     """
     train = stores["train"]
-    identity = fingerprint(["redundancy", train.ledger.identity, to_dict(config.task), to_dict(config.clustering)])
+    settings = [to_dict(config.task), to_dict(config.clustering)]
+    identity = fingerprint(["redundancy", FORMAT, train.ledger.identity, settings])
     known = load_result(workdir.result("redundancy"), identity)
-    if known is not None:
+    table = workdir.result("redundancy").with_suffix(".csv")
+    if known is not None and table.exists():
         log.info("redundancy: kept")
         return known
 
-    found = training_moments(stores, config, workdir)
-    tree = cluster_tree(found.correlation(), config.clustering.distance)
-    n_neurons = found.n_neurons
-    thresholds = []
-    for threshold in config.clustering.sweep_thresholds:
-        if threshold < 0:  # no clustering
-            continue
-        labels = tree.cut(threshold)
-        sizes = np.bincount(labels)[1:]
-        windows = window_histogram(labels, train.hidden_size)
-        thresholds.append(
-            {
-                "threshold": threshold,
-                "n_clusters": len(sizes),
-                "redundant_share": 1 - len(sizes) / n_neurons,
-                "largest_cluster": sizes.max(),
-                "n_singletons": np.sum(sizes == 1),
-                "n_across_layers": windows[1:].sum(),
-            }
-        )
-    content = {
-        "n_rows": found.n_rows,
-        "n_layers": train.n_layers,
-        "hidden_size": train.hidden_size,
-        "cka": found.cka(),
-        "thresholds": thresholds,
-        "window_threshold": config.clustering.window_threshold,
-        "windows": window_histogram(tree.cut(config.clustering.window_threshold), train.hidden_size),
-        "constant_neurons": [divmod(neuron, train.hidden_size) for neuron in np.flatnonzero(found.constant).tolist()],
-    }
+    content = general_redundancy(training_sums(stores, config, workdir), config)
+    write_text(table, _csv(content["thresholds"]))
     save_result(workdir.result("redundancy"), identity, content)
     return load_result(workdir.result("redundancy"), identity) or {}
+
+
+def general_redundancy(halves: Sequence[Sums], config: StudyConfig) -> dict[str, Any]:
+    """The content of results/redundancy.json: of both halves of the sentences together, and how far they differ."""
+    found = Moments.of(halves[0] + halves[1])
+    hidden_size, clustering = found.hidden_size, config.clustering
+    thresholds = [threshold for threshold in clustering.sweep_thresholds if threshold >= 0]  # below 0: no clustering
+    correlation = found.correlation()
+    alike = repetition.twins(correlation, N_TWINS)
+    tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
+    del correlation
+    of_halves = []
+    if min(half.n_rows for half in halves) >= 2:
+        for half in halves:
+            alone = cluster_tree(Moments.of(half).correlation(), clustering.distance, clustering.linkage)
+            of_halves.append([alone.cut(threshold) for threshold in thresholds])
+    entries = []
+    for number, threshold in enumerate(thresholds):
+        labels = tree.cut(threshold)
+        sizes = np.bincount(labels)[1:]
+        entry = {
+            "threshold": threshold,
+            "n_clusters": len(sizes),
+            "redundant_share": 1 - len(sizes) / found.n_neurons,
+            "largest_cluster": sizes.max(),
+            "n_singletons": np.sum(sizes == 1),
+            "n_across_layers": window_histogram(labels, hidden_size)[1:].sum(),
+        }
+        if of_halves:
+            first, second = (labels[number] for labels in of_halves)
+            entry["redundant_share_of_halves"] = [1 - alone.max() / found.n_neurons for alone in (first, second)]
+            entry["agreement_of_halves"] = adjusted_rand_index(first, second)
+        entries.append(entry)
+    outliers = repetition.outliers(found)
+    cka = found.cka()
+    rest = repetition.without(found, outliers).cka()
+    moved = np.abs(rest - cka)
+
+    def places(neurons: np.ndarray) -> list[tuple[int, int]]:
+        return [divmod(neuron, hidden_size) for neuron in neurons.tolist()]
+
+    return {
+        "n_rows": found.n_rows,
+        "n_layers": found.n_layers,
+        "hidden_size": hidden_size,
+        "cka": cka,
+        "cka_debiased": found.cka(debiased=True),
+        "cka_without_outliers": rest,
+        "outliers_move_cka_by": 0.0 if np.isnan(moved).all() else np.nanmax(moved),
+        "thresholds": entries,
+        "window_threshold": clustering.window_threshold,
+        "windows": window_histogram(tree.cut(clustering.window_threshold), hidden_size),
+        "twins": [
+            {"neurons": places(pair), "r": float(r)} for pair, r in zip(alike.pairs, alike.correlations, strict=True)
+        ],
+        "constant_neurons": places(np.flatnonzero(found.constant)),
+        "nearly_constant_neurons": places(repetition.nearly_constant(found)),
+        "outlier_neurons": places(outliers),
+    }
+
+
+def _csv(entries: Sequence[dict[str, Any]]) -> str:
+    """A line a threshold, for a plot of one's own."""
+    names = [name for name in entries[0] if name != "redundant_share_of_halves"] if entries else []
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, "redundant_share_first_half", "redundant_share_second_half"])
+    for entry in entries:
+        writer.writerow([*(entry[name] for name in names), *entry.get("redundant_share_of_halves", ["", ""])])
+    return text.getvalue()

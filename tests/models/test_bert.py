@@ -15,9 +15,10 @@ from agreement import (
 )
 
 from jaxred.errors import UserError
+from jaxred.extract import encode_fn
 from jaxred.models import load_encoder
 from jaxred.models.bert import Bert, BertConfig
-from jaxred.tokenization import Tokenizer
+from jaxred.tokenization import PaddedBatch, Tokenizer
 
 forward = jax.jit(Bert.__call__)
 
@@ -129,6 +130,19 @@ def test_minilm_same_vectors_alone_in_a_batch_and_padded(minilm_folder, sentence
     tokens = Tokenizer(minilm_folder, model.config).encode(sentences[:2], None, max_length=128)
     for ids, types in zip(tokens.ids, tokens.token_type_ids, strict=True):
         assert_same_vectors(model, ids, types, ((1, 0, ids.size + 1), (4, 3, ids.size), (7, 2, ids.size + 5)))
+
+
+def test_minilm_embeds_its_first_token_the_same_in_every_bucket(minilm_folder):
+    """Or its neurons would not be constant, and clustering would join them."""
+    encode = encode_fn(load_encoder(minilm_folder, 1), "cls", "float32")
+    found = []
+    for length in (8, 16, 24, 40, 64):
+        n_rows = 2048 // length
+        ids = np.random.default_rng(length).integers(1000, 20000, (n_rows, length)).astype(np.int32)
+        ids[:, 0] = 101
+        rest = np.ones((n_rows, length), bool), np.zeros((n_rows, length), np.int32), np.zeros(n_rows, np.int32)
+        found.append(np.asarray(encode(PaddedBatch(ids, *rest)))[:, 0])
+    assert len(np.unique(np.concatenate(found), axis=0)) == 1
 
 
 def test_number_of_parameters(random_bert):
