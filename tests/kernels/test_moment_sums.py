@@ -23,8 +23,8 @@ def sums_of(x, shift, n_unused=0):
     return rows, kernel.add_products(kernel.no_products(N_NEURONS, TILE, (0, 1)), block, used, jnp.asarray(shift))
 
 
-def assert_close(one, other):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), one, other)
+def assert_close(one, other, rtol=1e-5, atol=1e-4):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), one, other)
 
 
 def test_sums_are_those_of_float64():
@@ -45,7 +45,7 @@ def test_sums_are_those_of_float64():
 
 def test_rows_that_are_not_used_count_for_nothing():
     x = random_rows()
-    assert_close(sums_of(x, x[0]), sums_of(x, x[0], n_unused=5))
+    assert_close(sums_of(x, x[0]), sums_of(x, x[0], n_unused=5), rtol=1e-6, atol=1e-5)
 
 
 def test_updates_add_up():
@@ -61,6 +61,15 @@ def test_some_strips_are_those_of_all():
     _, strips = sums_of(x, x[0])
     (last,) = kernel.add_products(kernel.no_products(N_NEURONS, TILE, (1,)), *padded(x, 0), jnp.asarray(x[0]))
     assert_close(last, strips[1])
+
+
+def test_compiled_updates_equal_plain_ones():
+    x, shift = padded(random_rows(), 0), jnp.asarray(random_rows()[0])
+    empty = kernel.no_products(N_NEURONS, TILE, (0, 1))
+    arguments = kernel.no_rows(N_NEURONS, N_LAYERS), *x, shift
+    assert_close(jax.jit(kernel.add_rows)(*arguments), kernel.add_rows(*arguments), rtol=1e-6, atol=1e-5)
+    arguments = empty, *x, shift
+    assert_close(jax.jit(kernel.add_products)(*arguments), kernel.add_products(*arguments), rtol=1e-6, atol=1e-5)
 
 
 def test_products_are_true_float32():
