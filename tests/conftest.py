@@ -7,6 +7,9 @@ import pytest
 import tiny_encoder
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxred.models import load_encoder
+from jaxred.tokenization import Tokenizer
+
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
 
 
@@ -75,3 +78,14 @@ def labelling_data(tmp_path_factory):
         "pmb_semtag": meaning,
         "pmb_ccg": meaning,
     }
+
+
+@pytest.fixture(scope="module")
+def encoder(encoder_folder):
+    """The model of the module's `encoder_folder`."""
+    return load_encoder(encoder_folder)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(encoder_folder, encoder):
+    return Tokenizer(encoder_folder, encoder.config)

@@ -33,16 +33,6 @@ pytestmark = pytest.mark.usefixtures("compilations")
 
 
 @pytest.fixture(scope="module")
-def encoder(encoder_folder):
-    return load_encoder(encoder_folder)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(encoder_folder, encoder):
-    return Tokenizer(encoder_folder, encoder.config)
-
-
-@pytest.fixture(scope="module")
 def task(tmp_path_factory):
     texts = {"train": sentences(N_TRAIN), "test": sentences(N_TEST, seed=1)}
     return write_task(tmp_path_factory.mktemp("task"), texts)

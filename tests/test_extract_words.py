@@ -16,9 +16,8 @@ from tiny_encoder import contents, modified, row_error, study_config
 from jaxred import extract as module
 from jaxred.errors import UserError
 from jaxred.extract import encode_fn, extract, word_batches
-from jaxred.models import load_encoder
 from jaxred.store import Store, read_ledger
-from jaxred.tokenization import TokenBatch, TokenizedWords, Tokenizer
+from jaxred.tokenization import TokenBatch, TokenizedWords
 from jaxred.workdir import Workdir
 
 pytestmark = pytest.mark.usefixtures("compilations")
@@ -75,16 +74,6 @@ def undisturbed(tmp_path_factory, config):
     workdir = tmp_path_factory.mktemp("undisturbed")
     extract(config, Workdir(workdir))
     return workdir
-
-
-@pytest.fixture(scope="module")
-def encoder(encoder_folder):
-    return load_encoder(encoder_folder)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(encoder_folder, encoder):
-    return Tokenizer(encoder_folder, encoder.config)
 
 
 @pytest.fixture(scope="module")
