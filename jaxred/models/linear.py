@@ -9,7 +9,8 @@ from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-_BLOCK = 192
+_BLOCK = 256  # of the inner axis
+_TILE = 512  # tokens
 
 
 def linear(n_in: int, n_out: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
@@ -57,9 +58,17 @@ def _blocked_dot_general(
 
     The rounding of a float32 sum grows with its length, and XLA's order of summation changes with the number of rows.
     Summed whole, a sentence's mean vector alone and in a batch can differ by more than 1e-6; in blocks it does not.
+    On a CPU, tokens go in tiles, whose sums stay in its cache from block to block.
     """
-    products = (
-        jax.lax.dot_general(x[..., start : start + _BLOCK], kernel[start : start + _BLOCK], dimension_numbers, **kwargs)
-        for start in range(0, kernel.shape[0], _BLOCK)
-    )
-    return functools.reduce(jnp.add, products)
+    del dimension_numbers
+
+    def multiplied(row: Float[Array, " inner"]) -> Float[Array, " outer"]:
+        products = (
+            jnp.dot(row[start : start + _BLOCK], kernel[start : start + _BLOCK], **kwargs)
+            for start in range(0, kernel.shape[0], _BLOCK)
+        )
+        return functools.reduce(jnp.add, products)
+
+    rows = x.reshape(-1, x.shape[-1])
+    tile = _TILE if jax.default_backend() == "cpu" else len(rows)
+    return jax.lax.map(multiplied, rows, batch_size=tile).reshape(*x.shape[:-1], -1)
