@@ -25,7 +25,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxred.config import StudyConfig, differences, to_dict, validate
+from jaxred.config import StudyConfig, differences, to_dict, validate, with_defaults
 from jaxred.errors import UserError
 from jaxred.files import write_text
 from jaxred.results import fingerprint
@@ -91,7 +91,7 @@ class Workdir:
             raise UserError(f"Cannot read {file} ({error}): delete it, or choose another --workdir.") from error
         if not isinstance(content, dict) or not {"task", "encoder", "probe"} <= set(content):
             raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another --workdir.")
-        return content
+        return with_defaults(content)
 
     def activations(self, split: str) -> Path:
         return self.stores / split

@@ -4,7 +4,7 @@ import re
 import pytest
 from tiny_encoder import contents, modified
 
-from jaxred.config import ProbeConfig, StudyConfig, TaskConfig, to_dict
+from jaxred.config import ClusteringConfig, ProbeConfig, StudyConfig, TaskConfig, to_dict
 from jaxred.errors import UserError
 from jaxred.workdir import Workdir
 
@@ -52,6 +52,17 @@ def test_another_configuration_is_refused_naming_every_field(tmp_path):
         assert words in str(caught.value)
     assert "probe.l2" not in str(caught.value)
     assert contents(tmp_path) == before
+
+
+def test_a_folder_older_than_a_setting_was_run_at_its_default(tmp_path):
+    Workdir.claim(tmp_path, StudyConfig())
+    (tmp_path / "report.html").write_text("report")
+    old = saved(tmp_path)
+    del old["clustering"]["linkage"], old["repeats"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    with pytest.raises(UserError, match=r"configuration: clustering\.linkage was 'average' and is now 'single'"):
+        Workdir.claim(tmp_path, StudyConfig(clustering=ClusteringConfig(linkage="single")))
+    Workdir.claim(tmp_path, StudyConfig())
 
 
 def test_overwrite_takes_the_folder_and_deletes_nothing(tmp_path):
