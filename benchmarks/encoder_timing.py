@@ -1,7 +1,7 @@
 """Claims: an XLNet of xlnet-base-cased's size runs as fast as PyTorch's at 128 tokens, at least three times as fast on
 real lengths as when every sentence is padded to 128, and takes at most 1.4 times BERT's time.
 
-    python benchmarks/encoder_timing.py [--glue=glue_data] [--encoders=xlnet,bert] [--n_sentences=128] [--rounds=5]
+    python benchmarks/encoder_timing.py [--glue=glue_data] [--encoders=xlnet,bert] [--n_sentences=384] [--rounds=5]
 
 Encoders of 12 layers x 768 with random weights, in float32, every layer's sentence vector kept, in one run: jaxred and
 PyTorch on the same batch of 32 x 128 tokens, and jaxred on the lengths of SST-2's sentences, sorted into its buckets.
@@ -24,15 +24,16 @@ import numpy as np
 from absl import app, flags
 from flax import nnx
 
+from jaxred.batching import plan_batches
 from jaxred.data.glue import load_glue
 from jaxred.data.movie_reviews import load_movie_reviews
-from jaxred.extract import encode_fn, plan_batches
+from jaxred.encoding import encode_fn
 from jaxred.models import bert, xlnet
 from jaxred.tokenization import LAYOUTS, PaddedBatch
 
 GLUE = flags.DEFINE_string("glue", "", "The folder of GLUE, for SST-2's lengths.")
 ENCODERS = flags.DEFINE_list("encoders", ["xlnet", "bert"], "Which encoders to time.")
-N_SENTENCES = flags.DEFINE_integer("n_sentences", 128, "Sentences of real lengths.")
+N_SENTENCES = flags.DEFINE_integer("n_sentences", 384, "Sentences of real lengths.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "How often every way is timed.", lower_bound=1)
 SMALLEST = flags.DEFINE_bool("smallest", False, "A quick run that shows that the benchmark works.")
 WAYS = "jaxred_128", "pytorch_128", "jaxred_real_lengths"

@@ -17,9 +17,11 @@ import jax
 import numpy as np
 from absl import app, flags
 
+from jaxred import pretrained
+from jaxred.batching import Batch, plan_batches
 from jaxred.data.movie_reviews import load_movie_reviews
-from jaxred.extract import Batch, encode_fn, plan_batches
-from jaxred.models import checkpoint, load_encoder
+from jaxred.encoding import encode_fn
+from jaxred.models import load_encoder
 from jaxred.tokenization import Tokenizer
 
 N_SENTENCES = flags.DEFINE_integer("n_sentences", 2000, "Sentences to extract.")
@@ -33,7 +35,7 @@ def main(argv: list[str]) -> None:
     from transformers import BertModel
 
     n_sentences = 200 if SMALLEST.value else N_SENTENCES.value
-    folder = checkpoint.resolve("all-MiniLM-L6-v2")
+    folder = pretrained.resolve("all-MiniLM-L6-v2")
     model = load_encoder(folder)
     tokenizer = Tokenizer(folder, model.config)
     texts = [example.text for example in load_movie_reviews("classification").splits["train"][:n_sentences]]

@@ -10,29 +10,24 @@ left out. A sentence that a window's end cuts is encoded with both windows, so t
 the text, and a run that was killed goes on to the same bytes.
 """
 
-import functools
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from jaxred import tokenization
+from jaxred import pretrained, tokenization
+from jaxred.batching import plan_batches, word_batches
 from jaxred.config import ExtractionConfig, StudyConfig
 from jaxred.data import load_task
 from jaxred.data.examples import Example, LabelledSentence, WordDataset
 from jaxred.data.unseen import warn_of_unseen
 from jaxred.errors import UserError
-from jaxred.kernels import pooling
-from jaxred.models import Encoder, checkpoint, load_encoder
 from jaxred.progress import progress_bar
 from jaxred.store import Ledger, Store, StoreWriter, is_finished
 from jaxred.tokenization import TokenBatch, TokenizedWords, Tokenizer
@@ -40,28 +35,7 @@ from jaxred.workdir import Workdir
 
 log = logging.getLogger("jaxred")
 
-# The padded lengths; longer ones are powers of two.
-LENGTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
-ROW_MULTIPLE = 8
-SLOT_SHARES = 4  # the words taken from a batch fill up to 1/4, 2/4, 3/4 or 4/4 of its tokens, so that shapes are few
 MOST_LINES = 20  # line numbers that a warning shows; the ledger has all
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Sentences that go through the encoder together, padded to `n_rows` x `length`."""
-
-    rows: np.ndarray
-    length: int
-    n_rows: int
-
-
-class WordSlots(NamedTuple):
-    """Which tokens of a padded batch are words; those that fill the arrays up have no tokens."""
-
-    sentences: np.ndarray  # [slot], the row of the batch
-    starts: np.ndarray  # [slot], the first token
-    counts: np.ndarray  # [slot], how many tokens
 
 
 def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
@@ -73,9 +47,9 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
     dataset = load_task(config.task)
     words = isinstance(dataset, WordDataset)
     pooling_name = config.extraction.word_pooling if words else config.extraction.pooling
-    folder = checkpoint.resolve(config.encoder.path)
+    folder = pretrained.resolve(config.encoder.path)
     shared = {
-        "encoder": checkpoint.fingerprint(folder),
+        "encoder": pretrained.fingerprint(folder),
         "tokenizer": tokenization.fingerprint(folder),
         "transformer_layers": config.encoder.n_layers,
         "compute_dtype": config.encoder.compute_dtype,
@@ -88,6 +62,9 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
         split for split in dataset.splits if not is_finished(workdir.activations(split), identities[split], overwrite)
     ]
     if missing:
+        from jaxred.encoding import encode_fn  # here, because Flax takes half a second to import
+        from jaxred.models import load_encoder
+
         model = load_encoder(folder, config.encoder.n_layers, config.encoder.compute_dtype)
         tokenizer = Tokenizer(folder, model.config)
         tokenizer.encode([], None, config.extraction.max_length)  # refuses a max_length the model does not take
@@ -202,94 +179,8 @@ def extract_words(
         writer.flush()
 
 
-def word_batches(
-    words: TokenizedWords, window: slice, tokenizer: Tokenizer, token_budget: int
-) -> Iterator[tuple[np.ndarray, tokenization.PaddedBatch, WordSlots]]:
-    """The batches of a window of words: the numbers of the words, their whole sentences, and where they are in them.
-
-    Args:
-        words: all words.
-        window: the numbers of those of the window.
-        tokenizer: pads the sentences.
-        token_budget: padded tokens a batch.
-    """
-    sentences, first, n_words = np.unique(words.sentence_index[window], return_index=True, return_counts=True)
-    tokens = words.tokens
-    for batch in plan_batches(tokens.lengths[sentences], token_budget, tokenizer.longest):
-        size = n_words[batch.rows]
-        within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-        rows = window.start + np.repeat(first[batch.rows], size) + within
-        n_slots = _n_slots(len(rows), batch.n_rows * batch.length)
-        slots = WordSlots(*(np.zeros(n_slots, np.int32) for _ in WordSlots._fields))
-        slots.sentences[: len(rows)] = np.repeat(np.arange(len(size)), size)
-        shift = tokenizer.first_token(tokens, words.sentence_index[rows], batch.length)
-        slots.starts[: len(rows)] = words.start[rows] + shift
-        slots.counts[: len(rows)] = words.count[rows]
-        yield rows, tokenizer.pad(tokens, sentences[batch.rows], batch.length, batch.n_rows), slots
-
-
-def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., jax.Array]:
-    """A compiled function from a padded batch to its vectors, [row, layer, neuron] in the stored dtype.
-
-    Of the poolings of sentences (cls, mean) it takes the batch, and a row is a sentence; of those of words (last,
-    first, average) it takes the batch and its `WordSlots`, and a row is a slot. Nothing else leaves the device.
-    """
-    graph, state = nnx.split(model)
-
-    @jax.jit
-    def encode(state: Any, batch: tokenization.PaddedBatch, words: WordSlots | None = None) -> jax.Array:
-        input_ids, attention_mask, token_type_ids, positions = (jnp.asarray(array) for array in batch)
-        pool = _pool(pooling_name, positions, attention_mask, words)
-        vectors = nnx.merge(graph, state)(input_ids, attention_mask, token_type_ids, pool)
-        return vectors.swapaxes(0, 1).astype(dtype)
-
-    return functools.partial(encode, state)
-
-
-def _pool(name: str, positions: jax.Array, attention_mask: jax.Array, words: WordSlots | None) -> Callable[..., Any]:
-    """What is kept of one layer's hidden states."""
-    if name == "cls":
-        return functools.partial(pooling.cls, positions=positions)
-    if name == "mean":
-        return functools.partial(pooling.mean, attention_mask=attention_mask)
-    assert words is not None, f"{name} is a pooling of words"
-    sentences, starts, counts = (jnp.asarray(array) for array in words)
-    if name == "average":
-        return functools.partial(pooling.word_means, sentences=sentences, starts=starts, counts=counts)
-    at = starts if name == "first" else starts + jnp.maximum(counts, 1) - 1
-    return functools.partial(pooling.words_at, sentences=sentences, positions=at)
-
-
-def plan_batches(lengths: np.ndarray, token_budget: int, longest: int = sys.maxsize) -> list[Batch]:
-    """Packs sentences, longest first, into batches of at most `token_budget` padded tokens and few different shapes.
-
-    Every sentence is in exactly one batch, no batch is shorter than its sentences, and the shape depends on the
-    length alone. Only the last batch may have rows to spare.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        length = min(padded_length(int(lengths[order[start]])), longest)
-        n_rows = max(token_budget // length, 1)
-        n_rows -= n_rows % ROW_MULTIPLE if n_rows > ROW_MULTIPLE else 0
-        batches.append(Batch(order[start : start + n_rows], length, n_rows))
-        start += n_rows
-    return batches
-
-
-def padded_length(length: int) -> int:
-    """The length that a sentence of so many tokens is padded to."""
-    return next((padded for padded in LENGTHS if padded >= length), 1 << (length - 1).bit_length())
-
-
 def _token_budget(config: ExtractionConfig) -> int:
     return config.token_budget or (2048 if jax.default_backend() == "cpu" else 65536)
-
-
-def _n_slots(n_words: int, n_tokens: int) -> int:
-    """Places for so many words of a batch of so many padded tokens."""
-    share = -(-n_tokens // SLOT_SHARES)
-    return -(-n_words // share) * share
 
 
 def _fetched(given: Iterable[tuple[np.ndarray, jax.Array]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

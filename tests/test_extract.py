@@ -17,10 +17,12 @@ from test_store import states
 from tiny_encoder import CONFIG, MAX_LENGTH, contents, modified, row_error, sentences, study_config, write_task
 
 from jaxred import extract as module
+from jaxred.batching import LENGTHS, ROW_MULTIPLE, padded_length, plan_batches
 from jaxred.config import ExtractionConfig
 from jaxred.data.examples import Example
+from jaxred.encoding import encode_fn
 from jaxred.errors import UserError
-from jaxred.extract import LENGTHS, ROW_MULTIPLE, encode_fn, extract, extract_sentences, padded_length, plan_batches
+from jaxred.extract import extract, extract_sentences
 from jaxred.models import load_encoder
 from jaxred.store import Ledger, Store, StoreWriter, read_ledger
 from jaxred.tokenization import Tokenizer
@@ -215,8 +217,8 @@ def test_a_finished_extraction_is_not_done_again(config, copy, monkeypatch):
     def never(*_):
         raise AssertionError("the model was loaded")
 
-    for name in ("load_encoder", "Tokenizer", "extract_sentences"):
-        monkeypatch.setattr(module, name, never)
+    for name in ("jaxred.models.load_encoder", "jaxred.extract.Tokenizer", "jaxred.extract.extract_sentences"):
+        monkeypatch.setattr(name, never)
     before = modified(copy)
     for overwrite in (False, True):
         stores = extract(config, Workdir(copy), overwrite)
@@ -310,7 +312,7 @@ def test_what_the_encoder_gives_must_be_finite(tmp_path, encoder, tokenizer, con
         real = encode_fn(*args)
         return lambda batch: real(batch).at[0, 1, 2].set(jnp.nan)
 
-    monkeypatch.setattr(module, "encode_fn", encode)
+    monkeypatch.setattr("jaxred.encoding.encode_fn", encode)
     with pytest.raises(UserError, match=r"The encoder gave nan for row \d+, layer 1, neuron 2"):
         extract(config, Workdir(tmp_path))
 
@@ -322,8 +324,8 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
     tmp_path, config, undisturbed, encoder, tokenizer, monkeypatch
 ):
     encode = encode_fn(encoder, config.extraction.pooling, config.extraction.dtype)
-    monkeypatch.setattr(module, "encode_fn", lambda *_: encode)
-    monkeypatch.setattr(module, "load_encoder", lambda *_: encoder)
+    monkeypatch.setattr("jaxred.encoding.encode_fn", lambda *_: encode)
+    monkeypatch.setattr("jaxred.models.load_encoder", lambda *_: encoder)
     monkeypatch.setattr(module, "Tokenizer", lambda *_: tokenizer)
     workdir, expected = tmp_path / "workdir", contents(undisturbed)
     left = states(monkeypatch, lambda: extract(config, Workdir(workdir)), workdir, tmp_path / "states")

@@ -14,10 +14,12 @@ from test_store import states
 from tiny_encoder import contents, modified, row_error, study_config
 
 from jaxred import extract as module
+from jaxred.batching import SLOT_SHARES, WordSlots, word_batches
+from jaxred.encoding import encode_fn
 from jaxred.errors import UserError
-from jaxred.extract import encode_fn, extract, word_batches
+from jaxred.extract import extract
 from jaxred.store import Store, read_ledger
-from jaxred.tokenization import TokenBatch, TokenizedWords
+from jaxred.tokenization import PaddedBatch, TokenBatch, TokenizedWords
 from jaxred.workdir import Workdir
 
 pytestmark = pytest.mark.usefixtures("compilations")
@@ -195,8 +197,8 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
     config = word_config(encoder_folder, write(tmp_path / "task", (5, 3), seed=7))
     config.task.limit_instances = -1
     encode = encode_fn(encoder, "last", "float32")
-    monkeypatch.setattr(module, "encode_fn", lambda *_: encode)
-    monkeypatch.setattr(module, "load_encoder", lambda *_: encoder)
+    monkeypatch.setattr("jaxred.encoding.encode_fn", lambda *_: encode)
+    monkeypatch.setattr("jaxred.models.load_encoder", lambda *_: encoder)
     monkeypatch.setattr(module, "Tokenizer", lambda *_: tokenizer)
     extract(config, Workdir(tmp_path / "undisturbed"))
     expected = contents(tmp_path / "undisturbed")
@@ -285,7 +287,7 @@ def test_batches_hold_every_word_of_a_window_once(sentences, window_rows, budget
         seen = []
         for rows, padded, slots in word_batches(found, window, Padding(side), budget):
             assert len(slots.sentences) <= padded.size
-            assert len(slots.sentences) - len(rows) < -(-padded.size // module.SLOT_SHARES)
+            assert len(slots.sentences) - len(rows) < -(-padded.size // SLOT_SHARES)
             for row, sentence, first, count in zip(rows.tolist(), *slots, strict=False):
                 mine = padded[sentence, first : first + count]
                 assert mine.tolist() == [words[row][0] * 1000 + words[row][2] + i for i in range(words[row][3])]
@@ -298,8 +300,8 @@ def test_only_word_rows_leave_the_device(encoder):
     encode = encode_fn(encoder, "last", "bfloat16")
     n_rows, length = 4, 8
     arrays = [jnp.ones((n_rows, length), dtype) for dtype in (jnp.int32, bool, jnp.int32)]
-    batch = module.tokenization.PaddedBatch(*map(np.asarray, arrays), np.zeros(n_rows, np.int32))
-    slots = module.WordSlots(*(np.zeros(8, np.int32) for _ in range(3)))
+    batch = PaddedBatch(*map(np.asarray, arrays), np.zeros(n_rows, np.int32))
+    slots = WordSlots(*(np.zeros(8, np.int32) for _ in range(3)))
     found = jax.eval_shape(encode, batch, slots)
     assert found.shape == (8, encoder.config.n_layers + 1, encoder.config.hidden_size)
     assert found.dtype == jnp.bfloat16

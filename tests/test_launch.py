@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import tiny_encoder
 
+from jaxred import pretrained
 from jaxred.config import TaskConfig
 from jaxred.data import load_task
 from jaxred.data.parallel import write_parallel
 from jaxred.errors import UserError
-from jaxred.models import checkpoint
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
@@ -33,7 +33,7 @@ def launch(name, *flags, cwd=ROOT):
 def study(tmp_path_factory):
     """A finished study of 240 + 80 real sentences under MiniLM, in a path with a space."""
     try:
-        checkpoint.resolve("all-MiniLM-L6-v2")
+        pretrained.resolve("all-MiniLM-L6-v2")
     except UserError:
         pytest.skip("the packaged all-MiniLM-L6-v2 is not installed")
     folder = tmp_path_factory.mktemp("with space")

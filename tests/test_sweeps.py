@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_encoder import contents, modified
 
-from jaxred import extract as extract_module
-from jaxred import sweeps
+from jaxred import models, sweeps
 from jaxred.config import StudyConfig, TaskConfig
 from jaxred.errors import UserError
 from jaxred.experiments import study, sweep
@@ -148,8 +147,8 @@ def base(encoder_folder, tmp_path_factory):
 @pytest.fixture
 def encoders_loaded(monkeypatch):
     calls = []
-    load = extract_module.load_encoder
-    monkeypatch.setattr(extract_module, "load_encoder", lambda *a: calls.append(a) or load(*a))
+    load = models.load_encoder
+    monkeypatch.setattr(models, "load_encoder", lambda *a: calls.append(a) or load(*a))
     return calls
 
 

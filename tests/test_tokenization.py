@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from jaxred import pretrained
 from jaxred.errors import UserError
-from jaxred.models import checkpoint
 from jaxred.models.bert import BertConfig
 from jaxred.models.xlnet import XLNetConfig
 from jaxred.tokenization import LAYOUTS, Tokenizer, fingerprint
@@ -120,7 +120,7 @@ def test_packaged_tokenizer_is_read_as_it_is():
     from transformers import AutoTokenizer
 
     try:
-        folder = checkpoint.resolve("all-MiniLM-L6-v2")
+        folder = pretrained.resolve("all-MiniLM-L6-v2")
     except UserError as error:
         pytest.skip(str(error))
     texts = ["A sentence, with naïve déjà-vu & 中文 words!", "word " * 300]

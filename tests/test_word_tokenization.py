@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_tokenization import CONFIG, VOCABULARY
 
+from jaxred import pretrained
 from jaxred.errors import UserError
-from jaxred.models import checkpoint
 from jaxred.models.bert import BertConfig
 from jaxred.models.xlnet import XLNetConfig
 from jaxred.tokenization import Tokenizer
@@ -46,7 +46,7 @@ def tokenizer(folder):
 @pytest.fixture(scope="module")
 def minilm():
     try:
-        return Tokenizer(checkpoint.resolve("all-MiniLM-L6-v2"), BertConfig())
+        return Tokenizer(pretrained.resolve("all-MiniLM-L6-v2"), BertConfig())
     except UserError as error:
         pytest.skip(str(error))
 

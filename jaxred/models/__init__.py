@@ -14,6 +14,7 @@ from pathlib import Path
 
 from flax import nnx
 
+from jaxred import pretrained
 from jaxred.errors import UserError
 from jaxred.models import checkpoint
 from jaxred.models.bert import Bert
@@ -30,7 +31,7 @@ def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32
     """The encoder in a Hugging Face folder, as inference runs it.
 
     Args:
-        folder: a folder with `config.json` and safetensors weights; see `checkpoint.resolve` for names.
+        folder: a folder with `config.json` and safetensors weights; see `pretrained.resolve` for names.
         n_layers: keep only the first so many layers; -1: all.
         compute_dtype: float32 (true float32 products) or bfloat16.
 
@@ -52,7 +53,7 @@ def abstract_encoder(folder: Path, compute_dtype: str = "float32") -> Encoder:
     Raises:
         UserError: if the folder is not a checkpoint of a supported architecture.
     """
-    raw = checkpoint.read_config(folder)
+    raw = pretrained.read_config(folder)
     if raw["model_type"] not in _ARCHITECTURES:
         raise UserError(
             f"{folder / 'config.json'}: model_type={raw['model_type']!r} is not supported: "

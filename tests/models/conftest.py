@@ -1,8 +1,8 @@
 import pytest
 from agreement import random_tiny
 
+from jaxred import pretrained
 from jaxred.errors import UserError
-from jaxred.models import checkpoint
 from jaxred.models.bert import Bert
 
 
@@ -14,6 +14,6 @@ def random_bert():
 @pytest.fixture(scope="session")
 def minilm_folder():
     try:
-        return checkpoint.resolve("all-MiniLM-L6-v2")
+        return pretrained.resolve("all-MiniLM-L6-v2")
     except UserError as error:
         pytest.skip(str(error))

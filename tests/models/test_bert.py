@@ -14,8 +14,8 @@ from agreement import (
     randomise,
 )
 
+from jaxred.encoding import encode_fn
 from jaxred.errors import UserError
-from jaxred.extract import encode_fn
 from jaxred.models import load_encoder
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.tokenization import PaddedBatch, Tokenizer

