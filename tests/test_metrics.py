@@ -1,8 +1,10 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -137,3 +139,17 @@ def test_recall_is_the_originals_score_of_a_class(pairs):
     for name in names:
         assert found["classes"][name]["recall"] == pytest.approx(entry[name])
     assert sum(found["classes"][name]["support"] for name in names) == len(pairs)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=50))
+@settings(deadline=None)
+def test_scores_of_classes_are_scikit_learn_s(pairs):
+    predictions, targets = np.array(pairs).T
+    found = class_scores(predictions, targets, list("abcde"))
+    undefined: Any = 0
+    theirs: Any = sklearn.metrics.precision_recall_fscore_support
+    columns = theirs(targets, predictions, labels=range(5), zero_division=undefined)
+    for name, column in zip(("precision", "recall", "f1", "support"), columns, strict=True):
+        np.testing.assert_allclose([found["classes"][label][name] for label in "abcde"], column, rtol=1e-15)
+    macro = theirs(targets, predictions, average="macro", zero_division=undefined)
+    np.testing.assert_allclose([found["macro"][name] for name in ("precision", "recall", "f1")], macro[:3], rtol=1e-14)
