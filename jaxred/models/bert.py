@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.layer import Layer, LayerShape
+from jaxred.models.layer import Layer, LayerShape, over_sentences
 from jaxred.models.linear import layer_norm, linear, mapped
 from jaxred.models.settings import Keys, Settings
 
@@ -80,17 +80,25 @@ class BertLayer(Layer):
     ) -> Float[Array, "batch token hidden"]:
         """Multi-head attention of every token to the real ones: softmax(Q K^T / sqrt(head size)) V."""
 
-        def heads(x: Float[Array, "batch token hidden"]) -> Float[Array, "batch head token size"]:
-            return x.reshape(*x.shape[:2], self.n_heads, -1).swapaxes(1, 2)
+        def heads(x: Float[Array, "token hidden"]) -> Float[Array, "head token size"]:
+            return x.reshape(len(x), self.n_heads, -1).swapaxes(0, 1)
 
-        query, key, value = map(heads, mapped(hidden, self.query, self.key, self.value))
-        scores = jnp.einsum(
-            "bhqs,bhks->bhqk", query, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
-        ) / math.sqrt(query.shape[-1])
-        scores = jnp.where(relations[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(scores).astype(value.dtype)
-        context = jnp.einsum("bhqk,bhks->bhqs", weights, value, precision=Precision.HIGHEST)
-        return self.attention_output(context.swapaxes(1, 2).reshape(hidden.shape))
+        def context(
+            query: Float[Array, "token hidden"],
+            key: Float[Array, "token hidden"],
+            value: Float[Array, "token hidden"],
+            real: Bool[Array, " token"],
+        ) -> Float[Array, "token hidden"]:
+            query, key, value = map(heads, (query, key, value))
+            scores = jnp.einsum(
+                "hqs,hks->hqk", query, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
+            ) / math.sqrt(query.shape[-1])
+            weights = jax.nn.softmax(jnp.where(real, scores, jnp.finfo(jnp.float32).min)).astype(value.dtype)
+            context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
+            return context.swapaxes(0, 1).reshape(len(real), -1)
+
+        maps = mapped(hidden, self.query, self.key, self.value)
+        return self.attention_output(over_sentences(context, *maps, relations))
 
 
 class Bert(Encoder):

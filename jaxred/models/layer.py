@@ -1,13 +1,16 @@
 """The layer of encoders that normalise after each sum: attention, which is an architecture's own, and feed-forward."""
 
+import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxred.models.activations import ACTIVATIONS
-from jaxred.models.linear import layer_norm, linear
+from jaxred.models.linear import TILE, layer_norm, linear
 
 
 class LayerShape(Protocol):
@@ -55,3 +58,17 @@ class Layer(nnx.Module):
     def attend(self, hidden: Float[Array, "batch token hidden"], relations: Any) -> Float[Array, "batch token hidden"]:
         """Multi-head attention, projected back; `relations` are those of the encoder's `relate`."""
         raise NotImplementedError
+
+
+def over_sentences(
+    attend: Callable[..., Float[Array, "token hidden"]], *arrays: Any
+) -> Float[Array, "batch token hidden"]:
+    """`attend` of every sentence: of what the arrays [batch, token, ...] hold of it.
+
+    On a CPU a few sentences are taken at a time, so that their scores stay in its cache.
+    """
+    n_sentences, n_tokens = arrays[0].shape[:2]
+    at_once = n_sentences
+    if jax.default_backend() == "cpu":
+        at_once = math.gcd(n_sentences, 1 << (TILE // n_tokens).bit_length() >> 1)  # a power of two, without remainder
+    return jax.lax.map(lambda sentence: attend(*sentence), arrays, batch_size=max(at_once, 1))

@@ -10,7 +10,7 @@ from jax.lax import Precision
 from jaxtyping import Array, Float
 
 _BLOCK = 256  # of the inner axis
-_TILE = 512  # tokens
+TILE = 512  # tokens that a CPU takes at once
 
 
 def linear(n_in: int, n_out: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
@@ -70,5 +70,5 @@ def _blocked_dot_general(
         return functools.reduce(jnp.add, products)
 
     rows = x.reshape(-1, x.shape[-1])
-    tile = _TILE if jax.default_backend() == "cpu" else len(rows)
+    tile = TILE if jax.default_backend() == "cpu" else len(rows)
     return jax.lax.map(multiplied, rows, batch_size=tile).reshape(*x.shape[:-1], -1)

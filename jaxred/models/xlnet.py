@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.errors import UserError
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.layer import Layer
+from jaxred.models.layer import Layer, over_sentences
 from jaxred.models.linear import product, products
 from jaxred.models.settings import Keys, Settings
 
@@ -143,35 +143,51 @@ class XLNetLayer(Layer):
 
         where s[i, j] is one vector for tokens of one segment and another for tokens of two. What is the same for all j
         falls out of the softmax, so that only the difference of the two vectors is multiplied, where tokens differ.
-        Arrays lead with the head, so that the positions, which the batch shares, are one product a head.
         """
-
-        def heads(x: Float[Array, "*rows hidden"]) -> Float[Array, "head *rows size"]:
-            return jnp.moveaxis(x.reshape(*x.shape[:-1], *self.content_bias.shape), -2, 0)
-
-        def biased(bias: Float[Array, "head size"]) -> Float[Array, "head batch token size"]:
-            return (query + bias[:, None, None]) / math.sqrt(query.shape[-1])
-
-        def scores(
-            equation: str, x: Float[Array, "head batch token size"], y: Float[Array, "head *rows size"]
-        ) -> Float[Array, "head batch token other"]:
-            x = x.astype(y.dtype)
-            return jnp.einsum(equation, x, y, precision=Precision.HIGHEST, preferred_element_type=jnp.float32)
-
         size = hidden.shape[-1]
-        query, key, value = map(
-            heads, products(hidden, *(each.reshape(size, -1) for each in (self.query, self.key, self.value)))
+        content_bias, position_bias, segment_bias = (
+            bias[...][:, None] for bias in (self.content_bias, self.position_bias, self.segment_bias)
         )
+
+        def heads(x: Float[Array, "row hidden"]) -> Float[Array, "head row size"]:
+            return x.reshape(len(x), *self.content_bias.shape).swapaxes(0, 1)
+
         distance = heads(product(relations.positions[None], self.position.reshape(size, -1))[0])
-        query = query.astype(jnp.float32)
-        content = scores("hbqs,hbks->hbqk", biased(self.content_bias[...]), key)
-        position = scores("hbqs,hrs->hbqr", biased(self.position_bias[...]), distance)
-        segment = jnp.sum(biased(self.segment_bias[...]) * (self.segments[1] - self.segments[0])[:, None, None], -1)
-        total = content + _by_key(position) + jnp.where(relations.other_segment, segment[..., None], 0.0)
-        weights = jax.nn.softmax(jnp.where(relations.visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
-        context = jnp.einsum("hbqk,hbks->hbqs", weights, value, precision=Precision.HIGHEST)
-        kernel = self.attention_output.reshape(size, -1).T
-        return product(jnp.moveaxis(context, 0, -2).reshape(hidden.shape), kernel)
+        segments = (self.segments[1] - self.segments[0])[:, None]
+
+        def context(
+            query: Float[Array, "token hidden"],
+            key: Float[Array, "token hidden"],
+            value: Float[Array, "token hidden"],
+            visible: Bool[Array, "token token"],
+            other_segment: Bool[Array, "token token"],
+        ) -> Float[Array, "token hidden"]:
+            query, key, value = map(heads, (query, key, value))
+
+            def biased(bias: Float[Array, "head 1 size"]) -> Float[Array, "head token size"]:
+                return (query.astype(jnp.float32) + bias) / math.sqrt(query.shape[-1])
+
+            def scores(
+                x: Float[Array, "head token size"], y: Float[Array, "head row size"]
+            ) -> Float[Array, "head token row"]:
+                return jnp.einsum(
+                    "hqs,hrs->hqr",
+                    x.astype(y.dtype),
+                    y,
+                    precision=Precision.HIGHEST,
+                    preferred_element_type=jnp.float32,
+                )
+
+            total = scores(biased(content_bias), key) + _by_key(scores(biased(position_bias), distance))
+            segment = jnp.sum(biased(segment_bias) * segments, -1, keepdims=True)
+            total += jnp.where(other_segment, segment, 0.0)
+            weights = jax.nn.softmax(jnp.where(visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
+            context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
+            return context.swapaxes(0, 1).reshape(len(visible), size)
+
+        maps = products(hidden, *(each.reshape(size, -1) for each in (self.query, self.key, self.value)))
+        attended = over_sentences(context, *maps, relations.visible, relations.other_segment)
+        return product(attended, self.attention_output.reshape(size, -1).T)
 
 
 class XLNet(Encoder):
@@ -239,7 +255,7 @@ def relative_positions(config: XLNetConfig, n_tokens: int) -> Float[np.ndarray, 
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
-def _by_key(scores: Float[Array, "head batch token distance"]) -> Float[Array, "head batch token token"]:
+def _by_key(scores: Float[Array, "head token distance"]) -> Float[Array, "head token token"]:
     """Scores by distance n, n - 1, ... become scores by key: the one of query i and key j is at n - i + j.
 
     In the flattened rows a key's score is one place further to the left than that of the query before; so the rows
