@@ -26,7 +26,11 @@ class Search:
     probes: dict[int, Probe]
 
     def choose(self, delta: float, features: Features) -> dict[str, Any]:
-        """The smallest set whose dev score is less than so many percent below the base's; else all candidates."""
+        """The smallest set whose dev score is less than so many percent below the base's; else all candidates.
+
+        The scores of all candidates are those of the probe retrained on them where the grid has their number, as in the
+        original's summary; else the base's.
+        """
         dev = {size: overall(entry, "dev") for size, entry in self.sizes.items()}
         size = minimal_set_size(dev, overall(self.base, "dev"), delta, len(self.ranking))
         return {

@@ -75,7 +75,11 @@ def _start(content: dict[str, Any], split: DataSplit | None) -> dict[str, Any]:
 
 
 def _inner(chosen: dict[str, Any]) -> dict[str, Any]:
-    """One searched set. Like the original, it lists the sizes tried up to the first that was accepted."""
+    """One searched set.
+
+    Like the original, it lists the sizes tried up to the first that was accepted; where one of them is all candidates,
+    the probe retrained on them takes the base's place.
+    """
     inner: dict[str, Any] = {}
     if chosen["clusters"] is not None:
         inner["clustering_threshold"] = chosen["threshold"]
@@ -91,10 +95,8 @@ def _inner(chosen: dict[str, Any]) -> dict[str, Any]:
         "minimal_neuron_set": ordering[: chosen["n_minimal"]],
         f"selected-{chosen['n_candidates']}": base,
     }
-    tried = {
-        f"selected-{k}": _entry(f"selected-{k}", s) for k, s in chosen["sizes"].items() if k <= chosen["n_minimal"]
-    }
-    return inner | {name: entry for name, entry in tried.items() if name not in inner}
+    tried = {k: scores for k, scores in chosen["sizes"].items() if k <= chosen["n_minimal"]}
+    return inner | {f"selected-{k}": _entry(f"selected-{k}", scores) for k, scores in tried.items()}
 
 
 def _entry(name: str, scores: Scores) -> dict[str, Any]:

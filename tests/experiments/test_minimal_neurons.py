@@ -76,6 +76,15 @@ def test_without_an_accepted_size_all_neurons_are_kept(features):
     assert content["minimal_scores"] == content["oracle"]
 
 
+def test_all_results_has_the_probe_retrained_on_all_candidates_where_the_grid_has_their_number(found):
+    """The original writes the base's scores there first, and those of the retrained probe over them."""
+    _, content, _ = found
+    none_but_all = {**content, "n_minimal": 24, "sizes": {**content["sizes"], 24: content["sizes"][0]}}
+    inner = json.loads(minimal_neurons_results(none_but_all, None))["selection"]["no-clustering"]
+    assert inner["selected-24"]["name"] == "selected-24"
+    assert inner["selected-24"]["dev_scores"] == content["sizes"][0]["dev"] != inner["base_results"]["dev_scores"]
+
+
 def test_without_fractions_the_originals_112_are_tried(features, monkeypatch):
     monkeypatch.setattr("jaxred.experiments.minimal_neurons.MINIMAL_FRACTIONS", (0.125, 0.5))
     content, _ = search(features, 1.0, ())
@@ -97,8 +106,8 @@ def test_all_results_is_as_the_original_writes_it(found):
     assert inner.pop("minimal_neuron_set_size") == n_minimal
     assert inner.pop("minimal_neuron_set") == ranking[:n_minimal]
     base = entry("neuron-selection-base", content["oracle"])
-    assert inner.pop("base_results") == inner.pop("selected-24") == base
+    assert inner.pop("base_results") == base
     tried = {f"selected-{k}": entry(f"selected-{k}", s) for k, s in content["sizes"].items() if k <= n_minimal}
-    tried.pop("selected-24", None)
-    assert inner == tried
+    assert inner == {"selected-24": base, **tried}
+    assert inner[f"selected-{n_minimal}"]["test_scores"] == content["minimal_scores"]["test"]
     assert "data_split" not in json.loads(minimal_neurons_results(content, None))

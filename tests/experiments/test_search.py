@@ -134,6 +134,14 @@ def test_a_set_may_be_empty():
     assert (chosen["n_minimal"], chosen["minimal_neurons"], chosen["minimal_scores"]) == (0, [], entry(0.79))
 
 
+@pytest.mark.parametrize(("dev", "delta"), [(0.795, 1.0), (0.1, 1.0)])
+def test_all_candidates_score_what_the_probe_retrained_on_them_does_where_the_grid_has_their_number(dev, delta):
+    """Whether that is accepted or not; like the original's summary, which reads what was written last."""
+    found, _ = made_up_search([0.1] * N_NEURONS + [dev], [3, N_NEURONS], [delta], "full")
+    chosen = found.choose(delta, FEATURES)
+    assert (chosen["n_minimal"], chosen["minimal_scores"]) == (N_NEURONS, entry(dev))
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_trained_probes_are_chosen_alike_early_and_in_full(seed):
     features = small_study.made_up_task(seed)
