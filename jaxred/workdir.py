@@ -22,6 +22,7 @@ that need the same ones::
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,12 @@ class Workdir:
     def claim(cls, path: str | Path, config: StudyConfig, overwrite: bool = False) -> "Workdir":
         """Checks the configuration and makes the folder its own.
 
+        With `overwrite`, what a run of another configuration found is removed before the folder changes hands, so that
+        no report or table takes it for this one's; activations and moments stay, as their identity says what they are.
+
         Raises:
             UserError: if the configuration is impossible, or the folder holds a run of another one and `overwrite`
-                is not set.
+                is not set, or its results cannot be removed.
         """
         validate(config)
         workdir = cls(path)
@@ -67,6 +71,8 @@ class Workdir:
                 f"--overwrite to replace "
                 "its results (activations that still fit are kept)."
             )
+        if before is not None and before != now:
+            workdir._remove_results()
         if before != now:
             write_text(workdir.path / "config.json", json.dumps(now, indent=2) + "\n")
         sweep = sweep_of(path)
@@ -79,6 +85,16 @@ class Workdir:
     def holds_work(self) -> bool:
         """Whether a run has left anything but its configuration, as one that failed at once has not."""
         return self.path.is_dir() and any(child.name != "config.json" for child in self.path.iterdir())
+
+    def _remove_results(self) -> None:
+        for folder in (self.path / "results", self.path / "probes", self.figures):
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                raise UserError(
+                    f"{folder} holds results of another configuration and cannot be removed: remove it, or choose "
+                    "another --workdir."
+                )
+        self.report.unlink(missing_ok=True)
 
     def saved_config(self) -> dict[str, Any] | None:
         """The configuration that the folder belongs to; None for a new folder."""

@@ -300,6 +300,18 @@ def test_another_base_is_refused_once_work_is_there(base, tmp_path):
     assert after != before
 
 
+def test_the_table_has_no_results_of_another_configuration(base, tmp_path):
+    """One stage is run, then another with --overwrite: what the first has found is not of the second's base."""
+    swept = replace(base, axes={"clustering.seed": (1,)})
+    sweep.run(pipeline, swept, str(tmp_path))
+    assert rows(tmp_path)[0]["minimal_neurons"]
+    sweep.run(redundancy, replace(swept, probe=replace(base.probe, epochs=2)), str(tmp_path), overwrite=True)
+    (row,) = rows(tmp_path)
+    assert row["redundant_share"]
+    assert "minimal_neurons" not in row
+    assert "oracle_dev" not in row
+
+
 def test_folders_of_runs_and_of_sweeps_are_told_apart(base, tmp_path):
     swept = replace(base, axes={"probe.l1": (0.0,)})
     (run,) = sweeps.runs(swept)

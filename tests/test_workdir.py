@@ -65,17 +65,39 @@ def test_a_folder_older_than_a_setting_was_run_at_its_default(tmp_path):
     Workdir.claim(tmp_path, StudyConfig())
 
 
-def test_overwrite_takes_the_folder_and_deletes_nothing(tmp_path):
+MADE = ("results/pipeline.json", "results/redundancy.csv", "probes/pipeline/0", "figures/a.png", "report.html")
+
+
+def fill(folder):
+    """A folder with everything that a run leaves, and a file of the user's."""
+    for name in (*MADE, "activations/file", "moments/train.npz", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("numbers")
+
+
+def test_overwrite_takes_the_folder_and_keeps_all_but_what_was_found(tmp_path):
     Workdir.claim(tmp_path, StudyConfig())
-    (tmp_path / "activations").mkdir()
-    (tmp_path / "activations" / "file").write_text("numbers")
+    fill(tmp_path)
     other = StudyConfig(probe=ProbeConfig(l1=0.1))
     Workdir.claim(tmp_path, other, overwrite=True)
     assert saved(tmp_path)["probe"]["l1"] == 0.1
-    assert (tmp_path / "activations" / "file").read_text() == "numbers"
+    assert sorted(contents(tmp_path)) == ["activations/file", "config.json", "moments/train.npz", "notes.txt"]
+    fill(tmp_path)
+    before = contents(tmp_path)
+    Workdir.claim(tmp_path, other, overwrite=True)  # of the same configuration
     Workdir.claim(tmp_path, other)
+    assert contents(tmp_path) == before
     with pytest.raises(UserError, match=r"probe\.l1 was 0\.1 and is now 1e-05"):
         Workdir.claim(tmp_path, StudyConfig())
+
+
+def test_a_folder_whose_results_cannot_be_removed_stays_the_others(tmp_path, monkeypatch):
+    Workdir.claim(tmp_path, StudyConfig())
+    fill(tmp_path)
+    monkeypatch.setattr("jaxred.workdir.shutil.rmtree", lambda *args, **kwargs: None)
+    with pytest.raises(UserError, match=r"results holds results of another configuration and cannot be removed"):
+        Workdir.claim(tmp_path, StudyConfig(probe=ProbeConfig(l1=0.1)), overwrite=True)
+    assert saved(tmp_path)["probe"]["l1"] == 1e-5
 
 
 def test_a_run_that_left_nothing_but_its_configuration_does_not_hold_the_folder(tmp_path):
