@@ -16,7 +16,7 @@ from jaxred.config import StudyConfig
 from jaxred.data.split import sample_in_proportion
 from jaxred.data.unseen import warn_of_unseen
 from jaxred.errors import UserError
-from jaxred.files import write_text
+from jaxred.files import glimpse, write_text
 from jaxred.filling import Layout, fill_store
 from jaxred.formats import experiment
 from jaxred.formats.experiment import Experiment, SplitFiles
@@ -33,7 +33,8 @@ STORES = "stores"  # the config.task.name of a study of stores that are there al
 def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
     """The activation stores of an experiment's splits; what is finished is kept, what was cut short is gone on with.
 
-    Files are known again by their size and time of change, and where those differ by their content.
+    Files are known again by their size, time of change and a glimpse of their content, and where those differ by all
+    of it.
 
     Args:
         config: of an experiment file, which its `task.data_dir` names.
@@ -173,7 +174,7 @@ class _Record:
 
 
 def _stamp(files: SplitFiles, config: StudyConfig, named: Experiment) -> dict[str, Any]:
-    """The files as the file system knows them, and the settings that decide which rows there are."""
+    """The files as the file system and a glimpse know them, and the settings that decide which rows there are."""
     settings = {
         "rows": "word" if named.labels_words else "sentence",
         "kind": config.task.kind,
@@ -188,7 +189,7 @@ def _stamp(files: SplitFiles, config: StudyConfig, named: Experiment) -> dict[st
     for path in (*(layer_files(files.activations) or [files.activations]), files.source, files.labels):
         if path.is_file():  # where it is not, reading it says so
             stat = os.stat(path)
-            stats[str(path.absolute())] = [stat.st_size, stat.st_mtime_ns]
+            stats[str(path.absolute())] = [stat.st_size, stat.st_mtime_ns, glimpse(path)]
     return {"files": stats, "settings": settings}
 
 

@@ -3,11 +3,12 @@ import os
 import stat
 import sys
 
+import numpy as np
 import pytest
 
 from jaxred import files
 from jaxred.errors import UserError
-from jaxred.files import replace_file, write_text
+from jaxred.files import glimpse, replace_file, write_text
 
 
 def names(folder):
@@ -108,3 +109,40 @@ def test_a_file_may_be_read_by_whom_the_umask_allows(tmp_path, mask):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
+
+
+# Telling files apart --------------------------------------------------------------------------------------------------
+
+
+def test_a_glimpse_of_a_small_file_sees_every_byte(tmp_path):
+    content = bytes(range(40))
+    seen = set()
+    for i in range(len(content)):
+        (tmp_path / "file").write_bytes(content[:i] + b"\xff" + content[i + 1 :])
+        seen.add(glimpse(tmp_path / "file"))
+    (tmp_path / "file").write_bytes(content)
+    assert len(seen | {glimpse(tmp_path / "file")}) == 41
+    (tmp_path / "other").write_bytes(content)
+    assert glimpse(tmp_path / "other") == glimpse(tmp_path / "file")
+
+
+@pytest.mark.parametrize("size", [65, 100, 1001])
+def test_a_glimpse_of_a_large_file_sees_its_size_its_head_its_tail_and_pieces_between(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(files, "N_PIECES", 8)
+    monkeypatch.setattr(files, "PIECE", 8)
+    path = tmp_path / "file"
+
+    def changed(i):
+        content = bytearray(size)
+        content[i] = 1
+        path.write_bytes(content)
+        return glimpse(path)
+
+    path.write_bytes(bytes(size))
+    unchanged = glimpse(path)
+    path.write_bytes(bytes(size + 1))
+    assert glimpse(path) != unchanged
+    noticed = [i for i in range(size) if changed(i) != unchanged]
+    assert {0, 7, size - 8, size - 1} <= set(noticed)
+    assert max(np.diff(noticed)) <= -(-(size - 8) // 7) - 8 + 1
+    assert len(noticed) == min(64, size)

@@ -303,6 +303,24 @@ def test_changed_files_are_refused_unless_told_so(sentences):
     assert "holds activations of another configuration: labels was" in sentences.refused()
 
 
+@pytest.mark.parametrize("what", ["activations", "label"])
+def test_a_changed_file_of_the_same_size_and_time_is_noticed(sentences, what):
+    """As a copy that keeps times may leave it."""
+    config = sentences.write()
+    import_activations(config, sentences.workdir())
+    path = sentences.folder / f"train{sentences.suffix if what == 'activations' else '.label'}"
+    stat = path.stat()
+    if what == "activations":
+        sentences.vectors["train"][:2] = sentences.vectors["train"][1::-1]
+        sentences.write()
+    else:
+        path.write_text("".join({"A": "B", "B": "A"}.get(letter, letter) for letter in path.read_text()))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    with pytest.raises(UserError, match=f"of another configuration: {what}s? was"):
+        import_activations(config, sentences.workdir())
+
+
 @pytest.mark.parametrize("killed_at", [0, 1, 3])
 def test_a_killed_import_goes_on_at_the_next_window(words, monkeypatch, killed_at):
     config, write = words.write(), StoreWriter.write
