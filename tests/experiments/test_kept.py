@@ -1,0 +1,91 @@
+"""When the results of a study need not be made again."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig
+from jaxred.experiments import kept
+from jaxred.results import load_result
+from jaxred.workdir import Workdir
+
+CONFIG = StudyConfig()
+
+
+class Study:
+    """A study of a stage, that counts how often it is worked on."""
+
+    def __init__(self, folder):
+        self.workdir, self.n_done = Workdir(folder), 0
+
+    def work(self):
+        self.n_done += 1
+        return {"found": self.n_done}, {}, SimpleNamespace(data_split=None)
+
+    def run(self, config=CONFIG, encoder="tiny", splits=("train", "test")):
+        ledger = SimpleNamespace(identity={"encoder": encoder}, notes={"tokens": 7})
+        stores = {split: SimpleNamespace(ledger=ledger) for split in splits}
+        return kept.kept_or_run("cluster_sweep", ("task", "probe"), stores, config, self.workdir, self.work)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "save_probes", lambda folder, probes, features: folder.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setitem(kept.ORIGINALS, "cluster_sweep", ("original", lambda content, split: str(content["found"])))
+    return Study(tmp_path)
+
+
+def test_results_are_kept_and_say_what_they_are_of(study):
+    first = study.run()
+    assert study.run() == first == load_result(study.workdir.result("cluster_sweep"))
+    assert study.n_done == first["found"] == 1
+    assert first["extraction"] == {"train": {"tokens": 7}, "test": {"tokens": 7}}
+    assert study.workdir.result("original").read_text() == "1"
+    assert study.workdir.probes("cluster_sweep").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_done"),
+    [
+        ({"encoder": "large"}, 2),
+        ({"splits": ("train", "dev", "test")}, 2),
+        ({"config": replace(CONFIG, probe=ProbeConfig(l1=0.5))}, 2),
+        ({"config": replace(CONFIG, repeats=2)}, 2),
+        (
+            {
+                "config": replace(
+                    CONFIG, clustering=ClusteringConfig(seed=5), selection=SelectionConfig(fractions=(1.0,))
+                )
+            },
+            1,
+        ),
+    ],
+)
+def test_what_decides_them_makes_them_anew_and_nothing_else_does(study, changes, n_done):
+    study.run()
+    assert study.run(**changes)["found"] == study.n_done == n_done
+
+
+def test_without_the_file_in_the_originals_format_they_are_made_anew(study):
+    study.run()
+    study.workdir.result("original").unlink()
+    assert study.run()["found"] == 2
+    assert study.workdir.result("original").read_text() == "2"
+
+
+@pytest.mark.parametrize("step", ["save_probes", "write_text", "save_result"])
+def test_what_was_killed_half_way_is_never_taken_for_whole(study, monkeypatch, step):
+    """Also where a study of other settings had left all its files."""
+    other = replace(CONFIG, probe=ProbeConfig(l1=0.5))
+    study.run()
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            study.run(other)
+    assert study.run(other)["found"] == 3
+    assert study.workdir.result("original").read_text() == "3"
