@@ -2,27 +2,18 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import tiny_encoder
+from processes import launch
 
 from jaxred.models import checkpoint, load_encoder
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.models.xlnet import XLNet, XLNetConfig
 from jaxred.store import Store
 from jaxred.tokenization import LAYOUTS, Tokenizer
-
-ROOT = Path(__file__).parents[1]
-
-
-def launch(name, *flags):
-    command = [sys.executable, str(ROOT / "launch" / f"{name}.py"), *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def assert_rows_are_of_each_sentence_alone(folder, workdir, examples, max_length):

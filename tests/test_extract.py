@@ -1,5 +1,4 @@
 import functools
-import multiprocessing
 import random
 import shutil
 import signal
@@ -9,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
 import tiny_encoder
 from hypothesis import given, settings
@@ -357,29 +357,20 @@ MOMENTS = {
 
 
 @pytest.fixture(scope="module")
-def processes():
-    """Processes that start quickly, because a server that has imported everything forks them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jaxred.extract", "transformers.models.auto.tokenization_auto"])
-    return context
-
-
-@pytest.fixture(scope="module")
 def long_task(tmp_path_factory, encoder_folder):
     """Forty windows of train and twenty of test."""
     texts = {"train": sentences(80, 5, (1, 6)), "test": sentences(40, 6, (1, 6))}
     return study_config(encoder_folder, write_task(tmp_path_factory.mktemp("long"), texts), window_rows=2)
 
 
-def test_an_extraction_killed_at_any_moment_is_gone_on_with(tmp_path, long_task, processes, compilations):
+def test_an_extraction_killed_at_any_moment_is_gone_on_with(tmp_path, long_task, compilations):
     extract(long_task, Workdir(tmp_path / "undisturbed"))
     expected = contents(tmp_path / "undisturbed")
     delays = random.Random(0)
     how_far = []
     for moment, reached in MOMENTS.items():
         workdir = tmp_path / moment
-        process = processes.Process(target=tiny_encoder.run_extraction, args=(long_task, workdir, compilations))
-        process.start()
+        process = processes.start(tiny_encoder.run_extraction, long_task, workdir, compilations)
         until = time.monotonic() + 120
         while not reached(workdir) and process.is_alive() and time.monotonic() < until:
             time.sleep(0.0005)

@@ -1,4 +1,3 @@
-import multiprocessing
 import shutil
 import signal
 import time
@@ -6,6 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
 import tiny_encoder
 from hypothesis import given, settings
@@ -220,10 +220,7 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
 def test_a_killed_extraction_is_gone_on_with(tmp_path, encoder_folder, compilations):
     config = word_config(encoder_folder, write(tmp_path / "task", (80, 10), seed=3), window_rows=3)
     extract(config, Workdir(tmp_path / "undisturbed"))
-    process = multiprocessing.get_context("forkserver").Process(
-        target=tiny_encoder.run_extraction, args=(config, tmp_path / "killed", compilations)
-    )
-    process.start()
+    process = processes.start(tiny_encoder.run_extraction, config, tmp_path / "killed", compilations)
     train, until = tmp_path / "killed" / "activations" / "train", time.monotonic() + 120
     while process.is_alive() and time.monotonic() < until:
         ledger = read_ledger(train)

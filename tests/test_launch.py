@@ -1,4 +1,7 @@
-"""The launchers as a user runs them: in a process of their own, on a task made of the built-in corpus."""
+"""The launchers as a user runs them: in a process of their own, on a task made of the built-in corpus.
+
+A study and a second run of it are whole processes, from Python's start on; the others are forked (`processes`).
+"""
 
 import json
 import os
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import tiny_encoder
+from processes import ROOT, launch
 
 from jaxred import pretrained
 from jaxred.config import TaskConfig
@@ -19,14 +23,13 @@ from jaxred.data import load_task
 from jaxred.data.parallel import write_parallel
 from jaxred.errors import UserError
 
-ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
 EXPECTED_KEYS = ["data_split", "baseline", "independent_layerwise", "incremental_layerwise", "selection"]
 
 
-def launch(name, *flags, cwd=ROOT):
+def whole_process(name, *flags):
     command = [sys.executable, str(ROOT / "launch" / f"{name}.py"), *flags]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def study(tmp_path_factory):
         examples = splits[split]
         write_parallel(examples[:: len(examples) // n], folder / "task" / split)  # the corpus is sorted by class
     flags = ["--config=configs/parallel.py", f"--config.task.data_dir={folder / 'task'}", f"--workdir={folder / 'run'}"]
-    return folder / "run", flags, launch("study", *flags)
+    return folder / "run", flags, whole_process("study", *flags)
 
 
 @pytest.mark.minilm
@@ -75,7 +78,7 @@ def test_a_second_run_keeps_everything_and_is_quick(study):
     workdir, flags, first = study
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
     begin = time.monotonic()
-    again = launch("study", *flags)
+    again = whole_process("study", *flags)
     assert again.returncode == 0
     assert again.stdout == first.stdout
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()} == before

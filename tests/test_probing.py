@@ -1,14 +1,12 @@
 import functools
 import json
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import run_program
 from sklearn.linear_model import ElasticNet, LogisticRegression
 
 from jaxred import matrix, probing
@@ -268,6 +266,7 @@ def test_eight_devices_give_the_same_as_one(tmp_path):
     """In a process of its own, since the number of devices is fixed when JAX starts."""
     program = """
 import sys, jax, numpy as np
+jax.config.update("jax_platforms", "cpu")
 from jaxred.config import ProbeConfig
 from jaxred.families import layer_family
 from jaxred.probing import fit, parts
@@ -280,12 +279,9 @@ np.savez(sys.argv[1], predictions=fitted.predict(x), **{str(p): fitted.probe(p).
     found = []
     for n_devices in (1, 8):
         file = tmp_path / f"{n_devices}.npz"
-        flags = {
-            **os.environ,
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
-            "JAX_PLATFORMS": "cpu",
-        }
-        subprocess.run([sys.executable, "-c", program, file], check=True, env=flags)
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}"}
+        done = run_program(program, str(file), environment=flags)
+        assert done.returncode == 0, done.stderr
         with np.load(file) as arrays:
             found.append(dict(arrays))
     for name, values in found[0].items():

@@ -1,13 +1,12 @@
-import os
 import socket
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import run_program
 from test_moments import HIDDEN_SIZE, KINDS, N_LAYERS, N_NEURONS, N_ROWS, correlated_rows, moments_of
 
 from jaxred import moments, streaming
@@ -131,6 +130,14 @@ def test_each_half_is_of_its_own_sentences(tmp_path):
         np.testing.assert_allclose(Moments.of(sums).correlation(), np.corrcoef(mine.T), rtol=0, atol=1e-5)
 
 
+def test_halves_are_drawn_and_not_dealt_out_in_order():
+    half, index = streaming.halves(np.arange(1000)), np.arange(1000)
+    assert half.sum() == 500
+    assert abs(half[:500].mean() - 0.5) < 0.1
+    assert abs(half[index % 2 == 0].mean() - 0.5) < 0.1
+    np.testing.assert_array_equal(streaming.halves(np.arange(1000)), half)
+
+
 # A pass that is killed
 
 
@@ -170,6 +177,7 @@ def test_a_commit_of_another_pass_or_a_damaged_one_is_not_gone_on_with(tmp_path,
 
 ON_DEVICES = """
 import sys, jax, numpy as np
+jax.config.update("jax_platforms", "cpu")
 from jaxred import streaming
 from jaxred.store import Store
 folder, shared_by = sys.argv[1], int(sys.argv[2])
@@ -184,15 +192,19 @@ if len(sys.argv) > 4:
 first, second = streaming.from_store(Store(folder + "/activations"))
 both = first + second
 if jax.process_index() == 0:
-    np.savez(sys.argv[3], *both.strips, n_rows=both.n_rows, total=both.rows.total, low=both.rows.low)
+    np.savez(sys.argv[3], *both.strips, **both.rows._asdict())
 """
 
 
 def assert_close(file, whole):
     with np.load(file) as found:
-        assert found["n_rows"] == whole.n_rows
+        assert found["count"] == whole.n_rows
         np.testing.assert_allclose(found["total"], whole.rows.total, rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(found["low"], whole.rows.low)
+        np.testing.assert_array_equal(found["high"], whole.rows.high)
+        for name in ("norms", "weighted"):
+            expected = getattr(whole.rows, name)
+            np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-6 * np.abs(expected).max())
         expected = [strip for strip in whole.strips]
         dense = np.zeros((N_NEURONS, N_NEURONS), np.float32)
         for i in range(N_NEURONS // 2):
@@ -209,9 +221,9 @@ def test_eight_devices_give_the_same_as_one(tmp_path, shared_by):
     x = correlated_rows(300).astype(np.float32)
     store = write_store(tmp_path / "activations", x)
     first, second = from_store(store)
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    arguments = [sys.executable, "-c", ON_DEVICES, str(tmp_path), str(shared_by), str(tmp_path / "found.npz")]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120)
+    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    arguments = str(tmp_path), str(shared_by), str(tmp_path / "found.npz")
+    done = run_program(ON_DEVICES, *arguments, environment=environment)
     assert done.returncode == 0, done.stderr
     assert_close(tmp_path / "found.npz", first + second)
 
@@ -225,13 +237,10 @@ def test_two_processes_give_the_same_as_one(tmp_path, monkeypatch):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     program = "import jaxred.store.blocks as blocks\nblocks.CHUNK_ROWS = 32\n" + ON_DEVICES
-    arguments = [sys.executable, "-c", program, str(tmp_path), "0", str(tmp_path / "found.npz"), address]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    both = [
-        subprocess.Popen([*arguments, str(i)], env=environment, stderr=subprocess.PIPE, text=True) for i in range(2)
-    ]
-    errors = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], errors
+    arguments = str(tmp_path), "0", str(tmp_path / "found.npz"), address
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(lambda number: run_program(program, *arguments, number), "01"))
+    assert [done.returncode for done in both] == [0, 0], [done.stderr for done in both]
     assert_close(tmp_path / "found.npz", first + second)
 
 

@@ -1,13 +1,10 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import tiny_encoder
+from processes import launch
 from safetensors.numpy import load_file
 
 from jaxred.errors import UserError
@@ -16,7 +13,6 @@ from jaxred.models.bert import Bert
 from jaxred.models.conversion import convert
 from jaxred.models.xlnet import XLNet, XLNetConfig
 
-ROOT = Path(__file__).parents[2]
 ENCODERS = {
     "bert": (Bert, tiny_encoder.CONFIG, "bert."),
     "xlnet": (
@@ -181,11 +177,6 @@ def test_an_index_that_is_not_one(tmp_path, index, message):
         convert(folder, folder)
 
 
-def launch(*flags):
-    command = [sys.executable, str(ROOT / "launch" / "convert_checkpoint.py"), *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ)
-
-
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -196,7 +187,7 @@ def launch(*flags):
     ],
 )
 def test_wrong_flags_are_told_in_a_sentence(flags, words):
-    done = launch(*flags)
+    done = launch("convert_checkpoint", *flags)
     assert done.returncode == 2
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
@@ -206,7 +197,7 @@ def test_wrong_flags_are_told_in_a_sentence(flags, words):
 @pytest.mark.reference
 def test_the_launcher_converts(torch, tensors, model, tmp_path):
     torch.save(tensors, tmp_path / "old" / "pytorch_model.bin")
-    done = launch(f"--input={tmp_path / 'old'}", f"--output={tmp_path / 'new'}")
+    done = launch("convert_checkpoint", f"--input={tmp_path / 'old'}", f"--output={tmp_path / 'new'}")
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "new" / "model.safetensors") in done.stdout
     assert_same(tmp_path / "new", model)

@@ -36,7 +36,7 @@ PRODUCTS = {Bert: 6, DistilBert: 6, XLNet: 8}  # XLNet's further ones: the dista
 every_encoder = pytest.mark.parametrize("encoder_type", TINY, ids=lambda encoder_type: encoder_type.__name__)
 
 
-@pytest.fixture(params=TINY, ids=lambda encoder_type: encoder_type.__name__)
+@pytest.fixture(scope="module", params=TINY, ids=lambda encoder_type: encoder_type.__name__)
 def model(request):
     return random_tiny(request.param)
 
@@ -170,25 +170,36 @@ def test_split_merge_jit_and_strict_promotion(model, batch):
     np.testing.assert_allclose(found, forward(model, *batch), rtol=1e-5, atol=COMPILED[type(model)])
 
 
-def test_tree_mode(tmp_path, model, batch):
-    checkpoint.save(model, tmp_path / "model")
-    np.savez(tmp_path / "batch.npz", *batch)
-    script = """
+IN_TREE_MODE = """
 import sys, jax, numpy as np
 from pathlib import Path
 from flax import nnx
 from jaxred.models import load_encoder
-folder = Path(sys.argv[1])
-model = load_encoder(folder / "model", n_layers=2)
-batch = np.load(folder / "batch.npz")
-graphdef, state = nnx.split(model)
-hidden_states = jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch.values())
-np.save(folder / "found.npy", hidden_states)
-assert type(model)(model.config, rngs=nnx.Rngs(0)).n_parameters(2) == model.n_parameters(2)
+for folder in map(Path, sys.argv[1:]):
+    model = load_encoder(folder / "model", n_layers=2)
+    batch = np.load(folder / "batch.npz")
+    graphdef, state = nnx.split(model)
+    hidden_states = jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch.values())
+    np.save(folder / "found.npy", hidden_states)
+    assert type(model)(model.config, rngs=nnx.Rngs(0)).n_parameters(2) == model.n_parameters(2)
 """
+
+
+@pytest.fixture(scope="module")
+def in_tree_mode(tmp_path_factory):
+    """A folder an architecture with what it gives in flax's tree mode, which is chosen when flax is imported."""
+    folders = {encoder_type: tmp_path_factory.mktemp(encoder_type.__name__) for encoder_type in TINY}
+    for encoder_type, folder in folders.items():
+        model = random_tiny(encoder_type)
+        checkpoint.save(model, folder / "model")
+        np.savez(folder / "batch.npz", *random_batch(model.config))
     environment = {**os.environ, "NNX_GRAPH_MODE": "false", "NNX_GRAPH_UPDATES": "false"}
-    subprocess.run([sys.executable, "-c", script, tmp_path], env=environment, check=True)
-    expected, found = forward(model, *batch)[:3], np.load(tmp_path / "found.npy")
+    subprocess.run([sys.executable, "-c", IN_TREE_MODE, *folders.values()], env=environment, check=True)
+    return folders
+
+
+def test_tree_mode(in_tree_mode, model, batch):
+    expected, found = forward(model, *batch)[:3], np.load(in_tree_mode[type(model)] / "found.npy")
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=COMPILED[type(model)])
 
 
