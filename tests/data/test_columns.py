@@ -72,6 +72,7 @@ def test_a_layout_of_ones_own(read):
         LabelledSentence(("two words",), (0.5,), 2),
         LabelledSentence(("x",), (-2.0,), 4),
     ]
+    assert read(" %|not at the start|1\n", layout, "3")[0].words == ("not at the start",)
 
 
 def test_only_spaces_and_tabs_are_white_space(read):
@@ -82,7 +83,8 @@ def test_only_spaces_and_tabs_are_white_space(read):
 def test_a_line_with_other_columns_is_named(refused):
     message = refused("a A X\nb B\n")
     assert message.startswith("train.txt, line 2: 2 columns, but the lines before it have 3: mend that line")
-    assert refused("a A X\n\nNew York B X\n").startswith("train.txt, line 3: 4 columns")
+    message = refused("a A X\n\nNew York B X\n")
+    assert message.startswith("train.txt, line 3: 4 columns, but the lines before it have 3")
 
 
 def test_another_number_of_columns_than_the_format_has(refused):

@@ -67,6 +67,7 @@ def test_numbers_as_labels(tmp_path):
         ("2\tdid", "3\tdid", r"line 5: word 3 does not follow word 1"),
         ("1\tI", "0\tI", r"line 3: the ID is '0', but the number of a word"),
         ("2-3", "3-2", r"line 4: the ID is '3-2'"),
+        ("2-3", "3-3", r"line 4: the ID is '3-3'"),
         ("3.1", "3.0", r"line 7: the ID is '3\.0'"),
         ("3.1", "three", r"line 7: the ID is 'three'"),
         ("AUX", "", r"line 5: upos is empty"),

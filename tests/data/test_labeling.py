@@ -70,6 +70,10 @@ def test_long_sentences_are_left_out_and_listed(folder):
     assert n_words(dataset) == [1] * 4
     assert dataset.notes["train"]["sentences_too_long"] == 8
     assert dataset.notes["train"]["too_long_lines"][:3] == [1, 7, 11]
+    assert "sentences_beyond_limit" not in dataset.notes["train"]
+    limited = load_labeling(config(folder, max_sent_l=2, limit_instances=3), folder)
+    assert n_words(limited) == [1] * 3
+    assert limited.notes["train"]["sentences_beyond_limit"] == 1  # of those that are not too long
     (folder / "test.txt").write_text(DAY)
     assert "test.txt has no sentence of at most config.task.max_sent_l=2 words" in refused(folder, max_sent_l=2)
 
