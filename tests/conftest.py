@@ -13,6 +13,16 @@ from jaxred.tokenization import Tokenizer
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Each worker has tests that stand together, so that few fixtures are made twice; who is done takes of the rest."""
+    if config.getvalue("dist") == "load":  # what -n stands for
+        from xdist.scheduler import WorkStealingScheduling
+
+        return WorkStealingScheduling(config, log)
+    return None
+
+
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory):
     """A Hugging Face folder with a tiny random BERT and its vocabulary."""
