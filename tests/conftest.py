@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import pytest
 import tiny_encoder
+import word_pieces
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxred.models import load_encoder
@@ -27,6 +28,12 @@ def pytest_xdist_make_scheduler(config, log):
 def encoder_folder(tmp_path_factory):
     """A Hugging Face folder with a tiny random BERT and its vocabulary."""
     return tiny_encoder.write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def word_piece_folder(tmp_path_factory):
+    """A Hugging Face folder with a made-up vocabulary, without weights."""
+    return word_pieces.write(tmp_path_factory.mktemp("word_pieces"))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from word_pieces import CONFIG, VOCABULARY
 
 from jaxred import pretrained
 from jaxred.errors import UserError
@@ -11,40 +12,13 @@ from jaxred.models.bert import BertConfig
 from jaxred.models.xlnet import XLNetConfig
 from jaxred.tokenization import LAYOUTS, Tokenizer, fingerprint
 
-VOCABULARY = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    "the",
-    "a",
-    "movie",
-    "was",
-    "bad",
-    "good",
-    "and",
-    "##ly",
-    "##s",
-    ".",
-    ",",
-]
-CONFIG = BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=32)
 TEXTS = ["The movie was badly good.", "", "movies", "the bad, the good and the movie was a movie and a movie"]
 PAIRS = ["good", "the movie, and a movie, and a movie was bad.", "", "the movies and the movies"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "config.json").write_text(json.dumps(CONFIG.to_dict()))
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder):
-    return Tokenizer(folder, CONFIG)
+def tokenizer(word_piece_folder):
+    return Tokenizer(word_piece_folder, CONFIG)
 
 
 # Encoding ----------------------------------------------------------------------------------------------------------
@@ -60,10 +34,12 @@ def test_ids_of_known_words(tokenizer):
 
 @pytest.mark.parametrize("max_length", [32, 9, 8])
 @pytest.mark.parametrize("pairs", [None, PAIRS])
-def test_same_as_transformers(folder, tokenizer, pairs, max_length):
+def test_same_as_transformers(word_piece_folder, tokenizer, pairs, max_length):
     from transformers import AutoTokenizer
 
-    theirs = AutoTokenizer.from_pretrained(folder)(TEXTS, pairs, truncation="longest_first", max_length=max_length)
+    theirs = AutoTokenizer.from_pretrained(word_piece_folder)(
+        TEXTS, pairs, truncation="longest_first", max_length=max_length
+    )
     tokens = tokenizer.encode(TEXTS, pairs, max_length=max_length)
     assert [row.tolist() for row in tokens.ids] == theirs["input_ids"]
     assert [row.tolist() for row in tokens.token_type_ids] == theirs["token_type_ids"]
@@ -101,15 +77,15 @@ def test_more_tokens_than_positions(tokenizer):
         tokenizer.encode(TEXTS, None, max_length=33)
 
 
-def test_more_tokens_than_the_model_knows(folder):
-    small = Tokenizer(folder, dataclasses.replace(CONFIG, vocab_size=len(VOCABULARY) - 1))
+def test_more_tokens_than_the_model_knows(word_piece_folder):
+    small = Tokenizer(word_piece_folder, dataclasses.replace(CONFIG, vocab_size=len(VOCABULARY) - 1))
     small.encode(["a movie."], None, max_length=32)
     with pytest.raises(UserError, match="gives token 15, but the model beside it knows only 15 tokens"):
         small.encode(["a movie, good"], None, max_length=32)
 
 
-def test_pairs_for_a_model_without_second_sentences(folder):
-    single = Tokenizer(folder, dataclasses.replace(CONFIG, type_vocab_size=1))
+def test_pairs_for_a_model_without_second_sentences(word_piece_folder):
+    single = Tokenizer(word_piece_folder, dataclasses.replace(CONFIG, type_vocab_size=1))
     single.encode(TEXTS, None, max_length=32)
     with pytest.raises(UserError, match="gives token type 1, but the model beside it knows only 1 token types"):
         single.encode(TEXTS, PAIRS, max_length=32)
@@ -147,10 +123,10 @@ def test_padding_right(tokenizer):
     assert batch.input_ids.dtype == batch.token_type_ids.dtype == np.int32
 
 
-def test_padding_left_with_the_sentence_last(folder, monkeypatch):
+def test_padding_left_with_the_sentence_last(word_piece_folder, monkeypatch):
     """What XLNet asks for, of a tokenizer that says nothing of where [CLS] is."""
     monkeypatch.setitem(LAYOUTS, "bert", dataclasses.replace(LAYOUTS["xlnet"], vocabularies=("vocab.txt",)))
-    tokenizer = Tokenizer(folder, CONFIG)
+    tokenizer = Tokenizer(word_piece_folder, CONFIG)
     tokenizer._tokenizer.cls_token = None
     tokens = tokenizer.encode(["a movie", "the"], None, max_length=32)
     batch = tokenizer.pad(tokens, rows=[0, 1], length=5, n_rows=2)
@@ -234,15 +210,15 @@ def test_no_tokenizer(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]"])
-def test_broken_tokenizer(tmp_path, folder, content):
-    shutil.copy(folder / "config.json", tmp_path)
+def test_broken_tokenizer(tmp_path, word_piece_folder, content):
+    shutil.copy(word_piece_folder / "config.json", tmp_path)
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(UserError, match=r"cannot be read .*: download its files again"):
         Tokenizer(tmp_path, CONFIG)
 
 
-def test_code_in_the_folder_is_not_run(tmp_path, folder):
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+def test_code_in_the_folder_is_not_run(tmp_path, word_piece_folder):
+    shutil.copytree(word_piece_folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "custom.py").write_text("raise SystemExit('run')")
     (tmp_path / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "Custom", "auto_map": {"AutoTokenizer": ["custom.Custom", "custom.Custom"]}})
@@ -254,9 +230,9 @@ def test_code_in_the_folder_is_not_run(tmp_path, folder):
 # Fingerprints ------------------------------------------------------------------------------------------------------
 
 
-def test_fingerprint_is_of_the_tokenizer_files(tmp_path, folder):
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    first = fingerprint(folder)
+def test_fingerprint_is_of_the_tokenizer_files(tmp_path, word_piece_folder):
+    shutil.copytree(word_piece_folder, tmp_path, dirs_exist_ok=True)
+    first = fingerprint(word_piece_folder)
     (tmp_path / "config.json").write_text("{}")
     assert fingerprint(tmp_path) == first
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_tokenization import CONFIG, VOCABULARY
+from word_pieces import CONFIG, VOCABULARY
 
 from jaxred import pretrained
 from jaxred.errors import UserError
@@ -29,18 +29,8 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    import json
-
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "config.json").write_text(json.dumps(CONFIG.to_dict()))
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder):
-    return Tokenizer(folder, CONFIG)
+def tokenizer(word_piece_folder):
+    return Tokenizer(word_piece_folder, CONFIG)
 
 
 @pytest.fixture(scope="module")
