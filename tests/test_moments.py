@@ -246,6 +246,8 @@ def test_sums_of_parts_add_up():
     accumulator.add(x[900:], 0)
     first, second = accumulator.sums()
     assert (first.n_rows, second.n_rows) == (N_ROWS - 900, 900)
+    np.testing.assert_array_equal((first + second).rows.low, x.min(0))
+    np.testing.assert_array_equal((first + second).rows.high, x.max(0))
     found, whole = Moments.of(first + second), moments_of(x)
     np.testing.assert_allclose(found.correlation(), whole.correlation(), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.cka(debiased=True), whole.cka(debiased=True), rtol=0, atol=1e-6)
