@@ -1,13 +1,13 @@
 """The original's parallel files: `train.word` and `train.label`, one example a line, `a ||| b` for a pair."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxred.data.examples import Dataset, Example
 from jaxred.data.lines import parse_score, read_lines
 from jaxred.errors import UserError
+from jaxred.files import replacing
 
 PAIR_SEPARATOR = " ||| "
 
@@ -107,8 +107,9 @@ def write_parallel(examples: Sequence[Example], stem: Path, *, overwrite: bool =
                 f"Example {i} for {stem} is not like the first one: give only single sentences or only pairs, and only "
                 "class names or only scores."
             )
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    _replace({texts_path: [text for text, _ in lines], labels_path: [label for _, label in lines]})
+    with replacing([texts_path, labels_path]) as files:
+        for file, mine in zip(files, zip(*lines, strict=True), strict=True):
+            file.write("".join(f"{line}\n" for line in mine).encode())
 
 
 def _file(stem: Path, suffix: str) -> Path:
@@ -168,16 +169,3 @@ def _format(example: Example, where: str) -> tuple[str, str]:
     elif not math.isfinite(float(example.label)):
         raise UserError(f"{where}: the score is {label}, but a finite number is expected: mend or remove it.")
     return text, label
-
-
-def _replace(files: dict[Path, list[str]]) -> None:
-    """Writes all files under temporary names, and only then moves them to their own."""
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
-    try:
-        for path, lines in files.items():
-            temporary[path].write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
-        for path in files:
-            os.replace(temporary[path], path)
-    finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)

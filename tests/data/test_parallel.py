@@ -207,8 +207,8 @@ def test_a_failed_write_leaves_the_old_files(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("jaxred.data.parallel.os.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("jaxred.files.os.replace", fail)
+    with pytest.raises(UserError, match="disk full"):
         write_parallel([Example("new", None, "y")], tmp_path / "train", overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["train.label", "train.word"]
     assert read_parallel(tmp_path / "train", "classification") == [Example("old", None, "x")]
