@@ -7,12 +7,12 @@ safetensors file is written beside the old one. The weights are opened by PyTorc
 holds anything but tensors is refused.
 """
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from jaxred import app
+from jaxred.config import StudyConfig
 from jaxred.errors import UserError
 from jaxred.models import conversion
 
@@ -20,9 +20,9 @@ INPUT = flags.DEFINE_string("input", "", "The folder with config.json and pytorc
 OUTPUT = flags.DEFINE_string("output", "", "The folder for model.safetensors; by default the same.")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise UserError(f"Unknown argument {argv[1]!r}: pass the folder as --input=DIR.")
+def main(config: StudyConfig | None, overwrite: bool) -> None:
+    if config is not None or overwrite:
+        raise UserError("--config and --overwrite have no use here: leave them out.")
     if not INPUT.value:
         raise UserError("--input is missing: pass the folder with config.json and pytorch_model.bin.")
     source = Path(INPUT.value)
@@ -30,17 +30,5 @@ def main(argv: Sequence[str]) -> None:
     print(f"Converted: {written}")
 
 
-def parse(argv: Sequence[str]) -> list[str]:
-    """Flags to values; an unknown one is told in a sentence."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(f"{error}. See --help.") from error
-
-
 if __name__ == "__main__":
-    try:
-        app.run(main, flags_parser=parse)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    app.run_without_workdir(main)

@@ -182,7 +182,8 @@ def test_an_index_that_is_not_one(tmp_path, index, message):
     [
         ([], ["--input is missing"]),
         (["--input=nowhere"], ["nowhere is not a folder"]),
-        (["old"], ["old", "--input"]),
+        (["old"], ["'old'", "every option is a flag"]),
+        (["--input=nowhere", "--overwrite"], ["--overwrite", "no use here"]),
         (["--inputs=old"], ["inputs"]),
     ],
 )
