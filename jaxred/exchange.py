@@ -90,6 +90,8 @@ def _file_to_store(options: Options, overwrite: bool) -> str:
             f"--input={options.input} is no activation store, but --output={options.output} is a file: a file is "
             "written from a store; write a store first, into a folder."
         )
+    if Path(options.output).is_file():
+        raise UserError(f"--output={options.output} is a file, but a store is a folder: choose another --output.")
     store = to_store(
         options.input,
         options.output,

@@ -78,10 +78,13 @@ def _write(writer: StoreWriter, chunks: Iterator[Float[np.ndarray, "row layer ne
     ledger = writer.ledger
     start = ledger.window(ledger.windows_finished).start
     rest = np.empty((0, ledger.n_layers, ledger.hidden_size))
+    # One is filled while the other is written. New memory for every window would take longer than filling it.
+    longest = min(ledger.window_rows, ledger.n_rows - start)
+    buffers = [np.empty((longest, *rest.shape[1:]), jnp.dtype(ledger.dtype)) for _ in range(2)]
     with progress_bar(ledger.n_rows, title, "rows", start) as bar:
         for index in range(ledger.windows_finished, ledger.n_windows):
             window = ledger.window(index)
-            block = np.empty((window.stop - window.start, *rest.shape[1:]), jnp.dtype(ledger.dtype))
+            block = buffers[index % 2][: window.stop - window.start]
             filled = 0
             while filled < len(block):
                 if not len(rest):

@@ -43,12 +43,13 @@ class Rows:
         """The activations of the rows from `first` on, sentence by sentence."""
         if first >= len(self.entries):
             return
-        begin, n_rows, entry = first, len(self.entries), int(self.entries[first])
+        begin, entry = first, int(self.entries[first])
+        breaks = np.cumsum(np.diff(self.word_index, prepend=-1) != 1)  # grows where a word does not follow the last one
         for vectors in file.read(entry, sentences_only=not self.of_words):
-            end = begin
-            while end < n_rows and self.entries[end] == entry:
-                end += 1
-            if end > begin:
+            end = int(np.searchsorted(self.entries, entry, side="right"))
+            if end - begin == len(vectors) and breaks[begin] == breaks[end - 1]:
+                yield vectors  # as of most sentences: all words, in their order
+            elif end > begin:
                 yield vectors[self.word_index[begin:end]]
             begin, entry = end, entry + 1
 

@@ -414,6 +414,23 @@ def test_options_that_make_no_sense_are_refused(tmp_path, monkeypatch, options, 
     assert not (tmp_path / "b").exists()
 
 
+def test_a_store_is_a_folder(tmp_path):
+    task, place = Task(tmp_path), tmp_path / "there"
+    task.store()
+    place.write_text("mine")
+    with pytest.raises(UserError, match="there is a file, but a store is a folder: choose another --output"):
+        convert(Options(input=str(tmp_path / "made.npz"), output=str(place)))
+    assert place.read_text() == "mine"
+
+
+def test_what_the_stored_type_cannot_hold_is_told_of_the_file(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((2, LAYERS, SIZE), 1e6, np.float32))
+    with pytest.raises(UserError, match=r"^The file gave inf for row 0, layer 0, neuron 0, which float16 .*--dtype"):
+        to_store(tmp_path / "a.npy", tmp_path / "b", dtype="float16")
+    with pytest.raises(UserError, match="is not finished"):
+        Store(tmp_path / "b")
+
+
 def test_a_tasks_examples_become_parallel_files(tmp_path):
     config = StudyConfig(task=TaskConfig(limit_instances=40))
     convert(Options(output=str(tmp_path / "task")), config)

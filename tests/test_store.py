@@ -238,6 +238,33 @@ def test_a_store_is_gone_on_with_from_any_window(tmp_path, finished, n_windows):
     assert all(after[name] == before[name] for name in files)
 
 
+@pytest.mark.parametrize("window", [0, 1])
+@pytest.mark.parametrize("how", ["missing", "empty", "zeros", "short", "flipped"])
+def test_what_a_power_cut_took_is_seen_before_a_store_is_gone_on_with(tmp_path, finished, window, how):
+    """The ledger may be on the disk before the window that it tells of."""
+    fill(writer(tmp_path), until=2)
+    file = shard(tmp_path, window)
+    whole = file.read_bytes()
+    left = {
+        "empty": b"",
+        "zeros": bytes(len(whole)),
+        "short": whole[:-50],
+        "flipped": bytes([whole[0] ^ 1]) + whole[1:],
+    }
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(left[how])
+    before = contents(tmp_path)
+    with pytest.raises(
+        UserError, match=rf"cannot be gone on with: its window {window} is (damaged|missing).*overwrite"
+    ):
+        writer(tmp_path)
+    assert contents(tmp_path) == before
+    fill(writer(tmp_path, overwrite=True))
+    assert contents(tmp_path) == contents(finished)
+
+
 class _Done:
     def __init__(self, value):
         self._value = value
@@ -255,7 +282,7 @@ class _Watched:
     def __getattr__(self, name):
         attribute = getattr(self._real, name)
         if name in ("write", "delete_range"):
-            return lambda *args: self._storage.change(lambda: attribute(*args).result())
+            return lambda *args, **options: self._storage.change(lambda: attribute(*args, **options).result())
         return attribute
 
     def __getitem__(self, key):
@@ -664,7 +691,8 @@ def test_a_full_disk_is_told_and_finished_windows_are_kept(finished, full_disks,
     folder, errors = full_disks[0] / name, full_disks[1]
     what = {"ledger of window 1": "the ledger"}.get(name, name)
     assert errors[name].startswith(f"Cannot write {what} of the activation store {folder} (")
-    assert "Make room or choose another --workdir, and run again: finished windows are kept." in errors[name]
+    assert "Make room or choose another --workdir (--output of launch/convert.py), and run again: fin" in errors[name]
+    assert "finished windows are kept." in errors[name]
     assert _windows_finished(folder) == {"labels": 0}.get(name, FULL_DISKS[name][0])
     again = writer(folder)
     assert again.ledger.windows_finished == max(FULL_DISKS[name][0], 0)

@@ -9,22 +9,31 @@ al. 2023) names the further ones "text (Occurrence 2)" and so on, which the orig
 `Writer` here. In reading, a sentence that stands once is found by its text. One that stands more often is found by its
 occurrence where the file names that; else by its row, if the file has a dataset for every row; else by its text. By
 its row is also found what is named otherwise, as NeuroX names sentences by their pieces of words.
+
+HDF5's library takes longer to find a sentence's one vector than to read it. It is therefore asked once, in the survey,
+where the numbers lie in the file; what lies in one piece, as it does unless it is compressed, is then read from there.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
 from jaxtyping import Float
 
 from jaxred.errors import UserError
-from jaxred.formats.survey import Survey
+from jaxred.formats.survey import Survey, file_sha256, stamp_of
 
 INDEX = "sentence_to_index"
+_TYPES = {
+    np.dtype("<f4"): h5py.h5t.IEEE_F32LE,
+    np.dtype("<f2"): h5py.h5t.IEEE_F16LE,
+    np.dtype("<f8"): h5py.h5t.IEEE_F64LE,
+}
 
 
 def survey(path: Path, texts: Sequence[str]) -> Survey:
@@ -41,25 +50,31 @@ def survey(path: Path, texts: Sequence[str]) -> Survey:
         UserError: the file is not HDF5 or has no (readable) index; a sentence has no dataset; datasets do not have the
             same layers and sizes, or are no numbers.
     """
-    with _open(path) as file:
+    with _open(path) as file, path.open("rb") as raw, ThreadPoolExecutor(1) as other_core:
+        stamp = stamp_of(raw.fileno())
+        digest = other_core.submit(file_sha256, path)
         keys = _keys(file, texts, path)
-        shapes = [_shape(file, key, path) for key in keys]
-    first = shapes[0]
-    for row, (n_layers, _, size) in enumerate(shapes):
-        if (n_layers, size) != (first[0], first[2]):
+        dtype = _dtype(file, keys[0], path)
+        datasets = [_dataset(file, key, path, dtype) for key in keys]
+    first = datasets[0]
+    for row, mine in enumerate(datasets):
+        if (mine.n_layers, mine.size) != (first.n_layers, first.size):
             raise UserError(
-                f"{path}: dataset {keys[row]!r} has {n_layers} layers x {size} neurons, but {keys[0]!r} has "
-                f"{first[0]} x {first[2]}: all must have the same; extract them with one model."
+                f"{path}: dataset {keys[row]!r} has {mine.n_layers} layers x {mine.size} neurons, but {keys[0]!r} has "
+                f"{first.n_layers} x {first.size}: all must have the same; extract them with one model."
             )
     counts = Counter(_normal(text) for text in texts)
     n_duplicates = sum(n for n in counts.values() if n > 1)
-    return Survey(first[0], first[2], [n for _, n, _ in shapes], _sha256(path), keys, n_duplicates)
+    tokens, offsets = [mine.n_tokens for mine in datasets], [mine.offset for mine in datasets]
+    return Survey(
+        first.n_layers, first.size, tokens, digest.result(), keys, n_duplicates, offsets, dtype=dtype, stamp=stamp
+    )
 
 
 def read(
     path: Path, survey: Survey, first: int = 0, sentences_only: bool = False
 ) -> Iterator[Float[np.ndarray, "token layer neuron"]]:
-    """The vectors of each sentence, in row order, in float32.
+    """The vectors of each sentence, in row order, in float32 or, where the file has that, float16.
 
     Args:
         path: the file.
@@ -74,7 +89,8 @@ def read(
         UserError: naming the dataset, where it cannot be read, has changed, holds a value that is not finite, or does
             not have one token where it must.
     """
-    with _open(path) as file:
+    with _open(path) as file, path.open("rb") as raw:
+        _refuse_change(raw, survey, path)
         for row in range(first, len(survey.keys)):
             key = survey.keys[row]
             if sentences_only and survey.tokens[row] != 1:
@@ -82,19 +98,14 @@ def read(
                     f"{path}: dataset {key!r} has {survey.tokens[row]} tokens, of which none is known to stand for "
                     "the sentence: a sentence needs one token; write the sentence vector alone."
                 )
+            shape = survey.n_layers, survey.tokens[row], survey.hidden_size
             try:
-                # h5py's own objects would take longer than reading a sentence's one vector
-                dataset = h5py.h5d.open(file.id, key.encode())
-                vectors = np.empty(dataset.shape, np.float32)
-                dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, vectors)
+                values = _read_piece(raw, survey, row) if survey.offsets[row] >= 0 else _read_dataset(file, key)
+                vectors = values.reshape(shape)
             except (OSError, KeyError, ValueError, TypeError) as error:
                 raise UserError(
                     f"{path}: dataset {key!r} cannot be read ({_reason(error)}): write the file again."
                 ) from None
-            if vectors.ndim == 2:
-                vectors = vectors[None]
-            if vectors.shape != (survey.n_layers, survey.tokens[row], survey.hidden_size):
-                raise UserError(f"{path} was changed while it was read (dataset {key!r}): run again.")
             if not np.isfinite(vectors).all():
                 layer, token, neuron = (int(i) for i in np.argwhere(~np.isfinite(vectors))[0])
                 raise UserError(
@@ -102,6 +113,7 @@ def read(
                     f"neuron {neuron}, but finite numbers are expected: extract the sentence again."
                 )
             yield vectors.swapaxes(0, 1)
+        _refuse_change(raw, survey, path)
 
 
 class Writer:
@@ -116,6 +128,9 @@ class Writer:
         """
         self._file = h5py.File(path, "w")
         self._dtype = np.dtype(dtype)
+        self._type = h5py.h5t.py_create(self._dtype)
+        self._properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        self._properties.set_obj_track_times(False)  # so that the same sentences make the same file
         self._names, self._index = _Names(), {}
 
     def add(self, sentence: str, tokens: Sequence[str], vectors: Float[np.ndarray, "token layer neuron"]) -> None:
@@ -127,7 +142,11 @@ class Writer:
         del tokens
         key = str(len(self._index))
         with np.errstate(over="ignore"):  # what a float16 cannot hold is refused by the caller
-            self._file.create_dataset(key, data=np.ascontiguousarray(vectors.swapaxes(0, 1), self._dtype))
+            values = np.ascontiguousarray(vectors.swapaxes(0, 1), self._dtype)
+        # h5py's own objects would take longer than writing a sentence's one vector
+        space = h5py.h5s.create_simple(values.shape)
+        dataset = h5py.h5d.create(self._file.id, key.encode(), self._type, space, self._properties)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
         self._index[self._names.of(_normal(sentence))] = key
 
     def close(self) -> None:
@@ -157,6 +176,8 @@ class _Names:
 def _open(path: Path) -> h5py.File:
     if not path.exists():
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, but a file of activations is expected there; check the path.")
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -209,32 +230,71 @@ def _index(file: h5py.File, path: Path) -> dict[str, str]:
         ) from None
 
 
-def _shape(file: h5py.File, key: str, path: Path) -> tuple[int, int, int]:
+class _Dataset(NamedTuple):
+    n_layers: int
+    n_tokens: int
+    size: int
+    offset: int  # where its numbers begin in the file; -1 where they are not in one piece, or of another type
+
+
+def _dtype(file: h5py.File, key: str, path: Path) -> np.dtype | None:
+    """The type of a dataset's numbers, where it is one that NumPy has too."""
+    stored = _find(file, key, path).get_type()
+    return next((dtype for dtype, known in _TYPES.items() if stored == known), None)
+
+
+def _dataset(file: h5py.File, key: str, path: Path, dtype: np.dtype | None) -> _Dataset:
+    dataset = _find(file, key, path)
+    stored, shape = dataset.get_type(), dataset.shape
+    as_told = dtype is not None and stored == _TYPES[dtype]
+    floats = as_told or stored.get_class() == h5py.h5t.FLOAT
+    full = (1, *shape) if len(shape) == 2 else shape
+    if not floats or len(full) != 3 or not full[0] or not full[2]:
+        raise _no_activations(path, key, f"{shape} of {dataset.dtype}")
+    offset = dataset.get_offset() if as_told else None
+    return _Dataset(*full, -1 if offset is None else offset)
+
+
+def _find(file: h5py.File, key: str, path: Path) -> h5py.h5d.DatasetID:
     try:
-        dataset = h5py.h5d.open(file.id, key.encode())
+        return h5py.h5d.open(file.id, key.encode())
     except (OSError, KeyError, ValueError, TypeError):
-        dataset = None
-    floats = dataset is not None and dataset.get_type().get_class() == h5py.h5t.FLOAT
-    shape = dataset.shape if dataset is not None and floats else ()
-    if len(shape) == 2:
-        shape = (1, *shape)
-    if len(shape) != 3 or not shape[0] or not shape[2]:
-        found = "a group" if dataset is None else f"{dataset.shape} of {dataset.dtype}"
-        raise UserError(
-            f"{path}: dataset {key!r} is {found}, but (layers, tokens, neurons) or (tokens, neurons) of floats is "
-            "expected: extract the sentence again."
-        )
-    return shape
+        raise _no_activations(path, key, "a group") from None
+
+
+def _no_activations(path: Path, key: str, found: str) -> UserError:
+    return UserError(
+        f"{path}: dataset {key!r} is {found}, but (layers, tokens, neurons) or (tokens, neurons) of floats is "
+        "expected: extract the sentence again."
+    )
+
+
+def _read_piece(raw: BinaryIO, survey: Survey, row: int) -> Float[np.ndarray, " value"]:
+    """The numbers of a sentence from where they lie in the file."""
+    values = np.empty(survey.n_layers * survey.tokens[row] * survey.hidden_size, survey.dtype)
+    raw.seek(survey.offsets[row])
+    if raw.readinto(values.view(np.uint8)) < values.nbytes:  # type: ignore[attr-defined]
+        raise OSError("the file is cut short")
+    with np.errstate(over="ignore"):
+        return values if values.itemsize <= 4 else values.astype(np.float32)
+
+
+def _read_dataset(file: h5py.File, key: str) -> Float[np.ndarray, "..."]:
+    """The numbers of a sentence by HDF5's library, which undoes compression."""
+    dataset = h5py.h5d.open(file.id, key.encode())
+    values = np.empty(dataset.shape, np.float32)
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return values
+
+
+def _refuse_change(raw: BinaryIO, survey: Survey, path: Path) -> None:
+    if stamp_of(raw.fileno()) != survey.stamp:
+        raise UserError(f"{path} was changed while it was read: run again.")
 
 
 def _normal(text: str) -> str:
     """A sentence as its words joined by one space, as contextual-repr-analysis writes it."""
     return " ".join(text.split())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _short(text: str) -> str:

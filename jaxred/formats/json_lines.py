@@ -11,7 +11,6 @@ several processes share where the file is large.
 """
 
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from jaxtyping import Float
 from jaxred.errors import UserError
 from jaxred.formats import json_workers
 from jaxred.formats.json_parsing import LAYOUT, find_features, find_layers, parse_json, sentence_parser
-from jaxred.formats.survey import Survey
+from jaxred.formats.survey import Survey, file_sha256
 
 # Inside a JSON string a quote is escaped, so this matches keys alone.
 _TOKEN = re.compile(rb'"layers"\s*:')
@@ -50,7 +49,7 @@ def survey(path: Path) -> Survey:
     tokens, offsets = [], [0]
     shape, line = None, b""
     with _open(path) as file, ThreadPoolExecutor(1) as other_core:
-        digest = other_core.submit(_sha256, path)
+        digest = other_core.submit(file_sha256, path)
         for number, line in enumerate(file, start=1):
             if number == 1:
                 shape = _shape(line, path)
@@ -176,16 +175,13 @@ def _layers_text(values: Float[np.ndarray, "layer neuron"]) -> bytes:
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb", buffering=2**20)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, but a file of activations is expected there; check the path.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it a readable file.") from None
 

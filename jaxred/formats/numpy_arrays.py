@@ -12,7 +12,6 @@ memory does not grow with the file. Arrays of objects, which are pickles, are re
 """
 
 import contextlib
-import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxred.errors import UserError
+from jaxred.formats.survey import file_sha256
 
 SUFFIXES = (".npy", ".npz")
 HIDDEN_STATES = "hidden_states"
@@ -89,8 +89,7 @@ def open_array(path: Path) -> ArrayFile:
                 f"{path}: {name} is of shape {values.shape}, but hidden_states has {n_rows} rows: one value a row is "
                 "expected."
             )
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_sha256(path)
     index = {name: _index(beside[name], name, path) for name in ("sentence_index", "word_index")}
     return ArrayFile(path, n_rows, n_layers, hidden_size, sha256, _labels(beside["labels"], path), **index)
 

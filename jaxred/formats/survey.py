@@ -1,6 +1,11 @@
 """What a file of activations holds, found before its values are read."""
 
+import hashlib
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -13,4 +18,18 @@ class Survey:
     sha256: str  # of the whole file
     keys: list[str]  # the dataset of each sentence; empty where sentences lie in line order
     n_duplicates: int = 0  # sentences whose text stands more than once, where a file is keyed by text
-    offsets: list[int] = field(default_factory=list)  # where each sentence begins, and the end; only of lines
+    offsets: list[int] = field(default_factory=list)  # where each sentence begins in the file; of lines, also the end
+    dtype: np.dtype | None = None  # of the numbers at the offsets, where they are binary
+    stamp: tuple[int, ...] = ()  # `stamp_of` the file, where it is told apart by that
+
+
+def stamp_of(descriptor: int) -> tuple[int, ...]:
+    """What the file system says of an open file, which is another after a change."""
+    stat = os.fstat(descriptor)
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

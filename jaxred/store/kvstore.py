@@ -1,4 +1,8 @@
-"""TensorStore's key-value stores: where the files of a store lie."""
+"""TensorStore's key-value stores: where the files of a store lie.
+
+Local files are not waited for until the disk has them: on a disk that is slow to say so, that was most of the time of a
+conversion. What a power cut then takes is found by the checksums, and refused; what a killed process has written stays.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +11,14 @@ import tensorstore as ts
 
 from jaxred.errors import UserError
 
+_NOT_SYNCED = {"file_io_sync": False}
+
 
 def open_kvstore(location: str) -> Any:
     spec = (
-        f"{location.rstrip('/')}/" if "://" in location else {"driver": "file", "path": f"{Path(location).absolute()}/"}
+        f"{location.rstrip('/')}/"
+        if "://" in location
+        else {"driver": "file", "path": f"{Path(location).absolute()}/", **_NOT_SYNCED}
     )
     try:
         return ts.KvStore.open(spec).result()
@@ -20,7 +28,8 @@ def open_kvstore(location: str) -> Any:
 
 def child(kvstore: Any, name: str) -> dict[str, Any]:
     spec = kvstore.spec().to_json()
-    return {**spec, "path": f"{spec.get('path', '')}{name}/"}
+    own = _NOT_SYNCED if spec["driver"] == "file" else {}
+    return {**spec, **own, "path": f"{spec.get('path', '')}{name}/"}
 
 
 def list_keys(kvstore: Any, prefix: str, location: str) -> list[str]:

@@ -14,6 +14,8 @@ from jaxred.store.blocks import first_not_finite, inner_rows
 from jaxred.store.kvstore import child, list_keys, open_kvstore, reason
 from jaxred.store.ledger import Ledger, changes, read_ledger, write_ledger
 
+_PLACE = "--workdir (--output of launch/convert.py)"
+
 
 class StoreWriter:
     """Writes a store window by window, or goes on with one that an earlier run left unfinished."""
@@ -38,7 +40,8 @@ class StoreWriter:
             word_index: [row], where `ledger.rows` is 'word', and only there.
 
         Raises:
-            UserError: if the place holds something else, or a store of another identity.
+            UserError: if the place holds something else, a store of another identity, or one whose finished windows
+                are damaged.
         """
         assert (word_index is not None) == (ledger.rows == "word"), "word_index goes with rows that are words"
         self.location = str(location)
@@ -47,7 +50,7 @@ class StoreWriter:
         self.ledger = present or ledger
         if present is None:
             self._commit(self.ledger)
-        if self.ledger.windows_finished == 0:  # also where a run was killed before it had written them all
+        if not self.ledger.finished:  # again, where an earlier run may not have written them all
             arrays = {"labels": labels, "sentence_index": sentence_index}
             self._write_rows(arrays if word_index is None else {**arrays, "word_index": word_index})
         self._hidden_states = self._create(
@@ -68,7 +71,7 @@ class StoreWriter:
 
         Args:
             index: the window; windows are written in order.
-            block: its rows, already of the stored dtype.
+            block: its rows, already of the stored dtype; to be left as they are until the next window has been given.
             notes: counts of this window, added to those in the ledger when the window is entered.
 
         Raises:
@@ -83,12 +86,14 @@ class StoreWriter:
                 if self.ledger.dtype == "float16"
                 else ""
             )
+            giver = "file" if "imported" in self.ledger.identity else "encoder"
             raise UserError(
-                f"The encoder gave {block[bad]} for row {rows.start + row}, layer {layer}, neuron {neuron}, "
+                f"The {giver} gave {block[bad]} for row {rows.start + row}, layer {layer}, neuron {neuron}, "
                 f"which {self.ledger.dtype} activations cannot be{wider}."
             )
         self.flush()
-        self._pending = (index, self._hidden_states[rows].write(block), notes or {})
+        future = self._hidden_states[rows].write(block, can_reference_source_data_indefinitely=True)  # no copy is made
+        self._pending = (index, future, notes or {})
 
     def flush(self) -> None:
         """Waits for the window being written and enters it in the ledger."""
@@ -123,15 +128,32 @@ class StoreWriter:
                 self._delete()
             return None
         changed = changes(present, ledger)
-        if not changed:
+        damage = None if changed else self._damage(present)
+        if not changed and damage is None:
             return present
+        if damage is not None and not overwrite:
+            raise UserError(
+                f"The unfinished activation store {self.location} cannot be gone on with: {damage}, as a power cut can "
+                "leave it. Delete this folder, or pass --overwrite, to make it anew."
+            )
         if not overwrite:
             raise UserError(
                 f"{self.location} holds activations of another configuration: {'; '.join(changed)}. Choose another "
-                f"--workdir, or pass "
-                "--overwrite to replace them."
+                f"{_PLACE}, or pass --overwrite to replace them."
             )
         self._delete()
+        return None
+
+    def _damage(self, ledger: Ledger) -> str | None:
+        """What is wrong with the windows that the ledger says are finished: the disk may not have had them yet."""
+        index = 0
+        try:
+            for index in range(ledger.windows_finished):
+                array = ts.open({"driver": "zarr3", "kvstore": child(self._kvstore, "hidden_states")}).result()
+                if first_not_finite(array[ledger.window(index)].read().result()) is not None:
+                    return f"its window {index} is missing"
+        except (ValueError, OSError) as error:
+            return f"its window {index} is damaged ({reason(error)})"
         return None
 
     def _delete(self) -> None:
@@ -196,6 +218,5 @@ class StoreWriter:
     def _refused(self, what: str, error: Exception) -> UserError:
         return UserError(
             f"Cannot write {what} of the activation store {self.location} ({reason(error)}). Make room or choose "
-            f"another --workdir, "
-            "and run again: finished windows are kept."
+            f"another {_PLACE}, and run again: finished windows are kept."
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_json_lines import same
 
 from jaxred.errors import UserError
 from jaxred.formats import hdf5
@@ -36,12 +37,6 @@ def refused(path, texts=("a",), **options):
         read(path, texts, **options)
     assert str(caught.value).startswith(str(path))
     return str(caught.value).removeprefix(str(path))
-
-
-def same(found, expected):
-    assert len(found) == len(expected)
-    for mine, theirs in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
 
 
 @given(st.lists(st.sampled_from(["a", "b c", "d  e", "f\tg", "é 🙂"]), min_size=1, max_size=8), st.integers(0, 8))
@@ -145,6 +140,7 @@ def test_a_sentence_task_needs_one_token(tmp_path):
 
 def test_a_file_that_is_missing_or_not_hdf5_is_named(tmp_path):
     assert " does not exist" in refused(tmp_path / "none.hdf5")
+    assert " is a folder, but a file of activations is expected" in refused(tmp_path)
     (tmp_path / "a.hdf5").write_text("{}")
     assert " cannot be read as HDF5 (" in refused(tmp_path / "a.hdf5")
     path = write(tmp_path / "b.hdf5", ["a"], [values(1)])
@@ -158,9 +154,59 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
     write(path, ["a"], [values(2)])
     with pytest.raises(UserError, match="was changed while it was read"):
         list(hdf5.read(path, found))
-    write(path, ["a"], [values(1)], index={"a": "1"}, keys=["1"])
-    with pytest.raises(UserError, match="dataset '0' cannot be read"):
-        list(hdf5.read(path, found))
+    write(path, ["a", "b"], [values(1), values(1)])
+    reading = hdf5.read(path, hdf5.survey(path, ["a", "b"]))
+    next(reading)
+    with path.open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(UserError, match="was changed while it was read"):
+        list(reading)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4", ">f8"])
+@pytest.mark.parametrize(
+    "how", [{}, {"chunks": True}, {"compression": "gzip"}, {"chunks": True, "shuffle": True, "fletcher32": True}]
+)
+@pytest.mark.parametrize("user_block", [0, 512])
+def test_numbers_are_read_however_they_lie(tmp_path, dtype, how, user_block):
+    vectors = [values(1 + seed, seed).astype(np.float16) for seed in range(4)]
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w", userblock_size=user_block) as file:
+        for i, array in enumerate(vectors):  # the third of another type than the others
+            stored = array.swapaxes(0, 1).astype("<f8" if i == 2 else dtype)
+            file.create_dataset(str(i), data=stored, **how)
+        file["sentence_to_index"] = json.dumps({str(i): str(i) for i in range(4)})
+    texts = [str(i) for i in range(4)]
+    found = hdf5.survey(path, texts)
+    in_one_piece = [not how and dtype[0] == "<" and (i != 2 or dtype == "<f8") for i in range(4)]
+    assert [offset >= 0 for offset in found.offsets] == in_one_piece
+    same(list(hdf5.read(path, found)), vectors)
+
+
+def test_what_was_never_written_reads_as_the_file_says(tmp_path):
+    """Such a dataset has no place in the file; HDF5's fill value, zero, stands for its numbers."""
+    path = write(tmp_path / "a.hdf5", ["a", "b"], [values(1), values(0)])
+    with h5py.File(path, "a") as file:
+        del file["0"]
+        file.create_dataset("0", (LAYERS, 2, SIZE), np.float32)
+    same(read(path, ["a", "b"]), [np.zeros((2, LAYERS, SIZE)), values(0)])
+
+
+def test_half_precision_stays_half_precision(tmp_path):
+    half = values(2).astype(np.float16)
+    assert read(write(tmp_path / "a.hdf5", ["a"], [half]), ["a"])[0].dtype == np.float16
+
+
+def test_a_damaged_dataset_is_named(tmp_path):
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("0", data=values(9).swapaxes(0, 1), compression="gzip", fletcher32=True)
+        file["sentence_to_index"] = json.dumps({"a": "0"})
+        where = file["0"].id.get_chunk_info(0).byte_offset
+    raw = bytearray(path.read_bytes())
+    raw[where + 20] ^= 1
+    path.write_bytes(raw)
+    assert ": dataset '0' cannot be read (" in refused(path)
 
 
 @given(st.lists(st.sampled_from(["a", "b c", "a (Occurrence 2)", "a (Occurrence 3)"]), min_size=1, max_size=9))

@@ -36,6 +36,12 @@ def read(path, **options):
     return list(json_lines.read(path, json_lines.survey(path), **options))
 
 
+def same(found, expected):
+    assert len(found) == len(expected)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def refused(path, **options):
     with pytest.raises(UserError) as caught:
         read(path, **options)
@@ -69,10 +75,7 @@ def test_what_is_written_is_read_to_the_last_bit(tmp_path_factory, lengths, valu
     sentences[-1][-1, -1, -1] = value
     path = tmp_path_factory.mktemp("lines") / "a.json"
     write(path, *(sentence(vectors) for vectors in sentences), end="\n" if newline else "")
-    found = read(path, first=first)
-    assert len(found) == len(sentences[first:])
-    for mine, theirs in zip(found, sentences[first:], strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    same(read(path, first=first), sentences[first:])
 
 
 @given(st.data())
@@ -174,7 +177,7 @@ def test_a_first_line_without_a_shape_is_refused(tmp_path, line):
 
 def test_a_file_that_is_missing_empty_or_a_folder_is_named(tmp_path):
     assert " does not exist" in refused(tmp_path / "none.json")
-    assert " cannot be read (Is a directory)" in refused(tmp_path)
+    assert " is a folder, but a file of activations is expected" in refused(tmp_path)
     (tmp_path / "a.json").touch()
     assert " is empty, but a line a sentence is expected" in refused(tmp_path / "a.json")
 
