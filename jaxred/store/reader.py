@@ -1,5 +1,6 @@
 """Reads finished stores."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,7 @@ class Store:
             first: the run to start with.
             step: read every so manieth run.
         """
-        rows = run_rows(self.ledger.window_rows)
-        slices = [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)][first::step]
+        slices = self._runs()[first::step]
         future = self._start(slices[0], slice(None)) if slices else None
         for position, rows in enumerate(slices):
             following = self._start(slices[position + 1], slice(None)) if position + 1 < len(slices) else None
@@ -123,16 +123,40 @@ class Store:
         rows = np.arange(self.n_rows) if rows is None else np.asarray(rows)
         place = np.full(self.n_rows, -1)
         place[rows] = np.arange(len(rows))
-        matrix = np.empty((len(rows), self.n_layers * self.hidden_size), np.float32) if out is None else out
-        for window, block in self.windows():
-            target = place[window]
-            chosen = np.flatnonzero(target >= 0)
-            values = block.reshape(len(block), -1)
-            if len(chosen) == len(values) and (np.diff(target) == 1).all():
-                matrix[target[0] : target[0] + len(values)] = values
-            else:
-                matrix[target[chosen]] = values[chosen]
+        width = self.n_layers * self.hidden_size
+        matrix = np.empty((len(rows), width), np.float32) if out is None else out
+        pending: deque[tuple[Any, np.ndarray, slice, np.ndarray]] = deque()
+        for run in self._runs():
+            target = place[run]
+            in_place = matrix.flags.c_contiguous and target[0] >= 0 and bool((np.diff(target) == 1).all())
+            # New memory for every run, and a copy from there, would take as long as reading it.
+            space = (
+                matrix[target[0] : target[0] + len(target)] if in_place else np.empty((len(target), width), np.float32)
+            )
+            block = space.reshape(len(target), self.n_layers, self.hidden_size)
+            future = ts.array(block).write(ts.cast(self._hidden_states, ts.float32)[run])
+            pending.append((future, block, run, np.empty(0, int) if in_place else target))
+            if len(pending) > 1:
+                self._place(matrix, *pending.popleft())
+        while pending:
+            self._place(matrix, *pending.popleft())
         return matrix
+
+    def _place(
+        self,
+        matrix: Float[np.ndarray, "row neuron"],
+        future: Any,
+        block: Float[np.ndarray, "run layer neuron"],
+        run: slice,
+        target: np.ndarray,
+    ) -> None:
+        """Waits for a run, and moves its rows that are wanted, where they were not read into their places."""
+        self._wait(future, "hidden_states")
+        self._refuse_not_finite(block, run.start, 0)
+        chosen = np.flatnonzero(target >= 0)
+        if len(chosen):
+            values = block.reshape(len(block), -1)
+            matrix[target[chosen]] = values if len(chosen) == len(values) else values[chosen]
 
     def _block(self, rows: slice, layers: slice) -> np.ndarray:
         return self._finish(self._start(rows, layers), rows, layers.start or 0)
@@ -140,20 +164,30 @@ class Store:
     def _start(self, rows: slice, layers: slice) -> Any:
         return ts.cast(self._hidden_states, ts.float32)[rows, layers].read()
 
+    def _runs(self) -> list[slice]:
+        """The rows that are read at once."""
+        rows = run_rows(self.ledger.window_rows)
+        return [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)]
+
     def _finish(self, future: Any, rows: slice, first_layer: int) -> np.ndarray:
+        block = self._wait(future, "hidden_states")
+        self._refuse_not_finite(block, rows.start, first_layer)
+        return block
+
+    def _wait(self, future: Any, name: str) -> Any:
         try:
-            block = future.result()
+            return future.result()
         except (ValueError, OSError) as error:
-            raise self._damaged("hidden_states", error) from error
+            raise self._damaged(name, error) from error
+
+    def _refuse_not_finite(self, block: np.ndarray, first_row: int, first_layer: int) -> None:
         bad = first_not_finite(block)
         if bad is not None:
             row, layer, neuron = bad
             raise UserError(
-                f"The activation store {self.location} holds {block[bad]} at row {rows.start + row}, layer "
-                f"{first_layer + layer}, "
-                f"neuron {neuron}. {MEND}"
+                f"The activation store {self.location} holds {block[bad]} at row {first_row + row}, layer "
+                f"{first_layer + layer}, neuron {neuron}. {MEND}"
             )
-        return block
 
     def _open(self, name: str, shape: tuple[int, ...]) -> Any:
         try:
@@ -165,11 +199,7 @@ class Store:
         return array
 
     def _read(self, name: str) -> np.ndarray:
-        array = self._open(name, (self.n_rows,))
-        try:
-            return array.read().result()
-        except (ValueError, OSError) as error:
-            raise self._damaged(name, error) from error
+        return self._wait(self._open(name, (self.n_rows,)).read(), name)
 
     def _damaged(self, name: str, error: Exception) -> UserError:
         return UserError(f"The activation store {self.location} is damaged in {name} ({reason(error)}). {MEND}")
