@@ -62,16 +62,18 @@ def representatives(
     rule: str = "random",
     correlation: Float[np.ndarray, "neuron neuron"] | None = None,
     seed: int = 42,
+    variance: Float[np.ndarray, " neuron"] | None = None,
 ) -> Int[np.ndarray, " cluster"]:
     """One neuron for each cluster, clusters in the order of their labels.
 
     Args:
         labels: each neuron's cluster.
         rule: random (drawn with the seed, as in the original), medoid (the member with the largest mean |r| to its
-            cluster), or
-            lowest_layer (the member with the smallest number).
+            cluster), lowest_layer (the member with the smallest number), or highest_variance (the member that varies
+            most; layers of a larger scale are so preferred). Of equals, the member with the smallest number.
         correlation: needed by medoid.
         seed: of the random draws.
+        variance: needed by highest_variance.
     """
     members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels)[1:])[:-1])
     if rule == "random":
@@ -79,9 +81,14 @@ def representatives(
         return np.array([draw.choice(cluster) for cluster in members])
     if rule == "lowest_layer":
         return np.array([cluster[0] for cluster in members])
-    if rule != "medoid" or correlation is None:
-        raise ValueError(f"rule {rule!r} is not random or lowest_layer, and medoid needs the correlation")
-    return np.array([c[np.argmax(np.abs(correlation[np.ix_(c, c)]).sum(1))] for c in members])
+    if rule == "medoid" and correlation is not None:
+        return np.array([c[np.argmax(np.abs(correlation[np.ix_(c, c)]).sum(1))] for c in members])
+    if rule == "highest_variance" and variance is not None:
+        return np.array([cluster[np.argmax(variance[cluster])] for cluster in members])
+    raise ValueError(
+        f"rule {rule!r} is not random, lowest_layer, medoid (which needs the correlation) or highest_variance (which "
+        "needs the variance)"
+    )
 
 
 def window_histogram(labels: Int[np.ndarray, " neuron"], hidden_size: int) -> Int[np.ndarray, " window"]:

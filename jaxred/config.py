@@ -17,6 +17,7 @@ WORD_POOLINGS = ("last", "first", "average")
 METRICS = (
     "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
 )  # fmt: skip
+REPRESENTATIVES = ("random", "medoid", "lowest_layer", "highest_variance")
 REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
 
 
@@ -105,7 +106,7 @@ class ClusteringConfig:
     window_threshold: float = 0.3  # the threshold at which the windows of clusters are counted
     distance: str = "absolute"  # absolute: 1 - |r|; signed: 1 - r
     linkage: str = "average"  # average, as in the paper; complete or single
-    representative: str = "random"  # random (seeded), medoid, or lowest_layer
+    representative: str = "random"  # random (seeded), medoid, lowest_layer, or highest_variance
     seed: int = 42  # seed of the random representatives
 
 
@@ -247,7 +248,7 @@ def validate(config: StudyConfig) -> None:
         _require(len(set(values)) == len(values), f"clustering.{name}", values, "different thresholds, each once")
     _choice("clustering.distance", clustering.distance, ("absolute", "signed"))
     _choice("clustering.linkage", clustering.linkage, ("average", "complete", "single"))
-    _choice("clustering.representative", clustering.representative, ("random", "medoid", "lowest_layer"))
+    _choice("clustering.representative", clustering.representative, REPRESENTATIVES)
 
     _require(
         len(config.selection.deltas) > 0,

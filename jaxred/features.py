@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxred.config import StudyConfig
 from jaxred.data.split import DataSplit, train_dev_split, train_dev_split_of_words
@@ -38,6 +39,11 @@ class Features:
     @property
     def n_outputs(self) -> int:
         return len(self.classes) or 1
+
+    def variance(self) -> Float[np.ndarray, " neuron"]:
+        """Of each neuron over the training rows, before they were standardised."""
+        deviation = self.matrices["train"].mean_and_deviation()[1]
+        return np.square(deviation if self.scaling is None else deviation * self.scaling[1])
 
     def layer_and_index(self, neuron: int) -> tuple[int, int]:
         """A neuron's layer and its index in that layer."""

@@ -8,6 +8,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from jaxred.clustering import adjusted_rand_index, cluster_tree, representatives, window_histogram
+from jaxred.config import REPRESENTATIVES
 from jaxred.moments import Moments
 from jaxred.streaming import from_blocks
 
@@ -104,8 +105,8 @@ def test_a_single_neuron_is_one_cluster():
     tree = cluster_tree(np.ones((1, 1), np.float32))
     labels = tree.cut(0.3)
     assert labels.tolist() == [1]
-    for rule in ("random", "medoid", "lowest_layer"):
-        assert representatives(labels, rule, np.ones((1, 1), np.float32)).tolist() == [0]
+    for rule in REPRESENTATIVES:
+        assert representatives(labels, rule, np.ones((1, 1), np.float32), variance=np.ones(1)).tolist() == [0]
     assert window_histogram(labels, 1).tolist() == [1]
 
 
@@ -146,11 +147,29 @@ def test_the_medoid_has_the_largest_mean_correlation_to_its_cluster(labels, seed
         assert means[medoid] >= max(means.values()) - 1e-6
 
 
+@given(labels=partitions, seed=st.integers(0, 100))
+def test_of_the_highest_variance_is_the_member_that_varies_most_the_first_of_equals(labels, seed):
+    variance = np.random.default_rng(seed).integers(0, 4, len(labels)).astype(float)
+    found = representatives(labels, "highest_variance", variance=variance)
+    expected = [
+        max(np.flatnonzero(labels == label), key=lambda neuron: (variance[neuron], -neuron))
+        for label in range(1, labels.max() + 1)
+    ]
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("rule", ["medoid", "highest_variance", "first"])
+def test_an_unknown_rule_or_one_without_what_it_needs_is_refused(rule):
+    with pytest.raises(ValueError, match=f"rule '{rule}' is not random, lowest_layer, medoid"):
+        representatives(np.array([1, 1, 2]), rule)
+
+
 @given(labels=partitions)
 def test_every_cluster_has_one_representative_in_label_order(labels):
     correlation = np.eye(len(labels), dtype=np.float32)
-    for rule in ("random", "medoid", "lowest_layer"):
-        assert labels[representatives(labels, rule, correlation)].tolist() == list(range(1, labels.max() + 1))
+    for rule in REPRESENTATIVES:
+        chosen = representatives(labels, rule, correlation, variance=np.ones(len(labels)))
+        assert labels[chosen].tolist() == list(range(1, labels.max() + 1))
 
 
 # Windows

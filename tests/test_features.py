@@ -219,6 +219,9 @@ def test_standardize_uses_the_statistics_of_the_training_rows(make_stores):
     np.testing.assert_allclose(np.asarray(features.matrices["test"])[:, 10], raw["test"][:, 10] + 7.3, rtol=1e-5)
     np.testing.assert_allclose(features.scaling[0], mean, rtol=1e-6)
     np.testing.assert_allclose(features.scaling[1], deviation, rtol=1e-6)
+    expected = raw["train"].var(0)
+    for mine in (features, load_features(make_stores("train", "test", values=values), StudyConfig())):
+        np.testing.assert_allclose(mine.variance(), np.where(constant, 0, expected), rtol=1e-4)  # with or without it
 
 
 # What is in them ---------------------------------------------------------------------------------------------------

@@ -41,12 +41,13 @@ def cluster_sweep(
     thresholds = [t for t in config.clustering.sweep_thresholds if t >= 0]
     labels = {threshold: tree.cut(threshold) for threshold in thresholds}
     configs = repeats.configs(config)
+    variance = features.variance() if config.clustering.representative == "highest_variance" else None
     sets = []
     for mine in configs:
         sets.append(np.arange(features.n_neurons))
         for found in labels.values():
             rule, seed = config.clustering.representative, mine.clustering.seed
-            sets.append(representatives(found, rule, correlation, seed))
+            sets.append(representatives(found, rule, correlation, seed, variance))
     n_sets = 1 + len(thresholds)
     log.info("cluster sweep: %d probes", len(sets))
     family = subset_family(sets, features.n_neurons)

@@ -111,10 +111,11 @@ def pipeline(
     configs = repeats.configs(config)
     layers = _layers(features, config, bar)
     correlation = correlations()
+    variance = features.variance() if config.clustering.representative == "highest_variance" else None
     wanted = sorted({top for repeat in layers for top in repeat.top_layers.values()})
 
     def candidates(top_layer: int) -> list[Candidates]:
-        return _candidates(top_layer, layers, features, correlation, config)
+        return _candidates(top_layer, layers, features, correlation, variance, config)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = [entry for group in pool.map(candidates, wanted) for entry in group]
@@ -177,7 +178,12 @@ def _layers(features: Features, config: StudyConfig, bar: tqdm) -> list[Layers]:
 
 
 def _candidates(
-    top_layer: int, layers: Sequence[Layers], features: Features, correlation: np.ndarray, config: StudyConfig
+    top_layer: int,
+    layers: Sequence[Layers],
+    features: Features,
+    correlation: np.ndarray,
+    variance: np.ndarray | None,
+    config: StudyConfig,
 ) -> list[Candidates]:
     """The candidate sets of layers 0..top_layer at every threshold, for each repeat that selected them."""
     mine = [repeat for repeat, found in enumerate(layers) if top_layer in found.top_layers.values()]
@@ -199,7 +205,7 @@ def _candidates(
         for repeat in mine:
             rule, seed = config.clustering.representative, configs[repeat].clustering.seed
             keys.append((repeat, threshold, labels))
-            sets.append(representatives(labels, rule, correlation, seed))
+            sets.append(representatives(labels, rule, correlation, seed, variance))
     seeds = np.array([configs[repeat].probe.seed for repeat, _, _ in keys])
     family = subset_family(sets, features.n_neurons)
     settings = repeated_settings(config.probe, family.n_probes)._replace(seed=seeds)

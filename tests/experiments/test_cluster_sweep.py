@@ -88,6 +88,16 @@ def test_medoids_of_signed_clusters_are_the_members_most_like_the_others(feature
         assert likeness[members == neuron] == pytest.approx(likeness.max(), rel=1e-6)
 
 
+def test_highest_variance_keeps_the_members_that_vary_most_over_the_training_rows(features):
+    content, _ = sweep(features, (0.7,), "highest_variance")
+    (entry,) = content["thresholds"]
+    variance = np.asarray(features.matrices["train"], np.float64).var(0)
+    labels = labels_of(features, 0.7)
+    for cluster, neuron in enumerate(entry["neurons"], 1):
+        assert neuron in np.flatnonzero(labels == cluster)
+        assert variance[neuron] == variance[labels == cluster].max()
+
+
 def test_all_results_is_as_the_original_writes_it(found):
     content, _ = found
     results = json.loads(cluster_sweep_results(content, DataSplit([2, 0, 1], [2, 0], [1])))

@@ -110,7 +110,7 @@ def test_every_repeat_is_a_study_of_its_own(study):
                 assert_spread_of_scores(entry[key], [one[key] for one in mine])
 
 
-@pytest.mark.parametrize("rule", ["medoid", "lowest_layer"])
+@pytest.mark.parametrize("rule", ["medoid", "lowest_layer", "highest_variance"])
 def test_where_representatives_are_not_drawn_only_the_probes_differ(features, rule):
     config = small_study.study_config(2)
     config.clustering.representative = rule
