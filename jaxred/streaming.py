@@ -21,6 +21,7 @@ from jaxred.kernels import moments as kernel
 from jaxred.kernels.moments import RowSums
 from jaxred.matrix import device_bytes
 from jaxred.moments import Moments, Sums, tile_of
+from jaxred.side_by_side import SideBySide
 from jaxred.store import Store
 
 BLOCK_ROWS = 1024  # rows multiplied at once; short blocks also keep float32 sums accurate
@@ -136,7 +137,7 @@ def from_blocks(blocks: Iterable[Float[np.ndarray, "row neuron"]], n_layers: int
 
 
 def from_store(
-    store: Store,
+    store: Store | SideBySide,
     rows: np.ndarray | None = None,
     progress: Callable[[int], Any] = lambda n: None,
     unfinished: Path | None = None,
@@ -145,7 +146,7 @@ def from_store(
     """Sums over two halves of the rows of a store: those of one random half of the sentences, and the others.
 
     Args:
-        store: the activations.
+        store: the activations, of one model or of two.
         rows: which rows; all by default. Their order does not matter.
         progress: told the number of rows of each run as it is read.
         unfinished: a file for the sums so far, from which a pass that was killed goes on.
@@ -193,7 +194,7 @@ def halves(sentence_index: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     return (np.random.default_rng(0).permutation(len(sentences)) % N_HALVES)[place]
 
 
-def _early_mean(store: Store, wanted: np.ndarray) -> Float[np.ndarray, " neuron"]:
+def _early_mean(store: Store | SideBySide, wanted: np.ndarray) -> Float[np.ndarray, " neuron"]:
     """Of the first rows, the same for every process."""
     for window, block in store.windows():
         if wanted[window].any():

@@ -94,7 +94,9 @@ class Store:
             )
         return self._block(slice(0, self.n_rows), slice(layer, layer + 1))[:, 0]
 
-    def windows(self, first: int = 0, step: int = 1) -> Iterator[tuple[slice, Float[np.ndarray, "row layer neuron"]]]:
+    def windows(
+        self, first: int = 0, step: int = 1, run: int | None = None
+    ) -> Iterator[tuple[slice, Float[np.ndarray, "row layer neuron"]]]:
         """Reads the store a run of rows at a time, in float32; the next is read while the caller works on this one.
 
         Runs are the rows of inner chunks, so that the memory of one is used again by the next but one.
@@ -102,8 +104,9 @@ class Store:
         Args:
             first: the run to start with.
             step: read every so manieth run.
+            run: the rows of a run, where they must be another store's.
         """
-        slices = self._runs()[first::step]
+        slices = self._runs(run)[first::step]
         future = self._start(slices[0], slice(None)) if slices else None
         for position, rows in enumerate(slices):
             following = self._start(slices[position + 1], slice(None)) if position + 1 < len(slices) else None
@@ -164,9 +167,9 @@ class Store:
     def _start(self, rows: slice, layers: slice) -> Any:
         return ts.cast(self._hidden_states, ts.float32)[rows, layers].read()
 
-    def _runs(self) -> list[slice]:
-        """The rows that are read at once."""
-        rows = run_rows(self.ledger.window_rows)
+    def _runs(self, run: int | None = None) -> list[slice]:
+        """The rows that are read at once, so many as `run` says or as inner chunks have."""
+        rows = run or run_rows(self.ledger.window_rows)
         return [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)]
 
     def _finish(self, future: Any, rows: slice, first_layer: int) -> np.ndarray:
