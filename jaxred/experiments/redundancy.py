@@ -3,30 +3,33 @@
 One pass over the training rows gives both the linear CKA matrix of the layers and the correlations of all neurons.
 """
 
-import csv
-import io
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxred import moments, repetition, streaming
 from jaxred.clustering import adjusted_rand_index, cluster_tree, window_histogram
-from jaxred.config import StudyConfig, to_dict
+from jaxred.config import ClusteringConfig, StudyConfig, to_dict
 from jaxred.features import split_of
 from jaxred.files import write_text
 from jaxred.moments import Moments, Sums
 from jaxred.progress import progress_bar
-from jaxred.results import fingerprint, load_result, save_result
+from jaxred.results import as_csv, fingerprint, load_result, save_result
+from jaxred.side_by_side import SideBySide
 from jaxred.store import Store
 from jaxred.workdir import Workdir
 
 log = logging.getLogger("jaxred")
 
-FORMAT = 2  # of results/redundancy.json
+FORMAT = 3  # of results/redundancy.json
 N_TWINS = 20  # pairs of neurons that are listed
+
+Tables = dict[str, list[list[Any]]]  # lines of CSV files, by what follows the results' name in the file's
 
 
 def training_sums(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> list[Sums]:
@@ -38,14 +41,19 @@ def training_sums(stores: dict[str, Store], config: StudyConfig, workdir: Workdi
         "store": train.ledger.identity,
         "split": None if split is None else [config.task.split_seed, config.task.dev_fraction],
     }
-    known = moments.load(workdir.moments, identity)
+    return kept_sums(train, rows, identity, workdir.moments)
+
+
+def kept_sums(store: Store | SideBySide, rows: np.ndarray | None, identity: dict[str, Any], file: Path) -> list[Sums]:
+    """Sums over two halves of some rows, from the file if it is of this identity, or new ones that are kept there."""
+    known = moments.load(file, identity)
     if known is not None:
         return known[0]
-    unfinished = workdir.moments.with_suffix(f".unfinished{jax.process_index() or ''}.npz")
-    with progress_bar(train.n_rows, "moments", "rows") as bar:
-        sums = streaming.from_store(train, rows, bar.update, unfinished, identity)
+    unfinished = file.with_suffix(f".unfinished{jax.process_index() or ''}.npz")
+    with progress_bar(store.n_rows, "moments", "rows") as bar:
+        sums = streaming.from_store(store, rows, bar.update, unfinished, identity)
     if jax.process_index() == 0:
-        moments.save(workdir.moments, sums, identity)
+        moments.save(file, sums, identity)
     unfinished.unlink(missing_ok=True)
     return sums
 
@@ -57,52 +65,101 @@ def training_moments(stores: dict[str, Store], config: StudyConfig, workdir: Wor
 
 
 def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
-    """CKA between layers, clusters at every threshold, cluster windows, twins, outliers and constants; saved as
-    results/redundancy.json, and the curve over thresholds as results/redundancy.csv.
+    """CKA between layers, clusters and their windows at every threshold, twins, outliers and constants; saved as
+    results/redundancy.json, and as CSV: the curve over thresholds, the windows, and CKA by pairs of layers.
     """
     train = stores["train"]
     settings = [to_dict(config.task), to_dict(config.clustering)]
     identity = fingerprint(["redundancy", FORMAT, train.ledger.identity, settings])
-    known = load_result(workdir.result("redundancy"), identity)
-    table = workdir.result("redundancy").with_suffix(".csv")
-    if known is not None and table.exists():
-        log.info("redundancy: kept")
-        return known
 
-    content = general_redundancy(training_sums(stores, config, workdir), config)
-    write_text(table, _csv(content["thresholds"]))
-    save_result(workdir.result("redundancy"), identity, content)
-    return load_result(workdir.result("redundancy"), identity) or {}
+    def work() -> tuple[dict[str, Any], Tables]:
+        content = general_redundancy(training_sums(stores, config, workdir), config)
+        curve, windows = curve_table({"": content}), windows_table({"": content})
+        return content, {"": curve, "_windows": windows, "_cka": _cka_table(content)}
+
+    return kept_or_found("redundancy", identity, ("", "_windows", "_cka"), workdir, work)
+
+
+def kept_or_found(
+    name: str,
+    identity: str,
+    tables: Sequence[str],
+    workdir: Workdir,
+    work: Callable[[], tuple[dict[str, Any], Tables]],
+) -> dict[str, Any]:
+    """The results in the workdir if they are of this identity, or new ones, saved.
+
+    Args:
+        name: of the results, results/`name`.json.
+        identity: of all that decides them.
+        tables: what follows the name in the names of their CSV files.
+        workdir: where results go.
+        work: gives the content, and the lines of each CSV file.
+    """
+    file = workdir.result(name)
+    files = {end: file.with_name(f"{name}{end}.csv") for end in tables}
+    known = load_result(file, identity)
+    if known is not None and all(table.exists() for table in files.values()):
+        log.info("%s: kept", name)
+        return known
+    content, found = work()
+    for end, table in files.items():
+        write_text(table, as_csv(found[end]))
+    save_result(file, identity, content)
+    return load_result(file, identity) or {}
 
 
 def general_redundancy(halves: Sequence[Sums], config: StudyConfig) -> dict[str, Any]:
     """The content of results/redundancy.json: of both halves of the sentences together, and how far they differ."""
+    return analyse(halves, config.clustering).content
+
+
+def clusterings(
+    correlation: Float[np.ndarray, "neuron neuron"], clustering: ClusteringConfig
+) -> dict[float, Int[np.ndarray, " neuron"]]:
+    """Each neuron's cluster, at every threshold and at that of the windows."""
+    tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
+    return {threshold: tree.cut(threshold) for threshold in [*thresholds(clustering), clustering.window_threshold]}
+
+
+def thresholds(clustering: ClusteringConfig) -> list[float]:
+    """Those of the sweep, without the one below 0, which is no clustering."""
+    return [threshold for threshold in clustering.sweep_thresholds if threshold >= 0]
+
+
+class Analysis(NamedTuple):
+    """General redundancy of some rows."""
+
+    content: dict[str, Any]  # of results/redundancy.json
+    labels: dict[float, Int[np.ndarray, " neuron"]]  # each neuron's cluster, by threshold
+
+
+def analyse(halves: Sequence[Sums], clustering: ClusteringConfig) -> Analysis:
+    """General redundancy of both halves of the sentences together, and how far they differ."""
     found = Moments.of(halves[0] + halves[1])
-    hidden_size, clustering = found.hidden_size, config.clustering
-    thresholds = [threshold for threshold in clustering.sweep_thresholds if threshold >= 0]  # below 0: no clustering
+    hidden_size = found.hidden_size
     correlation = found.correlation()
     alike = repetition.twins(correlation, N_TWINS)
-    tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
+    by_threshold = clusterings(correlation, clustering)
     del correlation
     of_halves = []
     if min(half.n_rows for half in halves) >= 2:
-        for half in halves:
-            alone = cluster_tree(Moments.of(half).correlation(), clustering.distance, clustering.linkage)
-            of_halves.append([alone.cut(threshold) for threshold in thresholds])
+        of_halves = [clusterings(Moments.of(half).correlation(), clustering) for half in halves]
     entries = []
-    for number, threshold in enumerate(thresholds):
-        labels = tree.cut(threshold)
-        sizes = np.bincount(labels)[1:]
+    for threshold in thresholds(clustering):
+        labels = by_threshold[threshold]
+        sizes, windows = np.bincount(labels)[1:], window_histogram(labels, hidden_size)
         entry = {
             "threshold": threshold,
             "n_clusters": len(sizes),
             "redundant_share": 1 - len(sizes) / found.n_neurons,
             "largest_cluster": sizes.max(),
             "n_singletons": np.sum(sizes == 1),
-            "n_across_layers": window_histogram(labels, hidden_size)[1:].sum(),
+            "n_across_layers": windows[1:].sum(),
+            "windows": windows,
         }
         if of_halves:
-            first, second = (labels[number] for labels in of_halves)
+            first, second = (labels[threshold] for labels in of_halves)
             entry["redundant_share_of_halves"] = [1 - alone.max() / found.n_neurons for alone in (first, second)]
             entry["agreement_of_halves"] = adjusted_rand_index(first, second)
         entries.append(entry)
@@ -114,7 +171,7 @@ def general_redundancy(halves: Sequence[Sums], config: StudyConfig) -> dict[str,
     def places(neurons: np.ndarray) -> list[tuple[int, int]]:
         return [divmod(neuron, hidden_size) for neuron in neurons.tolist()]
 
-    return {
+    content = {
         "n_rows": found.n_rows,
         "n_layers": found.n_layers,
         "hidden_size": hidden_size,
@@ -124,7 +181,7 @@ def general_redundancy(halves: Sequence[Sums], config: StudyConfig) -> dict[str,
         "outliers_move_cka_by": 0.0 if np.isnan(moved).all() else np.nanmax(moved),
         "thresholds": entries,
         "window_threshold": clustering.window_threshold,
-        "windows": window_histogram(tree.cut(clustering.window_threshold), hidden_size),
+        "windows": window_histogram(by_threshold[clustering.window_threshold], hidden_size),
         "twins": [
             {"neurons": places(pair), "r": float(r)} for pair, r in zip(alike.pairs, alike.correlations, strict=True)
         ],
@@ -132,14 +189,41 @@ def general_redundancy(halves: Sequence[Sums], config: StudyConfig) -> dict[str,
         "nearly_constant_neurons": places(repetition.nearly_constant(found)),
         "outlier_neurons": places(outliers),
     }
+    return Analysis(content, by_threshold)
 
 
-def _csv(entries: Sequence[dict[str, Any]]) -> str:
-    """A line a threshold, for a plot of one's own."""
-    names = [name for name in entries[0] if name != "redundant_share_of_halves"] if entries else []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "redundant_share_first_half", "redundant_share_second_half"])
-    for entry in entries:
-        writer.writerow([*(entry[name] for name in names), *entry.get("redundant_share_of_halves", ["", ""])])
-    return text.getvalue()
+def curve_table(found: Mapping[str, dict[str, Any]]) -> list[list[Any]]:
+    """A line a threshold, of every task by its name (which a task alone does not need), for a plot of one's own."""
+    columns = (
+        "threshold", "n_clusters", "redundant_share", "largest_cluster", "n_singletons", "n_across_layers",
+        "agreement_of_halves",
+    )  # fmt: skip
+    halves = ["redundant_share_first_half", "redundant_share_second_half"]
+    lines = [_with_task("task", found, [*columns, *halves])]
+    for name, content in found.items():
+        for entry in content["thresholds"]:
+            spread = entry.get("redundant_share_of_halves", [None, None])
+            lines.append(_with_task(name, found, [*(entry.get(column) for column in columns), *spread]))
+    return lines
+
+
+def windows_table(found: Mapping[str, dict[str, Any]]) -> list[list[Any]]:
+    """How many clusters span how many layers: a line a threshold and window, of every task."""
+    lines = [_with_task("task", found, ["threshold", "window", "n_clusters"])]
+    for name, content in found.items():
+        counts = {entry["threshold"]: entry["windows"] for entry in content["thresholds"]}
+        for threshold, mine in sorted({**counts, content["window_threshold"]: content["windows"]}.items()):
+            lines += [_with_task(name, found, [threshold, window, count]) for window, count in enumerate(mine, 1)]
+    return lines
+
+
+def _cka_table(content: dict[str, Any]) -> list[list[Any]]:
+    """A line a pair of layers."""
+    names = ("cka", "cka_debiased", "cka_without_outliers")
+    layers = range(content["n_layers"])
+    pairs = [(layer, other) for layer in layers for other in layers]
+    return [["layer", "other_layer", *names], *([*pair, *(content[name][pair] for name in names)] for pair in pairs)]
+
+
+def _with_task(task: str, found: Mapping[str, Any], cells: list[Any]) -> list[Any]:
+    return cells if list(found) == [""] else [task, *cells]

@@ -6,9 +6,9 @@ import pytest
 
 from jaxred.clustering import adjusted_rand_index, cluster_tree
 from jaxred.config import ClusteringConfig, StudyConfig
-from jaxred.experiments.redundancy import _csv, general_redundancy
+from jaxred.experiments.redundancy import _cka_table, curve_table, general_redundancy, windows_table
 from jaxred.moments import Moments
-from jaxred.results import plain
+from jaxred.results import as_csv
 from jaxred.streaming import Accumulator
 
 N_LAYERS, HIDDEN = 3, 8
@@ -85,7 +85,40 @@ def test_halves_too_small_say_nothing():
 
 
 def test_the_csv_has_a_line_a_threshold(found):
-    lines = list(csv.DictReader(io.StringIO(_csv(plain(found[2]["thresholds"])))))
+    lines = list(csv.DictReader(io.StringIO(as_csv(curve_table({"": found[2]})))))
     assert [float(line["threshold"]) for line in lines] == [0.1, 0.5, 0.9]
     assert float(lines[0]["redundant_share_first_half"]) == found[2]["thresholds"][0]["redundant_share_of_halves"][0]
-    assert _csv([]).startswith("redundant_share_first_half")
+    assert [int(line["n_clusters"]) for line in lines] == [entry["n_clusters"] for entry in found[2]["thresholds"]]
+    assert "task" not in lines[0]
+
+
+def test_windows_are_counted_at_every_threshold_and_at_their_own(found):
+    content = found[2]
+    lines = windows_table({"one": content, "other": {**content, "window_threshold": 0.2, "windows": [5, 0, 1]}})
+    assert lines[0] == ["task", "threshold", "window", "n_clusters"]
+    counts = {(line[0], line[1]): [] for line in lines[1:]}
+    for task, threshold, window, count in lines[1:]:
+        counts[task, threshold].append(count)
+        assert window == len(counts[task, threshold])
+    assert [threshold for task, threshold in counts if task == "one"] == [0.1, 0.5, 0.9]
+    assert [threshold for task, threshold in counts if task == "other"] == [0.1, 0.2, 0.5, 0.9]
+    assert counts["other", 0.2] == [5, 0, 1]
+    for entry in content["thresholds"]:
+        assert counts["one", entry["threshold"]] == entry["windows"].tolist()
+        assert entry["windows"].sum() == entry["n_clusters"]
+        assert entry["windows"][1:].sum() == entry["n_across_layers"]
+
+
+def test_the_csv_of_cka_has_a_line_a_pair_of_layers(found):
+    content = found[2]
+    lines = list(csv.DictReader(io.StringIO(as_csv(_cka_table(content)))))
+    assert len(lines) == N_LAYERS**2
+    for name in ("cka", "cka_debiased", "cka_without_outliers"):
+        matrix = np.array([float(line[name]) for line in lines]).reshape(N_LAYERS, N_LAYERS)
+        np.testing.assert_allclose(matrix, content[name], rtol=1e-15)
+    assert [(line["layer"], line["other_layer"]) for line in lines[:4]] == [
+        ("0", "0"),
+        ("0", "1"),
+        ("0", "2"),
+        ("1", "0"),
+    ]
