@@ -13,7 +13,9 @@ import tarfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorstore as ts
 import tiny_encoder
 from processes import ROOT, launch
 
@@ -22,6 +24,7 @@ from jaxred.config import TaskConfig
 from jaxred.data import load_task
 from jaxred.data.parallel import write_parallel
 from jaxred.errors import UserError
+from jaxred.exchange import to_store
 
 SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
 EXPECTED_KEYS = ["data_split", "baseline", "independent_layerwise", "incremental_layerwise", "selection"]
@@ -249,6 +252,40 @@ def test_a_study_alone_ends_with_its_table_is_kept_by_a_second_run_and_reported(
     report = launch("report", f"--workdir={tmp_path / 'run'}")
     assert report.returncode == 0, report.stderr
     assert (tmp_path / "run" / "report.html").read_text().count("data:image/png;base64,") == 1
+
+
+# launch/redundancy.py
+
+
+@pytest.fixture
+def stores(tmp_path):
+    """Stores of random activations in the folder `one`, with their text and in the same rows in `other`."""
+    draw = np.random.default_rng(0)
+    for name, hidden_size in (("one", 5), ("other", 7)):
+        for split, n_rows in (("train", 60), ("test", 20)):
+            (tmp_path / f"{split}.word").write_text("".join(f"sentence {i}\n" for i in range(n_rows)))
+            values = draw.normal(size=(n_rows, 3, hidden_size)).astype(np.float32)
+            labels = np.array(["no", "yes"] * (n_rows // 2))
+            np.savez(tmp_path / "file.npz", hidden_states=values, labels=labels)
+            to_store(tmp_path / "file.npz", tmp_path / name / split, tmp_path / f"{split}.word")
+    return tmp_path
+
+
+def redundancy_of(stores, name, *flags):
+    config = ["--config=configs/stores.py", f"--config.task.data_dir={stores / name}"]
+    return launch("redundancy", *config, f"--workdir={stores / f'run_{name}'}", *flags)
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
+def test_a_value_that_is_not_finite_is_refused_with_its_layer_and_row(bad, stores):
+    array = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(stores / "one" / "train" / "hidden_states")}}
+    ts.open(array).result()[41, 2, 3] = float(bad)
+    refused = redundancy_of(stores, "one")
+    assert refused.returncode == 2
+    assert f"one/train holds {bad} at row 41, layer 2, neuron 3." in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (stores / "run_one" / "results").exists()
+    assert not (stores / "run_one" / "moments").exists()
 
 
 @pytest.mark.shared
