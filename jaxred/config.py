@@ -145,6 +145,28 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
+def from_dict(content: dict[str, Any]) -> StudyConfig:
+    """The configuration that `to_dict` gave. A field that is missing, since an older version saved it, is the default.
+
+    Raises:
+        UserError: for a field that is not known.
+    """
+    config, values = StudyConfig(), {}
+    for name, value in content.items():
+        section = getattr(config, name, None)
+        fields = value if isinstance(value, dict) else {}
+        unknown = [f"{name}.{inner}" for inner in fields if not hasattr(section, inner)]
+        if section is None or unknown or dataclasses.is_dataclass(section) != isinstance(value, dict):
+            raise UserError(f"config.{(unknown or [name])[0]} is not known: it was saved by another version of jaxred.")
+        inner = {field: _tuples(given) for field, given in fields.items()}
+        values[name] = dataclasses.replace(section, **inner) if isinstance(value, dict) else value
+    return dataclasses.replace(config, **values)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREEN, GREY, INK = "#2a5d9f", "#d97706", "#2f855a", "#8a919c", "#1f2933"
+MORE_COLORS = (BLUE, ORANGE, GREEN, "#7c3aed", "#be185d", "#0f766e", "#92400e", "#4b5563")
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -56,6 +57,13 @@ def draw(folder: Path, results: dict[str, dict[str, Any]]) -> dict[str, Path]:
             figures["cka"] = _cka(results["redundancy"])
             figures["clusters"] = _clusters(results["redundancy"])
             figures["windows"] = _windows(results["redundancy"])
+        if "tasks" in results:
+            figures["tasks_curves"] = _tasks_curves(results["tasks"])
+            figures["tasks_windows"] = _tasks_windows(results["tasks"])
+            figures["tasks_agreement"] = _tasks_agreement(results["tasks"])
+        if "models" in results:
+            figures["models_cka"] = _models_cka(results["models"])
+            figures["models_clusters"] = _models_clusters(results["models"])
         files = {}
         for name, figure in figures.items():
             files[name] = folder / f"{name}.png"
@@ -109,7 +117,7 @@ def _layers(pipeline: dict[str, Any]) -> Figure:
 
 def _minimal_neurons(pipeline: dict[str, Any]) -> Figure:
     figure, axes = _axes()
-    colors = iter((BLUE, ORANGE, GREEN, "#7c3aed", "#be185d", "#0f766e", "#92400e", "#4b5563"))
+    colors = iter(MORE_COLORS)
     seen = set()
     for chosen in pipeline["selection"]:
         key = chosen["top_layer"], chosen["threshold"]
@@ -223,22 +231,123 @@ def _cluster_sweep(sweep: dict[str, Any]) -> Figure:
 
 
 def _cka(redundancy: dict[str, Any]) -> Figure:
-    cka = np.array([[np.nan if v is None else v for v in row] for row in redundancy["cka"]], float)
-    n_layers = len(cka)
-    side = 1.8 + 0.32 * n_layers
-    figure, axes = _axes(side + 0.7, side)
+    return _heat_map(redundancy["cka"], "layer", "layer", "Linear CKA")
+
+
+def _heat_map(similarity: list[list[float | None]], ylabel: str, xlabel: str, title: str) -> Figure:
+    cka = np.array([[np.nan if v is None else v for v in row] for row in similarity], float)
+    n_rows, n_columns = cka.shape
+    figure, axes = _axes(2.5 + 0.32 * n_columns, 1.8 + 0.32 * n_rows)
     colors = plt.get_cmap("viridis").with_extremes(bad="#e5e7eb")
     image = axes.imshow(cka, vmin=0, vmax=1, cmap=colors, origin="lower")
     for i, j in np.ndindex(cka.shape):
         text = "–" if np.isnan(cka[i, j]) else f"{cka[i, j]:.2f}"
         axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if cka[i, j] < 0.6 else INK)
-    axes.set_xticks(range(n_layers))
-    axes.set_yticks(range(n_layers))
+    axes.set_xticks(range(n_columns))
+    axes.set_yticks(range(n_rows))
     axes.grid(visible=False)
     note = " (–: constant layer)" if np.isnan(cka).any() else ""
-    axes.set(xlabel="layer", ylabel="layer", title=f"Linear CKA{note}")
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=f"{title}{note}")
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
+
+
+def _models_cka(models: dict[str, Any]) -> Figure:
+    first, second = (model["name"] for model in models["models"])
+    return _heat_map(models["cka"], f"layer of {first}", f"layer of {second}", "Linear CKA")
+
+
+def _models_clusters(models: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    thresholds = [entry["threshold"] for entry in models["thresholds"]]
+    for i, (model, color, marker) in enumerate(zip(models["models"], (BLUE, ORANGE), ("o", "s"), strict=True)):
+        shares = [100 * entry["shared_share_of_neurons"][i] for entry in models["thresholds"]]
+        axes.plot(thresholds, shares, color=color, marker=marker, ms=4.5, label=model["name"])
+    axes.set(
+        xlabel="clustering threshold",
+        ylabel="% of the model's neurons",
+        title="Neurons in clusters of both models",
+        ylim=(-2, 102),
+    )
+    axes.legend(fontsize=8.5)
+    return figure
+
+
+def _tasks_curves(found: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    thresholds = [entry["threshold"] for entry in found["mean"]]
+    for task, color in zip(found["tasks"], _many_colors(len(found["tasks"])), strict=True):
+        shares = [100 * entry["redundant_share"] for entry in task["thresholds"]]
+        axes.plot(thresholds, shares, color=color, marker="o", ms=3.5, lw=1.3, label=task["name"])
+        if all("redundant_share_of_halves" in entry for entry in task["thresholds"]):
+            ends = 100 * np.sort([entry["redundant_share_of_halves"] for entry in task["thresholds"]], axis=1)
+            axes.fill_between(thresholds, *ends.T, color=color, alpha=0.15, linewidth=0)
+    mean = [100 * entry["redundant_share"]["mean"] for entry in found["mean"]]
+    axes.plot(thresholds, mean, color=INK, lw=2, label="mean of the tasks")
+    if found["pooled"]:
+        shares = [100 * entry["redundant_share"] for entry in found["pooled"]["thresholds"]]
+        axes.plot(thresholds, shares, color=INK, lw=1.4, ls=(0, (4, 3)), label="all rows pooled")
+    axes.set(
+        xlabel="clustering threshold (band: two halves of the sentences)",
+        ylabel="% of neurons redundant",
+        title="Redundant neurons by task",
+        ylim=(0, 100),
+    )
+    axes.legend(fontsize=8.5)
+    return figure
+
+
+def _tasks_windows(found: dict[str, Any]) -> Figure:
+    tasks = found["tasks"]
+    figure, axes = _axes(6.2, 3.4)
+    windows, width = np.arange(1, len(found["windows"]) + 1), 0.8 / len(tasks)
+    for i, (task, color) in enumerate(zip(tasks, _many_colors(len(tasks)), strict=True)):
+        place = windows + (i - (len(tasks) - 1) / 2) * width
+        axes.bar(place, task["windows"], width * 0.92, color=color, label=task["name"])
+    axes.bar(windows, found["windows"], 0.86, color="none", edgecolor=INK, linewidth=1, label="sum of the tasks")
+    for window, count in zip(windows, found["windows"], strict=True):
+        axes.annotate(f"{count:,}", (window, max(count, 0.7)), ha="center", va="bottom", fontsize=8)
+    axes.set_yscale("log")
+    axes.set_ylim(0.7, max(found["windows"]) * 3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="x", visible=False)
+    axes.set(
+        xlabel="window: layers that a cluster spans",
+        ylabel="clusters (log)",
+        title=f"Cluster windows at threshold {found['window_threshold']:g}",
+    )
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _tasks_agreement(found: dict[str, Any]) -> Figure:
+    figure, axes = _axes()
+    thresholds = [entry["threshold"] for entry in found["mean"]]
+    few = len(found["pairs"]) <= len(MORE_COLORS)
+    for pair, color in zip(found["pairs"], _many_colors(len(found["pairs"])), strict=True):
+        agreement = [entry["agreement"] for entry in pair["thresholds"]]
+        label = " and ".join(pair["tasks"]) if few else None
+        axes.plot(thresholds, agreement, color=color, marker="o", ms=3.5, lw=1.3, label=label)
+    halves = [[entry.get("agreement_of_halves") for entry in task["thresholds"]] for task in found["tasks"]]
+    halves = [mine for mine in halves if None not in mine]
+    if halves:
+        label = "two halves of one task (mean)"
+        axes.plot(thresholds, np.mean(halves, axis=0), color=INK, lw=1.4, ls=(0, (4, 3)), label=label)
+    axes.set(
+        xlabel="clustering threshold",
+        ylabel="adjusted Rand index",
+        title="Do two tasks have the same clusters?",
+        ylim=(-0.02, 1.02),
+    )
+    axes.legend(fontsize=8.5)
+    return figure
+
+
+def _many_colors(n: int) -> list[Any]:
+    """As many colours as are asked for: told apart while they are few, else along one scale."""
+    if n <= len(MORE_COLORS):
+        return list(MORE_COLORS[:n])
+    return [plt.get_cmap("viridis")(0.92 * i / (n - 1)) for i in range(n)]
 
 
 def _clusters(redundancy: dict[str, Any]) -> Figure:

@@ -1,8 +1,8 @@
 """Moments of all neurons together, from which come both their correlations and the layers' CKA.
 
-`Sums` are what a pass over the rows leaves (`jaxred.passes`); sums of different rows around one shift add up. `Moments`
-are centred at the mean. Second moments are kept as strips: strip i holds tile i's neurons against those of tile i and
-all tiles after it, half of the matrix.
+`Sums` are what a pass over the rows leaves (`jaxred.streaming`); sums of different rows around one shift add up.
+`Moments` are centred at the mean. Second moments are kept as strips: strip i holds tile i's neurons against those of
+tile i and all tiles after it, half of the matrix.
 """
 
 import functools
@@ -47,6 +47,28 @@ class Sums:
         rows = rows._replace(low=np.minimum(mine.low, theirs.low), high=np.maximum(mine.high, theirs.high))
         return Sums(self.shift, rows, tuple(a + b for a, b in zip(self.strips, other.strips, strict=True)))
 
+    def around(self, shift: Float[np.ndarray, " neuron"]) -> "Sums":
+        """The same sums around another shift, so that sums of several passes add up.
+
+        Multiplied out in float64 and rounded to float32. As either shift is near the mean of its rows, the products
+        grow by the distance of the means; nothing cancels.
+        """
+        moved = shift.astype(np.float64) - self.shift
+        rows, n = self.rows, self.n_rows
+        total = np.asarray(rows.total, np.float64)
+        strips = []
+        for start, strip in _placed(self.strips):
+            mine = slice(start, start + len(strip))
+            change = np.outer(n * moved[mine] - total[mine], moved[start:]) - np.outer(moved[mine], total[start:])
+            strips.append((strip + change).astype(np.float32))
+        norms, weighted = _moved(self, moved)
+        rows = rows._replace(
+            total=(total - n * moved).astype(np.float32),
+            norms=norms.astype(np.float32),
+            weighted=weighted.astype(np.float32),
+        )
+        return Sums(shift.astype(np.float32), rows, tuple(strips))
+
     @property
     def n_rows(self) -> int:
         return int(self.rows.count)
@@ -83,7 +105,7 @@ class Moments:
             centred[:, constant[start:]] = 0
             strips.append(centred)
         mean = (sums.shift + offset).astype(np.float32)
-        return cls(n, len(rows.norms), mean, tuple(strips), constant, _centred_norms(sums, offset))
+        return cls(n, len(rows.norms), mean, tuple(strips), constant, _moved(sums, offset)[0])
 
     @property
     def n_neurons(self) -> int:
@@ -159,37 +181,40 @@ def _placed(strips: Sequence[np.ndarray]) -> list[tuple[int, np.ndarray]]:
     return [(n_neurons - strip.shape[1], strip) for strip in strips]
 
 
-def _centred_norms(sums: Sums, offset: Float[np.ndarray, " neuron"]) -> Float[np.ndarray, "layer layer"]:
-    """Sum over rows of |u_l - d_l|^2 |u_m - d_m|^2, where d is the mean of u: multiplied out, in float64.
+def _moved(
+    sums: Sums, offset: Float[np.ndarray, " neuron"]
+) -> tuple[Float[np.ndarray, "layer layer"], Float[np.ndarray, "layer neuron"]]:
+    """Sums over rows of |u_l - d_l|^2 |u_m - d_m|^2 and of |u_l - d_l|^2 (u - d), where d is the offset.
 
-    With a = |u_l|^2, e = d_l u_l and c = |d_l|^2, a row's share is (a_l - 2 e_l + c_l)(a_m - 2 e_m + c_m).
+    All is multiplied out in float64. With a = |u_l|^2, e = d_l u_l and c = |d_l|^2, a row's shares are
+    (a_l - 2 e_l + c_l)(a_m - 2 e_m + c_m) and (a_l - 2 e_l + c_l)(u - d).
     """
     rows, n, n_layers = sums.rows, sums.n_rows, len(sums.rows.norms)
     each = offset.reshape(n_layers, -1)
     c = np.square(each).sum(1)
-    weighted = np.asarray(rows.weighted, np.float64).reshape(n_layers, n_layers, -1)
-    a_e = np.einsum("lmi,mi->lm", weighted, each)  # sum of a_l e_m
-    e_e = np.zeros((n_layers, n_layers))  # sum of e_l e_m
-    apart = np.zeros((len(offset), n_layers))  # column m: d_m at its own neurons
-    apart[np.arange(len(offset)), np.repeat(np.arange(n_layers), each.shape[1])] = offset
+    weighted, total = np.asarray(rows.weighted, np.float64), np.asarray(rows.total, np.float64)
+    apart = np.zeros((n_layers, len(offset)))  # row l: d_l at its own neurons
+    apart[np.repeat(np.arange(n_layers), each.shape[1]), np.arange(len(offset))] = offset
+    e_u = np.zeros_like(apart)  # sum of e_l u
     for start, strip in _placed(sums.strips):
-        stop = start + len(strip)
-        found = strip.astype(np.float64) @ apart[start:]
-        upper = apart[start:stop].T @ found
-        diagonal = apart[start:stop].T @ (strip[:, : len(strip)].astype(np.float64) @ apart[start:stop])
-        e_e += upper + upper.T - diagonal
-    # The sums of a over rows are the traces of u u^T, layer by layer; the sums of e are n c.
+        stop, right = start + len(strip), strip.astype(np.float64)
+        e_u[:, start:] += apart[:, start:stop] @ right
+        e_u[:, start:stop] += apart[:, stop:] @ right[:, len(strip) :].T
+    e = apart @ total  # sum of e_l
+    a_e = weighted @ apart.T  # sum of a_l e_m
+    # The sums of a over rows are the traces of u u^T, layer by layer.
     trace = np.concatenate([np.diagonal(strip) for strip in sums.strips]).astype(np.float64)
     a = trace.reshape(n_layers, -1).sum(1)
-    return (
-        rows.norms
+    norms = (
+        np.asarray(rows.norms, np.float64)
         - 2 * (a_e + a_e.T)
-        + 4 * e_e
+        + 4 * (e_u @ apart.T)
         + np.outer(a, c)
         + np.outer(c, a)
-        - 4 * n * np.outer(c, c)
+        - 2 * (np.outer(e, c) + np.outer(c, e))
         + n * np.outer(c, c)
     )
+    return norms, weighted - 2 * e_u + np.outer(c, total) - np.outer(a - 2 * e + n * c, offset)
 
 
 def save(path: Path, parts: Sequence[Sums], identity: dict[str, Any], n_runs: int | None = None) -> None:

@@ -12,10 +12,10 @@ from jaxred.errors import UserError
 from jaxred.files import write_text
 from jaxred.metrics import OVERALL
 from jaxred.results import fingerprint, load_result
-from jaxred.tables import Value, not_converged, rows, warning
+from jaxred.tables import Value, models_lines, not_converged, rows, tasks_lines, warning
 from jaxred.workdir import Workdir
 
-RESULTS = ("pipeline", "redundancy", "cluster_sweep", "minimal_neurons")
+RESULTS = ("pipeline", "redundancy", "cluster_sweep", "minimal_neurons", "tasks", "models")
 
 CAPTIONS = {
     "layers": "Probes on each layer alone and on all layers up to it.",
@@ -28,6 +28,11 @@ CAPTIONS = {
     "cluster_sweep": "One neuron of each correlation cluster is kept, over all layers.",
     "cka": "Linear centred kernel alignment between the layers, over the training rows.",
     "clusters": "Average-linkage clusters of the neurons of all layers, by distance of their correlations.",
+    "tasks_curves": "The share of redundant neurons of each task, of their mean, and of all rows pooled.",
+    "tasks_windows": "How far apart the layers are whose neurons share a cluster: of each task, and summed over them.",
+    "tasks_agreement": "Adjusted Rand index between the clusterings of two tasks; dashed, of two halves of one.",
+    "models_cka": "Linear centred kernel alignment between the layers of two models, over the same rows.",
+    "models_clusters": "The neurons of both models clustered together: how many share a cluster with the other's.",
     "windows": "How far apart the layers are whose neurons share a cluster.",
 }
 
@@ -74,6 +79,7 @@ def write(workdir: Workdir, force: bool = False) -> None:
         config=json.dumps(workdir.saved_config(), indent=2),
         pipeline=pipeline,
         redundancy=results.get("redundancy"),
+        together=_together(results),
         rows=rows(pipeline) if pipeline else [],
         headline=_headline(pipeline) if pipeline else "",
         warning=warning(pipeline) if pipeline else "",
@@ -84,6 +90,12 @@ def write(workdir: Workdir, force: bool = False) -> None:
         captions=CAPTIONS,
     )
     write_text(workdir.report, html)
+
+
+def _together(results: dict[str, dict[str, Any]]) -> list[tuple[str, list[tuple[list[list[str]], str]]]]:
+    """Titles, and the tables of several tasks or of two models, each with what it says."""
+    makers = {"tasks": ("Several tasks together", tasks_lines), "models": ("Two models on the same rows", models_lines)}
+    return [(title, lines(results[name])) for name, (title, lines) in makers.items() if name in results]
 
 
 def _headline(pipeline: dict[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """A sweep's runs side by side, one row a run: as Markdown, and as CSV for further work."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 from jaxred.config import StudyConfig, to_dict
 from jaxred.errors import UserError
 from jaxred.metrics import OVERALL
+from jaxred.results import as_csv as csv_text
 from jaxred.results import load_result
 from jaxred.sweeps import Run
 from jaxred.workdir import Workdir
@@ -41,9 +40,7 @@ def as_csv(runs: Sequence[Run], found: Mapping[str, Cells], failed: Mapping[str,
         numbers = [found.get(run.name, {}).get(column, "") for column in columns]
         error = [failed.get(run.name, "")] if failed else []
         lines.append([run.name, *run.values.values(), run.config.task.metric, *numbers, *error])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
+    return csv_text(lines)
 
 
 def as_markdown(runs: Sequence[Run], found: Mapping[str, Cells], failed: Mapping[str, str]) -> str:

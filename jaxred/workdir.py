@@ -26,7 +26,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxred.config import StudyConfig, differences, to_dict, validate, with_defaults
+from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate, with_defaults
 from jaxred.errors import UserError
 from jaxred.files import write_text
 from jaxred.results import fingerprint
@@ -75,12 +75,34 @@ class Workdir:
             workdir._remove_results()
         if before != now:
             write_text(workdir.path / "config.json", json.dumps(now, indent=2) + "\n")
-        sweep = sweep_of(path)
+        workdir._locate(config)
+        return workdir
+
+    @classmethod
+    def open(cls, path: str | Path) -> tuple["Workdir", StudyConfig]:
+        """A folder that a run has filled, to be read, and its configuration.
+
+        Raises:
+            UserError: if it is no run's folder.
+        """
+        workdir = cls(path)
+        saved = workdir.saved_config()
+        if saved is None:
+            raise UserError(
+                f"{path} is not the folder of a run: it has no config.json. Name a --workdir that "
+                "launch/redundancy.py, launch/study.py or launch/extract.py has filled."
+            )
+        config = from_dict(saved)
+        workdir._locate(config)
+        return workdir, config
+
+    def _locate(self, config: StudyConfig) -> None:
+        """Finds what the runs of a sweep have in common in the sweep's folder."""
+        sweep = sweep_of(self.path)
         if sweep is not None:
             name, split = _decides_activations(config), [config.task.split_seed, config.task.dev_fraction]
-            workdir.stores = sweep / "activations" / name
-            workdir.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
-        return workdir
+            self.stores = sweep / "activations" / name
+            self.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
 
     def holds_work(self) -> bool:
         """Whether a run has left anything but its configuration, as one that failed at once has not."""

@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from jaxred.config import DTYPES, METRICS, REGRESSION_METRICS, StudyConfig, differences, to_dict, validate
+from jaxred.config import (
+    DTYPES,
+    METRICS,
+    REGRESSION_METRICS,
+    ClusteringConfig,
+    StudyConfig,
+    differences,
+    from_dict,
+    to_dict,
+    validate,
+)
 from jaxred.errors import UserError
 
 
@@ -230,3 +240,21 @@ def test_differences_name_fields_that_only_one_has():
         "b was 2 and is now None",
         "c was None and is now {'z': 3}",
     ]
+
+
+def test_a_saved_configuration_comes_back():
+    config = StudyConfig(clustering=ClusteringConfig(thresholds=(0.1, 0.9)), repeats=3)
+    config.selection.deltas = ((2.0, 1.0), (0.5, 0.5))
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_fields_that_an_older_version_did_not_save_are_the_defaults():
+    saved = to_dict(StudyConfig(repeats=2))
+    del saved["task"]["max_sent_l"], saved["clustering"]
+    assert from_dict(saved) == StudyConfig(repeats=2)
+
+
+@pytest.mark.parametrize("saved", [{"probes": {}}, {"probe": {"l3": 1}}, {"probe": 3}, {"repeats": {"l1": 1}}])
+def test_a_saved_field_that_is_not_known_is_refused(saved):
+    with pytest.raises(UserError, match=r"config\.\w+(\.\w+)? is not known"):
+        from_dict(saved)

@@ -288,6 +288,19 @@ def test_a_value_that_is_not_finite_is_refused_with_its_layer_and_row(bad, store
     assert not (stores / "run_one" / "moments").exists()
 
 
+def test_two_runs_are_put_together_and_compared_by_their_workdirs(stores):
+    done = redundancy_of(stores, "one")
+    assert done.returncode == 0, done.stderr
+    assert redundancy_of(stores, "other").returncode == 0
+    both = f"{stores / 'run_one'},{stores / 'run_other'}"
+    done = launch("redundancy", f"--config=configs/models.py:{both}", f"--workdir={stores / 'models'}")
+    assert done.returncode == 0, done.stderr
+    assert "Linear CKA between the layers of run_one (down) and of run_other (across), over 54 rows" in done.stdout
+    refused = launch("redundancy", f"--config=configs/tasks.py:{both}", f"--workdir={stores / 'tasks'}")
+    assert refused.returncode == 2
+    assert "several tasks are put together for one architecture" in refused.stderr
+
+
 @pytest.mark.shared
 def test_the_originals_files_run_unchanged_where_its_script_is_replaced(tmp_path):
     """A regression, from the folder that its paths are relative to; the workdir is its output_directory."""

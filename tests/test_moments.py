@@ -385,3 +385,43 @@ def test_nothing_is_ever_unpickled(saved, name):
     path.write_bytes(pickle.dumps(Trap()))
     assert moments.load(path, IDENTITY) is None
     assert not Trap.sprung
+
+
+# Sums of several passes
+
+
+def arrays_of(sums):
+    return [np.asarray(array) for array in (*sums.rows, *sums.strips)]
+
+
+def test_sums_around_another_shift_are_those_that_were_shifted_so():
+    x = correlated_rows(400).astype(np.float32) + 5
+    shifts = [x.mean(0), x.mean(0) + np.linspace(-2, 2, N_NEURONS, dtype=np.float32)]
+    found = []
+    for shift in shifts:
+        accumulator = Accumulator(shift, N_LAYERS)
+        accumulator.add(x)
+        found += accumulator.sums()
+    for mine, other in (found, found[::-1]):
+        moved = mine.around(other.shift)
+        for array, wanted, source in zip(arrays_of(moved), arrays_of(other), arrays_of(mine), strict=True):
+            scale = max(np.abs(wanted).max(), np.abs(source).max())  # sums round to the float32 of the larger
+            np.testing.assert_allclose(array, wanted, rtol=0, atol=2e-6 * scale)
+        np.testing.assert_array_equal(moved.shift, other.shift)
+        assert moved.n_rows == 400
+        assert {value.dtype for value in (*moved.rows, *moved.strips)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("debiased", [False, True])
+@pytest.mark.parametrize("apart", [0, 3, 300])
+def test_the_rows_of_two_passes_pooled_are_as_those_of_one(apart, debiased):
+    """Of which the one of more rows gives the shift."""
+    one, other = correlated_rows(1500), correlated_rows(300, seed=1)
+    other = other * 2 + apart * np.linspace(-1, 1, N_NEURONS)
+    one, other = one.astype(np.float32), other.astype(np.float32)
+    first, second = (from_blocks([x], N_LAYERS) for x in (one, other))
+    pooled = Moments.of(first + second.around(first.shift))
+    whole = np.concatenate([one, other]).astype(np.float64)
+    assert pooled.n_rows == 1800
+    np.testing.assert_allclose(pooled.correlation(), np.corrcoef(whole.T), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(pooled.cka(debiased), moments_of(one, other).cka(debiased), rtol=0, atol=1e-5)

@@ -167,3 +167,29 @@ def test_everything_lies_in_the_folder(tmp_path):
     assert workdir.probes("layers") == tmp_path / "probes" / "layers"
     assert workdir.figures == tmp_path / "figures"
     assert workdir.report == tmp_path / "report.html"
+
+
+def test_a_folder_is_opened_with_its_configuration_and_left_as_it_is(tmp_path):
+    config = StudyConfig(task=TaskConfig(name="sst2", data_dir="somewhere"), probe=ProbeConfig(l1=0.25))
+    Workdir.claim(tmp_path, config)
+    before = modified(tmp_path)
+    workdir, found = Workdir.open(tmp_path)
+    assert found == config
+    assert workdir.activations("train") == tmp_path / "activations" / "train"
+    assert modified(tmp_path) == before
+
+
+def test_a_run_of_a_sweep_is_opened_with_what_it_shares(tmp_path):
+    (tmp_path / "sweep.json").write_text("{}")
+    claimed = Workdir.claim(tmp_path / "run", StudyConfig())
+    opened = Workdir.open(tmp_path / "run")[0]
+    assert (opened.stores, opened.moments) == (claimed.stores, claimed.moments)
+    assert opened.stores.parent == tmp_path / "activations"
+
+
+def test_a_folder_that_is_no_runs_is_not_opened(tmp_path):
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        Workdir.open(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text(json.dumps({"task": {"nmae": "sst2"}, "encoder": {}, "probe": {}}))
+    with pytest.raises(UserError, match=r"config\.task\.nmae is not known"):
+        Workdir.open(tmp_path)

@@ -7,7 +7,9 @@ from typing import Any
 
 from jaxred import publishing, report, tables
 from jaxred.config import StudyConfig
-from jaxred.experiments import cluster_sweep, minimal_neurons, pipeline, redundancy
+from jaxred.errors import UserError
+from jaxred.experiments import cluster_sweep, minimal_neurons, models, pipeline, redundancy, tasks
+from jaxred.experiments.finished import MODELS, TASKS
 from jaxred.extract import extract
 from jaxred.formats import experiment
 from jaxred.importing import STORES, import_activations, open_stores
@@ -22,6 +24,7 @@ STAGES = {
     "cluster_sweep": cluster_sweep.run,
     "minimal_neurons": minimal_neurons.run,
 }
+TOGETHER = {TASKS: tasks.run, MODELS: models.run}  # general redundancy of other runs, by task.name
 STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of launch/study.py
 
 
@@ -40,6 +43,8 @@ def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple
     """Extracts what is missing, or imports what an experiment file names, or opens stores that are there, and runs some
     of the stages.
     """
+    if config.task.name in TOGETHER:
+        return _run_together(config, workdir, overwrite, stages)
     if config.task.name == experiment.TASK:
         return _run_original(config, workdir, overwrite, stages)
     folder = Workdir.claim(workdir, config, overwrite)
@@ -48,6 +53,23 @@ def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple
     else:
         stores = timed("extraction", lambda: extract(config, folder, overwrite))
     _run(stages, stores, config, folder)
+    return folder
+
+
+def result_of(stage: str, config: StudyConfig) -> str:
+    """The name of a stage's results."""
+    return config.task.name if config.task.name in TOGETHER else stage
+
+
+def _run_together(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
+    """General redundancy of other runs, whose activations lie in their own workdirs."""
+    if stages != ("redundancy",):
+        raise UserError(
+            f"config.task.name={config.task.name!r} puts other runs together, which launch/redundancy.py alone does: "
+            "give this launcher the --config of one task."
+        )
+    folder = Workdir.claim(workdir, config, overwrite)
+    timed("redundancy", lambda: TOGETHER[config.task.name](config, folder))
     return folder
 
 

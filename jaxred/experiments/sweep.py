@@ -91,6 +91,12 @@ def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
     return folder
 
 
+def runs_of(folder: Path) -> list[str]:
+    """The names of the runs of a sweep's folder."""
+    saved = _saved(folder / sweeps.MARK)
+    return saved["runs"] if saved else []
+
+
 def _saved(file: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -2,12 +2,15 @@
 
 import numpy as np
 
-from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig
+from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
+from jaxred.data.split import train_dev_split
 from jaxred.features import Features
 from jaxred.matrix import FeatureMatrix
 from jaxred.moments import Moments
 from jaxred.progress import progress_bar
+from jaxred.store import Ledger, StoreWriter
 from jaxred.streaming import from_blocks
+from jaxred.workdir import Workdir
 
 N_LAYERS, HIDDEN = 3, 8
 N_NEURONS = N_LAYERS * HIDDEN
@@ -37,6 +40,25 @@ def study_config(repeats=1, **selection):
         ),
         repeats=repeats,
     )
+
+
+def finished_run(folder, values, task="parallel", **identity):
+    """A run's folder that holds nothing but its configuration and the activations of train: all sentences."""
+    config = StudyConfig(task=TaskConfig(name=task, dev_fraction=0.2))
+    workdir = Workdir.claim(folder, config)
+    model = {"encoder": "a", "tokenizer": "a", "transformer_layers": -1, "pooling": "cls", "source": "text"}
+    shape = dict(zip(("n_rows", "n_layers", "hidden_size"), values.shape, strict=True))
+    ledger = Ledger({**model, **identity}, **shape, dtype="float32", window_rows=len(values), label_names=["no", "yes"])
+    labels = np.arange(len(values), dtype=np.int32) % 2
+    writer = StoreWriter(workdir.activations("train"), ledger, labels, np.arange(len(values), dtype=np.int32))
+    writer.write(0, values.astype(np.float32))
+    writer.flush()
+    return folder
+
+
+def training_rows(n_rows):
+    """Those of `finished_run` that are not dev."""
+    return np.asarray(train_dev_split(n_rows, 0.2, TaskConfig().split_seed).train_idx)
 
 
 def correlation_of(features):

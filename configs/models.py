@@ -1,0 +1,17 @@
+"""Two models on the same rows, from the workdirs of finished runs: CKA between their layers, and clusters they share.
+
+    python launch/redundancy.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data \
+        --config.encoder.path=path/to/bert --workdir=runs/bert
+    python launch/redundancy.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data \
+        --config.encoder.path=path/to/xlnet --workdir=runs/xlnet
+    python launch/redundancy.py --config=configs/models.py:runs/bert,runs/xlnet --workdir=runs/bert_and_xlnet
+
+The models may have any number of layers and neurons. That the rows are of the same examples is read off the
+fingerprints in the stores' ledgers; others are refused. Both stores are read once, together.
+"""
+
+from jaxred.config import StudyConfig, TaskConfig
+
+
+def get_config(workdirs: str = "") -> StudyConfig:
+    return StudyConfig(task=TaskConfig(name="models", data_dir=workdirs))

@@ -1,0 +1,17 @@
+"""General redundancy of several tasks together, from the workdirs of finished runs.
+
+    python launch/redundancy.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data --workdir=runs/sst2
+    python launch/redundancy.py --config=configs/glue.py:rte --config.task.data_dir=glue_data --workdir=runs/rte
+    python launch/redundancy.py --config=configs/tasks.py:runs/sst2,runs/rte --workdir=runs/both
+
+Any run that has left activations will do, and a sweep stands for all of its runs: `configs/tasks.py:runs/glue`. The
+encoders must be of one shape; where they are the same encoder, the rows of all tasks are also pooled. Clusters are made
+with this run's settings, as `--config.clustering.linkage=complete`, whatever those of the tasks are. The tasks' own
+activations are read where they lie, and their moments are kept beside them.
+"""
+
+from jaxred.config import StudyConfig, TaskConfig
+
+
+def get_config(workdirs: str = "") -> StudyConfig:
+    return StudyConfig(task=TaskConfig(name="tasks", data_dir=workdirs))
