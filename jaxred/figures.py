@@ -7,17 +7,20 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from jaxred.cluster_map import ClusterMap
 from jaxred.files import replace_file
 from jaxred.metrics import OVERALL
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREEN, GREY, INK = "#2a5d9f", "#d97706", "#2f855a", "#8a919c", "#1f2933"
 MORE_COLORS = (BLUE, ORANGE, GREEN, "#7c3aed", "#be185d", "#0f766e", "#92400e", "#4b5563")
+LEAF = 0.03  # of the distance, drawn below a single neuron: down to 0, thousands of them are a black area
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -70,6 +73,20 @@ def draw(folder: Path, results: dict[str, dict[str, Any]]) -> dict[str, Path]:
             replace_file(files[name], functools.partial(figure.savefig, format="png"))
             plt.close(figure)
     return files
+
+
+def draw_cluster_map(file: Path, found: ClusterMap, threshold: float) -> None:
+    """Draws the neurons' correlations in the order of their tree, with the tree and the neurons' layers.
+
+    Args:
+        file: a PNG.
+        found: what is drawn.
+        threshold: a height of the tree that is marked.
+    """
+    with mpl.rc_context(STYLE):
+        figure = _cluster_map(found, threshold)
+        replace_file(file, functools.partial(figure.savefig, format="png"))
+        plt.close(figure)
 
 
 def metric_name(pipeline: dict[str, Any]) -> str:
@@ -348,6 +365,42 @@ def _many_colors(n: int) -> list[Any]:
     if n <= len(MORE_COLORS):
         return list(MORE_COLORS[:n])
     return [plt.get_cmap("viridis")(0.92 * i / (n - 1)) for i in range(n)]
+
+
+def _cluster_map(found: ClusterMap, threshold: float) -> Figure:
+    n_layers, n_neurons = len(found.layers), len(found.order)
+    strips = 0.16 * n_layers + 0.3
+    figure, (tree, strip, map_) = plt.subplots(
+        3, 1, figsize=(7.2, 1.7 + strips + 6.4), gridspec_kw={"height_ratios": [1.7, strips, 6.4]}, sharex=True
+    )
+    lines = found.lines.copy()
+    heights = lines[..., 1]
+    heights[heights == 0] = np.maximum(heights.max(1, keepdims=True) - LEAF, 0).repeat(4, 1)[heights == 0]
+    tree.add_collection(LineCollection(list(lines), colors=INK, linewidths=0.35))
+    tree.axhline(threshold, color=ORANGE, linewidth=1, label=f"threshold {threshold:g}")
+    tree.set(ylabel="distance", ylim=(0, 1.02 * max(1.0, found.lines[..., 1].max(initial=0))))
+    tree.set_title(f"The {n_neurons:,} neurons in the order of their tree")
+    tree.legend(fontsize=8, loc="lower right", frameon=True)
+    tree.grid(visible=False)
+    ends = 0, n_neurons
+    shares = strip.imshow(
+        found.layers, vmin=0, vmax=1, cmap="Blues", aspect="auto", origin="lower", interpolation="nearest",
+        extent=(*ends, -0.5, n_layers - 0.5),
+    )  # fmt: skip
+    strip.set_yticks(range(n_layers))
+    strip.tick_params(axis="y", labelsize=min(8, 6 + 10 / n_layers))
+    strip.set(ylabel="layer")
+    strip.grid(visible=False)
+    low = -1 if found.similarity.min() < -0.05 else 0
+    image = map_.imshow(
+        found.similarity, vmin=low, vmax=1, cmap="RdBu_r" if low else "magma_r", aspect="auto", interpolation="nearest",
+        extent=(*ends, *ends[::-1]),
+    )  # fmt: skip
+    map_.set(xlabel="neuron, in the order of the tree", ylabel="neuron, in the order of the tree", xlim=ends)
+    map_.grid(visible=False)
+    figure.colorbar(shares, ax=strip, label="share", aspect=5, pad=0.01)
+    figure.colorbar(image, ax=map_, label="mean r" if low else "mean |r|", aspect=30, pad=0.01)
+    return figure
 
 
 def _clusters(redundancy: dict[str, Any]) -> Figure:

@@ -5,18 +5,27 @@
     python launch/redundancy.py --config=configs/models.py:runs/bert,runs/xlnet --workdir=runs/bert_and_xlnet
 
 Writes WORKDIR/results/redundancy.json, CSV files beside it, and WORKDIR/moments; of several tasks together tasks.json,
-of two models on the same rows models.json.
+of two models on the same rows models.json. --cluster_map also draws WORKDIR/figures/cluster_map.png, of one task.
 """
+
+from absl import flags
 
 from jaxred import app, tables
 from jaxred.config import StudyConfig
-from jaxred.experiments import study
+from jaxred.errors import UserError
+from jaxred.experiments import mapping, study
+
+CLUSTER_MAP = flags.DEFINE_bool("cluster_map", False, "Draw the neurons' correlations in the order of their tree.")
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     name = study.result_of("redundancy", config)
+    if CLUSTER_MAP.value and name != "redundancy":
+        raise UserError("--cluster_map is of one task: leave it out, or give the --config of one.")
     folder = study.run_stages(config, workdir, overwrite, ("redundancy",))
     print(f"\n{tables.REDUNDANCY[name](folder)}\n\nResults: {folder.result(name)}")
+    if CLUSTER_MAP.value:
+        print(f"Figure:  {mapping.draw_map(folder.path)}")
 
 
 if __name__ == "__main__":

@@ -289,8 +289,13 @@ def test_a_value_that_is_not_finite_is_refused_with_its_layer_and_row(bad, store
 
 
 def test_two_runs_are_put_together_and_compared_by_their_workdirs(stores):
-    done = redundancy_of(stores, "one")
+    done = redundancy_of(stores, "one", "--cluster_map")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"Figure:  {stores / 'run_one' / 'figures' / 'cluster_map.png'}\n")
+    assert (stores / "run_one" / "figures" / "cluster_map.png").read_bytes().startswith(b"\x89PNG")
+    lines = (stores / "run_one" / "results" / "redundancy_neurons.csv").read_text().splitlines()
+    assert lines[0] == "neuron,layer,index,cluster_at_0.3"
+    assert sorted(int(line.split(",")[0]) for line in lines[1:]) == list(range(15))
     assert redundancy_of(stores, "other").returncode == 0
     both = f"{stores / 'run_one'},{stores / 'run_other'}"
     done = launch("redundancy", f"--config=configs/models.py:{both}", f"--workdir={stores / 'models'}")
@@ -299,6 +304,8 @@ def test_two_runs_are_put_together_and_compared_by_their_workdirs(stores):
     refused = launch("redundancy", f"--config=configs/tasks.py:{both}", f"--workdir={stores / 'tasks'}")
     assert refused.returncode == 2
     assert "several tasks are put together for one architecture" in refused.stderr
+    refused = launch("redundancy", f"--config=configs/tasks.py:{both}", "--cluster_map", f"--workdir={stores / 't'}")
+    assert refused.stderr.splitlines()[-1].startswith("error: --cluster_map is of one task")
 
 
 @pytest.mark.shared

@@ -1,0 +1,33 @@
+"""The cluster map of a finished run: a figure, and its neurons in the order of their tree."""
+
+from pathlib import Path
+
+from jaxred.cluster_map import cluster_map
+from jaxred.clustering import cluster_tree
+from jaxred.experiments.finished import open_run
+from jaxred.files import write_text
+from jaxred.moments import Moments
+from jaxred.results import as_csv
+
+
+def draw_map(workdir: Path) -> Path:
+    """Draws figures/cluster_map.png and writes results/redundancy_neurons.csv, from the moments that a run has left.
+
+    Raises:
+        UserError: if it has no activations.
+    """
+    from jaxred import figures  # here, because importing matplotlib takes a second
+
+    run = open_run(workdir, workdir.name)
+    clustering, hidden_size = run.config.clustering, run.train.hidden_size
+    first, second = run.sums()
+    correlation = Moments.of(first + second).correlation()
+    tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
+    found = cluster_map(correlation, tree, hidden_size, clustering.distance)
+    file = run.workdir.figures / "cluster_map.png"
+    figures.draw_cluster_map(file, found, clustering.window_threshold)
+    labels = tree.cut(clustering.window_threshold)
+    lines = [[neuron, *divmod(neuron, hidden_size), labels[neuron]] for neuron in found.order.tolist()]
+    head = ["neuron", "layer", "index", f"cluster_at_{clustering.window_threshold:g}"]
+    write_text(run.workdir.result("redundancy").with_name("redundancy_neurons.csv"), as_csv([head, *lines]))
+    return file
