@@ -384,8 +384,8 @@ def _cluster_map(found: ClusterMap, threshold: float) -> Figure:
     tree.grid(visible=False)
     ends = 0, n_neurons
     shares = strip.imshow(
-        found.layers, vmin=0, vmax=1, cmap="Blues", aspect="auto", origin="lower", interpolation="nearest",
-        extent=(*ends, -0.5, n_layers - 0.5),
+        found.layers, vmin=0, vmax=found.layers.max(), cmap="Blues", aspect="auto", origin="lower",
+        interpolation="nearest", extent=(*ends, -0.5, n_layers - 0.5),
     )  # fmt: skip
     strip.set_yticks(range(n_layers))
     strip.tick_params(axis="y", labelsize=min(8, 6 + 10 / n_layers))
