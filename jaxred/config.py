@@ -171,17 +171,6 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
-    """A saved configuration, with the fields that are newer than it at their defaults: so it was run."""
-
-    def filled(values: Any, defaults: Any) -> Any:
-        if not (isinstance(values, dict) and isinstance(defaults, dict)):
-            return values
-        return {**defaults, **{name: filled(value, defaults.get(name)) for name, value in values.items()}}
-
-    return filled(saved, to_dict(StudyConfig()))
-
-
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Fields whose values differ between two configurations, as 'probe.l1 was 1e-05 and is now 0.1'."""
     found = []

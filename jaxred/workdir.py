@@ -26,7 +26,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate, with_defaults
+from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.files import write_text
 from jaxred.results import fingerprint
@@ -119,7 +119,7 @@ class Workdir:
         self.report.unlink(missing_ok=True)
 
     def saved_config(self) -> dict[str, Any] | None:
-        """The configuration that the folder belongs to; None for a new folder."""
+        """The configuration that the folder belongs to, what is newer than it at its default; None for a new folder."""
         file = self.path / "config.json"
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -129,7 +129,10 @@ class Workdir:
             raise UserError(f"Cannot read {file} ({error}): delete it, or choose another --workdir.") from error
         if not isinstance(content, dict) or not {"task", "encoder", "probe"} <= set(content):
             raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another --workdir.")
-        return with_defaults(content)
+        try:
+            return to_dict(from_dict(content))
+        except UserError as error:
+            raise UserError(f"{file}: {error} Choose another --workdir.") from error
 
     def activations(self, split: str) -> Path:
         return self.stores / split
