@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxred.agglomeration import agglomerate
+
+FLOAT64_NEURONS = 16_384  # up to which trees are built in float64, 8 bytes a pair of neurons twice over
+
 
 @dataclass(frozen=True)
 class ClusterTree:
@@ -26,28 +30,42 @@ class ClusterTree:
 
 
 def cluster_tree(
-    correlation: Float[np.ndarray, "neuron neuron"], distance: str = "absolute", linkage: str = "average"
+    correlation: Float[np.ndarray, "neuron neuron"],
+    distance: str = "absolute",
+    linkage: str = "average",
+    donate: bool = False,
 ) -> ClusterTree:
     """Agglomerative clustering over the distance 1 - |r| (absolute) or 1 - r (signed).
 
+    Up to FLOAT64_NEURONS the tree is that of SciPy on distances in float64, to the last bit. Beyond, distances are
+    float32: heights of average linkage are then off by some 1e-7, those of complete and single linkage are exact.
+
     Args:
-        correlation: of all neurons; it is read only.
+        correlation: of all neurons; what is above the diagonal counts.
         distance: absolute or signed.
         linkage: average (the paper's), complete or single.
+        donate: give up the correlation, so that more neurons than FLOAT64_NEURONS need no memory beside it; other
+            numbers are left in it. It is read only by default.
     """
     n_neurons = len(correlation)
     if n_neurons == 1:
         return ClusterTree(np.zeros((0, 4)), 1)
-    from scipy.cluster import hierarchy
-
-    apart = np.empty(n_neurons * (n_neurons - 1) // 2)  # the upper triangle, row by row, as SciPy takes it
-    stop = 0
-    for neuron in range(n_neurons - 1):
-        row = correlation[neuron, neuron + 1 :]
-        start, stop = stop, stop + len(row)
-        apart[start:stop] = np.abs(row) if distance == "absolute" else row
-        np.subtract(1, apart[start:stop], out=apart[start:stop])
-    return ClusterTree(hierarchy.linkage(apart, linkage), n_neurons)
+    exact = n_neurons <= FLOAT64_NEURONS
+    if exact or not donate:
+        apart = np.empty((n_neurons, n_neurons), np.float64 if exact else np.float32)
+    else:
+        apart = correlation
+    for neuron in range(n_neurons):
+        row = apart[neuron, neuron:]
+        row[:] = correlation[neuron, neuron:]
+        if distance == "absolute":
+            np.abs(row, out=row)
+        # Float32 would round 1 - |r|, but not -|r|; SciPy's bits are those of averages of 1 - |r|.
+        np.subtract(1 if exact else 0, row, out=row)
+    tree = agglomerate(apart, linkage)
+    if not exact:
+        tree[:, 2] += 1
+    return ClusterTree(tree, n_neurons)
 
 
 def adjusted_rand_index(one: Int[np.ndarray, " neuron"], other: Int[np.ndarray, " neuron"]) -> float:

@@ -74,11 +74,11 @@ def compared(
     if not real.all():
         correlation = correlation[np.ix_(real, real)]
     n_neurons = sizes[0][0] * sizes[0][1]
-    together = clusterings(correlation, clustering)
     alone = None
     if sizes[0] == sizes[1]:  # neurons of the same number may then be of the same origin
         parts = correlation[:n_neurons, :n_neurons], correlation[n_neurons:, n_neurons:]
-        alone = [clusterings(part, clustering) for part in parts]
+        alone = [clusterings(part.copy(), clustering) for part in parts]
+    together = clusterings(correlation, clustering)
     entries = []
     for threshold in thresholds(clustering):
         first, second = together[threshold][:n_neurons], together[threshold][n_neurons:]

@@ -117,8 +117,8 @@ def general_redundancy(halves: Sequence[Sums], config: StudyConfig) -> dict[str,
 def clusterings(
     correlation: Float[np.ndarray, "neuron neuron"], clustering: ClusteringConfig
 ) -> dict[float, Int[np.ndarray, " neuron"]]:
-    """Each neuron's cluster, at every threshold and at that of the windows."""
-    tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
+    """Each neuron's cluster, at every threshold and at that of the windows; the correlation is given up."""
+    tree = cluster_tree(correlation, clustering.distance, clustering.linkage, donate=True)
     return {threshold: tree.cut(threshold) for threshold in [*thresholds(clustering), clustering.window_threshold]}
 
 
