@@ -10,8 +10,9 @@ each way in turn in every round: the pass, the tree and nine cuts, against `corr
 each threshold as the original does (one threshold is timed and counted nine times); CKA out of the moments that are
 there already, against the products of every pair of layers in NumPy; the pass, against the rate of a large float32
 product on the half of the products that symmetry leaves. Prints seconds, and ratios of the medians over the rounds
-and of the minima. Peak memory is the process's, before any rival runs. With --rows the pass is timed on a fifth of the
-rows as well, to say whether time is linear in rows.
+and of the minima; CPU seconds beside them, which a machine that others use disturbs less. Peak memory is the process's,
+before any rival runs. With --rows the pass is timed on a fifth of the rows as well, to say whether time is linear in
+rows.
 """
 
 import json
@@ -49,10 +50,11 @@ THRESHOLDS = tuple(i / 10 for i in range(1, 10))
 RANK, WINDOW_ROWS = 64, 4096
 
 
-def blocks(n_rows: int, n_neurons: int, n_block: int = 1024) -> Iterator[np.ndarray]:
+def blocks(n_rows: int, n_neurons: int, n_block: int = 1024, seed: int = 0) -> Iterator[np.ndarray]:
     """Random rows, a block at a time: of low rank, and noise as strong."""
     draw = np.random.default_rng(0)
     factors = draw.standard_normal((RANK, n_neurons), np.float32) * draw.random((RANK, 1), np.float32) ** 4
+    draw = np.random.default_rng(seed)
     for start in range(0, n_rows, n_block):
         rows = draw.standard_normal((min(n_block, n_rows - start), n_neurons), np.float32)
         rows += draw.standard_normal((len(rows), RANK), np.float32) @ factors
@@ -117,10 +119,13 @@ def in_memory(n_rows: int, n_layers: int, hidden_size: int, rounds: int) -> dict
     rivals: dict[str, list[float]] = {"originals_threshold": [], "cka_by_pairs": []} if RIVALS.value else {}
     rates, found, peak = [], {}, 0.0
 
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in (*times, *rivals)}
+
     def timed(name: str, work: Callable[[], Any]) -> Any:
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         result = work()
         (times if name in times else rivals)[name].append(time.perf_counter() - begin)
+        cpu_seconds[name].append(time.process_time() - begin_cpu)
         return result
 
     for _ in range(rounds):
@@ -141,6 +146,7 @@ def in_memory(n_rows: int, n_layers: int, hidden_size: int, rounds: int) -> dict
         "rows": n_rows,
         "neurons": n_neurons,
         "seconds": {name: [round(second, 3) for second in mine] for name, mine in (times | rivals).items()},
+        "cpu_seconds": {name: [round(second, 3) for second in mine] for name, mine in cpu_seconds.items()},
         "matrix_product_gigaflops": [round(rate / 1e9, 1) for rate in rates],
         "matrix_gigabytes": rows.nbytes / 1e9,
         "peak_memory_gigabytes": peak,
@@ -213,10 +219,10 @@ def on_disk(n_rows: int, n_layers: int, hidden_size: int) -> dict[str, Any]:
 
 
 def random_sums(n_neurons: int, n_rows: int, seed: int) -> Sums:
-    """Such as a pass leaves; of fewer rows than neurons, so that they are soon made."""
+    """Such as a pass leaves; of few rows, so that they are soon made."""
     hidden_size = min(1024, n_neurons)
     accumulator = streaming.Accumulator(np.zeros(n_neurons), n_neurons // hidden_size)
-    for rows in blocks(n_rows + seed, n_neurons, n_rows // 2):
+    for rows in blocks(n_rows, n_neurons, seed=seed + 1):
         accumulator.add(rows)
     return accumulator.sums()[0]
 
@@ -227,12 +233,14 @@ def tree_alone(n_neurons: int, n_rows: int) -> dict[str, Any]:
     passed = peak_gigabytes()
     correlation = Moments.of(halves[0] + halves[1]).correlation()
     before = peak_gigabytes()
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     cuts(cluster_tree(correlation, donate=True))
-    alone = time.perf_counter() - begin
+    alone, alone_cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
     after = peak_gigabytes()
     del correlation
+    begin_cpu = time.process_time()
     whole = seconds(lambda: general_redundancy(halves, StudyConfig()))
+    whole_cpu = time.process_time() - begin_cpu
     tile = tile_of(halves[0].shift.size // len(halves[0].rows.norms))
     return {
         "neurons": n_neurons,
@@ -240,6 +248,7 @@ def tree_alone(n_neurons: int, n_rows: int) -> dict[str, Any]:
         "sums_of_a_half_gigabytes": 4 * sum(strip.size for strip in halves[0].strips) / 1e9,
         "tile": tile,
         "seconds": {"tree_and_nine_cuts": alone, "general_redundancy": whole},
+        "cpu_seconds": {"tree_and_nine_cuts": alone_cpu, "general_redundancy": whole_cpu},
         "peak_memory_gigabytes": {
             "sums": passed,
             "correlations": before,
@@ -260,7 +269,7 @@ def main(argv: list[str]) -> None:
     elif ROWS.value:
         report["on_disk"] = on_disk(ROWS.value, n_layers, hidden_size)
     elif NEURONS.value:
-        report["tree_alone"] = tree_alone(NEURONS.value, 2048)
+        report["tree_alone"] = tree_alone(NEURONS.value, streaming.BLOCK_ROWS)
     else:
         report["in_memory"] = in_memory(N_ROWS.value, n_layers, hidden_size, ROUNDS.value)
     print(json.dumps(report, indent=1))
