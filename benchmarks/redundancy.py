@@ -171,10 +171,10 @@ def in_memory(n_rows: int, n_layers: int, hidden_size: int, rounds: int) -> dict
         "median": round(float(np.median(share)), 3),
     }
     if rivals:
-        mine, theirs = found["labels"][2], found["rival_labels"]
-        n_pairs = len(set(zip(mine.tolist(), theirs.tolist(), strict=True)))
+        ours, theirs = found["labels"][2], found["rival_labels"]
+        n_pairs = len(set(zip(ours.tolist(), theirs.tolist(), strict=True)))
         report["clusters"] = [int(labels.max()) for labels in found["labels"]]
-        report["same_clusters_at_0.3"] = n_pairs == int(mine.max()) == int(theirs.max())
+        report["same_clusters_at_0.3"] = n_pairs == int(ours.max()) == int(theirs.max())
         report["largest_difference_of_cka"] = float(np.abs(found["cka"] - found["rival_cka"]).max())
     return report
 
