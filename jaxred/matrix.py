@@ -52,7 +52,7 @@ class FeatureMatrix:
         batch_size = min(batch_size, max(n_rows, 1))
         n_batches = -(-n_rows // batch_size)
         shape = n_batches * batch_size, n_columns
-        space = _aligned(shape) if scratch is None else _mapped(shape, scratch)
+        space = aligned(shape) if scratch is None else _mapped(shape, scratch)
         space[n_rows:] = 0
         return cls(space.reshape(n_batches, n_columns, batch_size), n_rows), space
 
@@ -168,7 +168,8 @@ def device_bytes() -> float:
     return MEMORY_SHARE * stats["bytes_limit"] if stats and "bytes_limit" in stats else float("inf")
 
 
-def _aligned(shape: Sequence[int]) -> np.ndarray:
+def aligned(shape: Sequence[int]) -> np.ndarray:
+    """Memory for float32 that JAX takes as it is on a CPU; it must not be written to once JAX has it."""
     n_bytes = 4 * int(np.prod(shape))
     space = np.empty(n_bytes + ALIGNMENT, np.uint8)
     start = -space.ctypes.data % ALIGNMENT

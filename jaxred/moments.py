@@ -21,7 +21,7 @@ from jaxred.errors import UserError
 from jaxred.files import replace_file
 from jaxred.kernels.moments import RowSums
 
-LARGEST_TILE, SMALLEST_TILE = 512, 128  # neurons; a tile divides a layer where it can
+LARGEST_TILE, SMALLEST_TILE = 1024, 128  # neurons; a tile divides a layer where it can
 
 
 def tile_of(hidden_size: int) -> int:

@@ -19,7 +19,7 @@ from jaxred import moments
 from jaxred.errors import UserError
 from jaxred.kernels import moments as kernel
 from jaxred.kernels.moments import RowSums
-from jaxred.matrix import device_bytes
+from jaxred.matrix import aligned, device_bytes
 from jaxred.moments import Moments, Sums, tile_of
 from jaxred.side_by_side import SideBySide
 from jaxred.store import Store
@@ -54,7 +54,8 @@ class Accumulator:
         self._shift = {device: jax.device_put(self.shift, device) for device in devices}
         self._rows = [[self._no_rows(group[0]) for _ in range(n_parts)] for group in self.groups]
         self._strips = [[self._no_strips(group) for _ in range(n_parts)] for group in self.groups]
-        self._waiting: list[list[np.ndarray]] = [[] for _ in range(n_parts)]
+        self._blocks: list[np.ndarray | None] = [None] * n_parts  # that are being filled
+        self._filled = [0] * n_parts
         self._turn = 0
 
     def _no_rows(self, device: Any) -> RowSums:
@@ -69,17 +70,22 @@ class Accumulator:
     def add(self, rows: Float[np.ndarray, "row neuron"], part: int = 0) -> None:
         """Adds rows to a part; they are copied, and summed as soon as they fill a block."""
         while len(rows):
-            missing = BLOCK_ROWS - sum(map(len, self._waiting[part]))
-            self._waiting[part].append(rows[:missing].copy())
-            if len(rows) >= missing:
+            block, filled = self._blocks[part], self._filled[part]
+            if block is None:
+                block = self._blocks[part] = aligned((BLOCK_ROWS, len(self.shift)))
+            some = rows[: BLOCK_ROWS - filled]
+            block[filled : filled + len(some)] = some
+            self._filled[part] += len(some)
+            if self._filled[part] == BLOCK_ROWS:
                 self._dispatch(part)
-            rows = rows[missing:]
+            rows = rows[len(some) :]
 
     def _dispatch(self, part: int) -> None:
-        rows = np.concatenate(self._waiting[part])
-        self._waiting[part] = []
-        used = np.arange(BLOCK_ROWS) < len(rows)
-        block = rows if len(rows) == BLOCK_ROWS else np.pad(rows, ((0, BLOCK_ROWS - len(rows)), (0, 0)))
+        block, filled = self._blocks[part], self._filled[part]
+        assert block is not None
+        self._blocks[part], self._filled[part] = None, 0  # another, since the devices may read this one as it lies
+        block[filled:] = 0
+        used = np.arange(BLOCK_ROWS) < filled
         turn = self._turn % len(self.groups)
         group, strips = self.groups[turn], self._strips[turn]
         self._turn += 1
@@ -92,11 +98,11 @@ class Accumulator:
 
     def sums(self) -> list[Sums]:
         """The sums of each part, over all devices."""
-        for part, waiting in enumerate(self._waiting):
-            if waiting:
+        for part, filled in enumerate(self._filled):
+            if filled:
                 self._dispatch(part)
         found = []
-        for part in range(len(self._waiting)):
+        for part in range(len(self._filled)):
             over_groups = []
             for rows, strips in zip(self._rows, self._strips, strict=True):
                 by_tile = {
@@ -158,6 +164,8 @@ def from_store(
     wanted = np.ones(store.n_rows, bool) if rows is None else np.isin(np.arange(store.n_rows), rows)
     half = halves(store.sentence_index())
     known = None if unfinished is None else moments.load(unfinished, identity or {})
+    if known is not None and len(known[0][0].strips[0]) != tile_of(store.hidden_size):
+        known = None  # of a jaxred with other tiles
     shift = _early_mean(store, wanted) if known is None else known[0][0].shift
     accumulator = Accumulator(shift, store.n_layers, N_HALVES)
     n_runs = 0

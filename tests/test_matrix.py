@@ -72,7 +72,7 @@ def test_a_scratch_file_holds_the_same_blocks_and_leaves_nothing(tmp_path_factor
 
 def test_what_is_not_there_is_zero_whatever_the_memory_held(monkeypatch):
     """New memory is often zero by chance."""
-    monkeypatch.setattr(matrix_module, "_aligned", lambda shape: np.full(shape, np.nan, np.float32))
+    monkeypatch.setattr(matrix_module, "aligned", lambda shape: np.full(shape, np.nan, np.float32))
     rows = random_rows(10, 3)
     np.testing.assert_array_equal(FeatureMatrix.from_rows(rows, 4).blocks, blocks_of(rows, 4))
 

@@ -221,7 +221,7 @@ def test_debiased_cka_needs_4_rows():
 
 
 @pytest.mark.parametrize(
-    ("hidden_size", "tile"), [(768, 384), (384, 384), (1024, 512), (312, 312), (40, 40), (521, 521), (1536, 512)]
+    ("hidden_size", "tile"), [(768, 768), (384, 384), (1024, 1024), (312, 312), (40, 40), (1031, 1031), (1536, 768)]
 )
 def test_tiles_divide_layers(hidden_size, tile):
     assert tile_of(hidden_size) == tile

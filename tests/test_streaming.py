@@ -257,3 +257,27 @@ def test_tiles_are_dealt_out_evenly(n_devices, n_tiles):
 def test_devices_share_the_products_where_one_cannot_hold_them(monkeypatch, room, n_devices, expected):
     monkeypatch.setattr(streaming, "device_bytes", lambda: room)
     assert streaming._shared_by(100, n_devices) == expected
+
+
+def test_a_commit_with_other_tiles_is_not_gone_on_with(tmp_path, stored, short_runs, monkeypatch):
+    store, _ = stored
+    expected = from_store(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming, "tile_of", lambda hidden_size: 2)
+        moments.save(tmp_path / "sums.npz", from_store(store), {"a": 1}, 3)
+    for one, other in zip(
+        from_store(store, unfinished=tmp_path / "sums.npz", identity={"a": 1}), expected, strict=True
+    ):
+        assert_equal(one, other)
+
+
+def test_rows_may_change_once_they_are_added():
+    x = correlated_rows().astype(np.float32)
+    accumulator = streaming.Accumulator(x[0], N_LAYERS)
+    for start in range(0, N_ROWS, 500):
+        rows = x[start : start + 500].copy()
+        accumulator.add(rows)
+        rows[:] = np.nan
+    whole = moments_of(x)
+    found = Moments.of(accumulator.sums()[0])
+    np.testing.assert_allclose(found.correlation(), whole.correlation(), rtol=0, atol=3e-6)

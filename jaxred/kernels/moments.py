@@ -36,16 +36,18 @@ def add_rows(
     sums: RowSums, block: Float[Array, "row neuron"], used: Bool[Array, " row"], shift: Float[Array, " neuron"]
 ) -> RowSums:
     """Adds the rows of a block that are used; the others are there to keep its shape."""
-    mask = used[:, None]
+    mask, highest = used[:, None], jax.lax.Precision.HIGHEST
     shifted = jnp.where(mask, block - shift, 0)
     squares = jnp.square(shifted).reshape(len(block), len(sums.norms), -1).sum(2)
+    ones_and_squares = jnp.concatenate([jnp.ones((len(block), 1)), squares], axis=1)  # one product is one read of rows
+    total_and_weighted = jnp.dot(ones_and_squares.T, shifted, precision=highest)
     return RowSums(
         sums.count + jnp.sum(used),
-        sums.total + jnp.sum(shifted, axis=0),
+        sums.total + total_and_weighted[0],
         jnp.minimum(sums.low, jnp.min(jnp.where(mask, block, jnp.inf), axis=0)),
         jnp.maximum(sums.high, jnp.max(jnp.where(mask, block, -jnp.inf), axis=0)),
-        sums.norms + jnp.dot(squares.T, squares, precision=jax.lax.Precision.HIGHEST),
-        sums.weighted + jnp.dot(squares.T, shifted, precision=jax.lax.Precision.HIGHEST),
+        sums.norms + jnp.dot(squares.T, squares, precision=highest),
+        sums.weighted + total_and_weighted[1:],
     )
 
 
