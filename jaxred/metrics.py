@@ -90,6 +90,6 @@ def class_scores(predictions: np.ndarray, targets: np.ndarray, classes: Sequence
         }
         for i, name in enumerate(classes)
     }
-    occur = [classes[i] for i in np.union1d(predictions, targets).astype(int)]
+    occur = [name for i, name in enumerate(classes) if predicted[i] + support[i]]
     macro = {name: float(np.mean([entries[label][name] for label in occur])) for name in ("precision", "recall", "f1")}
     return {"classes": entries, "macro": macro}

@@ -90,12 +90,12 @@ def drawn(monkeypatch):
     ids=lambda names: "+".join(names),
 )
 def test_every_combination_of_results_has_its_figures_in_the_order_of_the_report(studies, drawn, tmp_path):
-    found = results()
+    found, others = results(), plt.get_fignums()
     files = figures.draw(tmp_path / "figures", {name: found[name] for name in studies})
     assert list(files) == [figure for name in studies for figure in FIGURES[name]]
     assert all(path == tmp_path / "figures" / f"{name}.png" for name, path in files.items())
     assert sorted(drawn) == sorted(path.name for path in files.values())
-    assert not plt.get_fignums()  # all closed
+    assert plt.get_fignums() == others  # all closed
 
 
 @pytest.mark.parametrize("repeats", [False, True])

@@ -247,12 +247,13 @@ def _dataset(file: h5py.File, key: str, path: Path, dtype: np.dtype | None) -> _
     dataset = _find(file, key, path)
     stored, shape = dataset.get_type(), dataset.shape
     as_told = dtype is not None and stored == _TYPES[dtype]
-    floats = as_told or stored.get_class() == h5py.h5t.FLOAT
+    floats = as_told or isinstance(stored, h5py.h5t.TypeFloatID)
     full = (1, *shape) if len(shape) == 2 else shape
     if not floats or len(full) != 3 or not full[0] or not full[2]:
         raise _no_activations(path, key, f"{shape} of {dataset.dtype}")
     offset = dataset.get_offset() if as_told else None
-    return _Dataset(*full, -1 if offset is None else offset)
+    n_layers, n_tokens, size = full
+    return _Dataset(n_layers, n_tokens, size, -1 if offset is None else offset)
 
 
 def _find(file: h5py.File, key: str, path: Path) -> h5py.h5d.DatasetID:

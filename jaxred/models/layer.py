@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxred.models.activations import ACTIVATIONS
-from jaxred.models.linear import TILE, layer_norm, linear
+from jaxred.models.linear import TILE, layer_norm, linear, mapped_in_parts
 
 
 class LayerShape(Protocol):
@@ -71,4 +71,4 @@ def over_sentences(
     at_once = n_sentences
     if jax.default_backend() == "cpu":
         at_once = math.gcd(n_sentences, 1 << (TILE // n_tokens).bit_length() >> 1)  # a power of two, without remainder
-    return jax.lax.map(lambda sentence: attend(*sentence), arrays, batch_size=max(at_once, 1))
+    return mapped_in_parts(attend, max(at_once, 1), *arrays)

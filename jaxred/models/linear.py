@@ -1,6 +1,7 @@
 """The linear maps and layer norms that encoders are made of."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -71,4 +72,11 @@ def _blocked_dot_general(
 
     rows = x.reshape(-1, x.shape[-1])
     tile = TILE if jax.default_backend() == "cpu" else len(rows)
-    return jax.lax.map(multiplied, rows, batch_size=tile).reshape(*x.shape[:-1], -1)
+    return mapped_in_parts(multiplied, tile, rows).reshape(*x.shape[:-1], -1)
+
+
+def mapped_in_parts(function: Callable[..., Array], at_once: int, *arrays: Array) -> Array:
+    """`function` over the leading axis of arrays, so many entries at once, one part after the other."""
+    if len(arrays[0]) <= at_once:  # no loop to compile
+        return jax.vmap(function)(*arrays)
+    return jax.lax.map(lambda entry: function(*entry), arrays, batch_size=at_once)
