@@ -1,4 +1,4 @@
-"""Claim: JSON-lines activations become a store at least 10 times as fast as the original's loader reads them, HDF5 at
+"""Aims: JSON-lines activations become a store at least 10 times as fast as the original's loader reads them, HDF5 at
 200 MB/s or more, a study reads a store from the page cache at 1 GB/s, and none takes memory that grows with the file.
 
     python benchmarks/conversion.py [--n_sentences=4000 --n_word_sentences=1500 --rounds=3 --folder=/dev/shm]

@@ -1,4 +1,4 @@
-"""Claims: general redundancy at nine thresholds takes a twelfth of the original's time; its pass runs at 80% of the
+"""Aims: general redundancy at nine thresholds takes a twelfth of the original's time; its pass runs at 80% of the
 machine's matrix product or more, in 3 GB however many the rows; a tree of 25,600 neurons takes no second square.
 
     python benchmarks/redundancy.py                                  # 12,800 x 9,984 in memory, against NumPy and SciPy
