@@ -8,18 +8,16 @@ import numpy as np
 import processes
 import pytest
 import tiny_encoder
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from test_store import states
 from tiny_encoder import contents, modified, row_error, study_config
 
 from jaxred import extract as module
-from jaxred.batching import SLOT_SHARES, WordSlots, word_batches
+from jaxred.batching import WordSlots
 from jaxred.encoding import encode_fn
 from jaxred.errors import UserError
 from jaxred.extract import extract
 from jaxred.store import Store, read_ledger
-from jaxred.tokenization import PaddedBatch, TokenBatch, TokenizedWords
+from jaxred.tokenization import PaddedBatch
 from jaxred.workdir import Workdir
 
 pytestmark = pytest.mark.usefixtures("compilations")
@@ -233,64 +231,6 @@ def test_a_killed_extraction_is_gone_on_with(tmp_path, encoder_folder, compilati
     assert not read_ledger(train).finished
     extract(config, Workdir(tmp_path / "killed"))
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
-
-
-# Batches -----------------------------------------------------------------------------------------------------------
-
-
-class Padding:
-    """What `word_batches` asks of a tokenizer, with the padding on a side."""
-
-    longest = 512
-
-    def __init__(self, side):
-        self.side = side
-
-    def first_token(self, tokens, rows, length):
-        return length - tokens.lengths[rows] if self.side == "left" else 0 * tokens.lengths[rows]
-
-    def pad(self, tokens, rows, length, n_rows):
-        """The number of the sentence times 1000, and the token's; -1 at padding."""
-        padded = np.full((n_rows, length), -1)
-        for i, row in enumerate(rows):
-            start = int(self.first_token(tokens, row, length))
-            padded[i, start : start + tokens.lengths[row]] = row * 1000 + np.arange(tokens.lengths[row])
-        return padded
-
-
-@given(
-    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=12),
-    st.integers(1, 20),
-    st.integers(8, 200),
-    st.sampled_from(["left", "right"]),
-)
-@settings(max_examples=150, deadline=None)
-def test_batches_hold_every_word_of_a_window_once(sentences, window_rows, budget, side):
-    lengths = np.array([sum(counts) + 2 for counts in sentences], np.int32)
-    words = [
-        (row, word, 1 + sum(counts[:word]), count)
-        for row, counts in enumerate(sentences)
-        for word, count in enumerate(counts)
-        if count
-    ]
-    if not words:
-        return
-    columns = np.array(words, np.int32).T
-    nothing = np.zeros(len(sentences), np.int32)
-    tokens = TokenBatch([], [], lengths, nothing, 0)
-    found = TokenizedWords(tokens, *columns, nothing, nothing)
-    for start in range(0, len(words), window_rows):
-        window = slice(start, min(start + window_rows, len(words)))
-        seen = []
-        for rows, padded, slots in word_batches(found, window, Padding(side), budget):
-            assert len(slots.sentences) <= padded.size
-            assert len(slots.sentences) - len(rows) < -(-padded.size // SLOT_SHARES)
-            for row, sentence, first, count in zip(rows.tolist(), *slots, strict=False):
-                mine = padded[sentence, first : first + count]
-                assert mine.tolist() == [words[row][0] * 1000 + words[row][2] + i for i in range(words[row][3])]
-            assert not slots.counts[len(rows) :].any()
-            seen += rows.tolist()
-        assert sorted(seen) == list(range(window.start, window.stop))
 
 
 def test_only_word_rows_leave_the_device(encoder):
