@@ -322,17 +322,7 @@ def _tasks_windows(found: dict[str, Any]) -> Figure:
         place = windows + (i - (len(tasks) - 1) / 2) * width
         axes.bar(place, task["windows"], width * 0.92, color=color, label=task["name"])
     axes.bar(windows, found["windows"], 0.86, color="none", edgecolor=INK, linewidth=1, label="sum of the tasks")
-    for window, count in zip(windows, found["windows"], strict=True):
-        axes.annotate(f"{count:,}", (window, max(count, 0.7)), ha="center", va="bottom", fontsize=8)
-    axes.set_yscale("log")
-    axes.set_ylim(0.7, max(found["windows"]) * 3)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="x", visible=False)
-    axes.set(
-        xlabel="window: layers that a cluster spans",
-        ylabel="clusters (log)",
-        title=f"Cluster windows at threshold {found['window_threshold']:g}",
-    )
+    _count_windows(axes, found)
     axes.legend(fontsize=8)
     return figure
 
@@ -432,6 +422,13 @@ def _windows(redundancy: dict[str, Any]) -> Figure:
     figure, axes = _axes(5.2, 3.2)
     counts = redundancy["windows"]
     axes.bar(np.arange(1, len(counts) + 1), counts, width=0.7, color=BLUE)
+    _count_windows(axes, redundancy)
+    return figure
+
+
+def _count_windows(axes: Axes, found: dict[str, Any]) -> None:
+    """Labels the bars of `found["windows"]`, and their axes, which are logarithmic."""
+    counts = found["windows"]
     for window, count in enumerate(counts, 1):
         axes.annotate(f"{count:,}", (window, max(count, 0.7)), ha="center", va="bottom", fontsize=8)
     axes.set_yscale("log")
@@ -441,6 +438,5 @@ def _windows(redundancy: dict[str, Any]) -> Figure:
     axes.set(
         xlabel="window: layers that a cluster spans",
         ylabel="clusters (log)",
-        title=f"Cluster windows at threshold {redundancy['window_threshold']:g}",
+        title=f"Cluster windows at threshold {found['window_threshold']:g}",
     )
-    return figure
