@@ -25,17 +25,18 @@ def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., ja
     @jax.jit
     def encode(state: Any, batch: PaddedBatch, words: WordSlots | None = None) -> jax.Array:
         input_ids, attention_mask, token_type_ids, positions = (jnp.asarray(array) for array in batch)
-        pool = _pool(pooling_name, positions, attention_mask, words)
-        vectors = nnx.merge(graph, state)(input_ids, attention_mask, token_type_ids, pool)
+        encoder, tokens = nnx.merge(graph, state), (input_ids, attention_mask, token_type_ids)
+        if pooling_name == "cls":
+            vectors = encoder.at(positions, *tokens)
+        else:
+            vectors = encoder(*tokens, _pool(pooling_name, attention_mask, words))
         return vectors.swapaxes(0, 1).astype(dtype)
 
     return functools.partial(encode, state)
 
 
-def _pool(name: str, positions: jax.Array, attention_mask: jax.Array, words: WordSlots | None) -> Callable[..., Any]:
+def _pool(name: str, attention_mask: jax.Array, words: WordSlots | None) -> Callable[..., Any]:
     """What is kept of one layer's hidden states."""
-    if name == "cls":
-        return functools.partial(pooling.cls, positions=positions)
     if name == "mean":
         return functools.partial(pooling.mean, attention_mask=attention_mask)
     assert words is not None, f"{name} is a pooling of words"

@@ -76,28 +76,34 @@ class BertLayer(Layer):
         self.attention_output = linear(size, size, dtype, rngs)
 
     def attend(
-        self, hidden: Float[Array, "batch token hidden"], relations: Bool[Array, "batch token"]
-    ) -> Float[Array, "batch token hidden"]:
-        """Multi-head attention of every token to the real ones: softmax(Q K^T / sqrt(head size)) V."""
+        self,
+        hidden: Float[Array, "batch token hidden"],
+        relations: Bool[Array, "batch token"],
+        wanted: Float[Array, "batch query hidden"] | None,
+    ) -> Float[Array, "batch query hidden"]:
+        """Multi-head attention to the real tokens: softmax(Q K^T / sqrt(head size)) V."""
 
-        def heads(x: Float[Array, "token hidden"]) -> Float[Array, "head token size"]:
+        def heads(x: Float[Array, "row hidden"]) -> Float[Array, "head row size"]:
             return x.reshape(len(x), self.n_heads, -1).swapaxes(0, 1)
 
         def context(
-            query: Float[Array, "token hidden"],
+            query: Float[Array, "query hidden"],
             key: Float[Array, "token hidden"],
             value: Float[Array, "token hidden"],
             real: Bool[Array, " token"],
-        ) -> Float[Array, "token hidden"]:
+        ) -> Float[Array, "query hidden"]:
             query, key, value = map(heads, (query, key, value))
             scores = jnp.einsum(
                 "hqs,hks->hqk", query, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
             ) / math.sqrt(query.shape[-1])
             weights = jax.nn.softmax(jnp.where(real, scores, jnp.finfo(jnp.float32).min)).astype(value.dtype)
             context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
-            return context.swapaxes(0, 1).reshape(len(real), -1)
+            return context.swapaxes(0, 1).reshape(query.shape[1], -1)
 
-        maps = mapped(hidden, self.query, self.key, self.value)
+        if wanted is None:
+            maps = mapped(hidden, self.query, self.key, self.value)
+        else:
+            maps = [self.query(wanted), *mapped(hidden, self.key, self.value)]
         return self.attention_output(over_sentences(context, *maps, relations))
 
 

@@ -1,6 +1,7 @@
 """What every encoder is: embeddings and stacked layers, every layer's hidden states, a cut to the first k layers."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
@@ -11,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
+from jaxred.kernels import pooling
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.layer import Layer
 from jaxred.models.settings import Settings
@@ -69,27 +71,90 @@ class Encoder(nnx.Module):
         Raises:
             UserError: if the batch is longer than the model has positions.
         """
+        embedded = self._embed(input_ids, token_type_ids)
+        return self._first(self.config.n_layers, embedded, attention_mask, token_type_ids, reduce)[1]
+
+    def at(
+        self,
+        positions: Int[Array, " batch"],
+        input_ids: Int[Array, "batch token"],
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
+    ) -> Float[Array, "layer batch hidden"]:
+        """The hidden states of one token of each row, of which the last layer computes no other.
+
+        Args:
+            positions: the token that is wanted of each row.
+            input_ids: as for all tokens, like the other arguments.
+            attention_mask: True at real tokens.
+            token_type_ids: the segment of each token.
+
+        Raises:
+            UserError: if the batch is longer than the model has positions.
+        """
+        embedded = self._embed(input_ids, token_type_ids)
+        reduce = functools.partial(pooling.cls, positions=positions)
+        if self.config.n_layers == 0:
+            return reduce(embedded)[None]
+        n_before = self.config.n_layers - 1
+        hidden, layers = self._first(n_before, embedded, attention_mask, token_type_ids, reduce)
+        relations = self.relate(attention_mask, token_type_ids, positions[:, None])
+        last = self._layer(n_before)(hidden, relations, layers[-1][:, None])
+        return jnp.concatenate([layers, last.swapaxes(0, 1)])
+
+    def _embed(
+        self, input_ids: Int[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
+    ) -> Float[Array, "batch token hidden"]:
         n_tokens, n_positions = input_ids.shape[1], self.config.max_position_embeddings
         if n_tokens > n_positions:
             raise UserError(
                 f"A batch of {n_tokens} tokens a row does not fit the model's {n_positions} positions: "
                 f"lower config.extraction.max_length to at most {n_positions}."
             )
-        embedded = self.embeddings(input_ids, token_type_ids)
-        relations = self.relate(attention_mask, token_type_ids)
+        return self.embeddings(input_ids, token_type_ids)
+
+    def _first(
+        self,
+        n_layers: int,
+        embedded: Float[Array, "batch token hidden"],
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
+        reduce: Reduce,
+    ) -> tuple[Float[Array, "batch token hidden"], Float[Array, "layer ..."]]:
+        """Embeddings and first layers: the last one's hidden states, and `reduce` of each one's, stacked."""
+        layer_0 = reduce(embedded)[None]
+        if n_layers == 0:
+            return embedded, layer_0
+        n_rows, n_tokens = attention_mask.shape
+        queries = jnp.broadcast_to(jnp.arange(n_tokens), (n_rows, n_tokens))
+        relations = self.relate(attention_mask, token_type_ids, queries)
 
         def step(
-            hidden: Float[Array, "batch token hidden"], layer: Any
+            hidden: Float[Array, "batch token hidden"], index: Int[Array, ""]
         ) -> tuple[Float[Array, "batch token hidden"], Float[Array, "..."]]:
-            hidden = layer(hidden, relations)
+            hidden = self._layer(index)(hidden, relations)
             return hidden, reduce(hidden)
 
-        _, layers = jax.lax.scan(step, embedded, self.layers)
-        return jnp.concatenate([reduce(embedded)[None], layers])
+        hidden, layers = jax.lax.scan(step, embedded, jnp.arange(n_layers))
+        return hidden, jnp.concatenate([layer_0, layers])
 
-    def relate(self, attention_mask: Bool[Array, "batch token"], token_type_ids: Int[Array, "batch token"]) -> Any:
-        """What every layer's attention is given beside the hidden states: here, which tokens are real."""
-        del token_type_ids
+    def _layer(self, index: int | Int[Array, ""]) -> Layer:
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), self.layers)
+
+    def relate(
+        self,
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
+        queries: Int[Array, "batch query"],
+    ) -> Any:
+        """What attention is given beside the hidden states: here, which tokens are real.
+
+        Args:
+            attention_mask: True at real tokens.
+            token_type_ids: the segment of each token.
+            queries: where those tokens stand that attend to the others.
+        """
+        del token_type_ids, queries
         return attention_mask
 
     def first_layers(self, n_layers: int) -> Self:

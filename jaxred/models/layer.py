@@ -48,22 +48,37 @@ class Layer(nnx.Module):
         self.activation = ACTIVATIONS[config.hidden_act]
 
     def __call__(
-        self, hidden: Float[Array, "batch token hidden"], relations: Any
-    ) -> Float[Array, "batch token hidden"]:
-        attended = self.attend(hidden, relations)
-        hidden = self.attention_norm(hidden + attended.astype(jnp.float32))
+        self,
+        hidden: Float[Array, "batch token hidden"],
+        relations: Any,
+        wanted: Float[Array, "batch query hidden"] | None = None,
+    ) -> Float[Array, "batch query hidden"]:
+        """The layer's output at every token or, where only some are wanted, at these.
+
+        Args:
+            hidden: the layer's input.
+            relations: how the tokens that are wanted stand to all, of the encoder's `relate`.
+            wanted: the layer's input at the tokens that are wanted; None for all.
+        """
+        attended = self.attend(hidden, relations, wanted)
+        hidden = self.attention_norm((hidden if wanted is None else wanted) + attended.astype(jnp.float32))
         activated = self.activation(self.intermediate(hidden).astype(jnp.float32))
         return self.output_norm(hidden + self.output(activated).astype(jnp.float32))
 
-    def attend(self, hidden: Float[Array, "batch token hidden"], relations: Any) -> Float[Array, "batch token hidden"]:
-        """Multi-head attention, projected back; `relations` are those of the encoder's `relate`."""
+    def attend(
+        self,
+        hidden: Float[Array, "batch token hidden"],
+        relations: Any,
+        wanted: Float[Array, "batch query hidden"] | None,
+    ) -> Float[Array, "batch query hidden"]:
+        """Multi-head attention of the tokens that are wanted to all, projected back."""
         raise NotImplementedError
 
 
 def over_sentences(
-    attend: Callable[..., Float[Array, "token hidden"]], *arrays: Any
-) -> Float[Array, "batch token hidden"]:
-    """`attend` of every sentence: of what the arrays [batch, token, ...] hold of it.
+    attend: Callable[..., Float[Array, "query hidden"]], *arrays: Any
+) -> Float[Array, "batch query hidden"]:
+    """`attend` of every sentence: of what the arrays [batch, query, ...], [batch, token, ...] hold of it.
 
     On a CPU a few sentences are taken at a time, so that their scores stay in its cache.
     """

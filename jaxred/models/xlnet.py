@@ -110,11 +110,12 @@ class Embeddings(nnx.Module):
 
 
 class Relations(NamedTuple):
-    """How the tokens of a batch stand to each other, which every layer attends by."""
+    """How the tokens that attend, the queries, stand to all, which every layer attends by."""
 
     positions: Float[Array, "distance hidden"]
-    visible: Bool[Array, "batch token token"]
-    other_segment: Bool[Array, "batch token token"]
+    queries: Int[Array, "batch query"]  # where they stand
+    visible: Bool[Array, "batch query token"]
+    other_segment: Bool[Array, "batch query token"]
 
 
 class XLNetLayer(Layer):
@@ -135,9 +136,12 @@ class XLNetLayer(Layer):
         self.segments = normal(jnp.float32, 2)  # of the same segment, of another
 
     def attend(
-        self, hidden: Float[Array, "batch token hidden"], relations: Relations
-    ) -> Float[Array, "batch token hidden"]:
-        """Multi-head attention of every token i to the tokens j that it sees, projected back.
+        self,
+        hidden: Float[Array, "batch token hidden"],
+        relations: Relations,
+        wanted: Float[Array, "batch query hidden"] | None,
+    ) -> Float[Array, "batch query hidden"]:
+        """Multi-head attention of a token i to the tokens j that it sees, projected back.
 
             score[i, j] = ((q[i] + b_k) k[j] + (q[i] + b_r) r[i - j] + (q[i] + b_s) s[i, j]) / sqrt(head size)
 
@@ -156,20 +160,21 @@ class XLNetLayer(Layer):
         segments = (self.segments[1] - self.segments[0])[:, None]
 
         def context(
-            query: Float[Array, "token hidden"],
+            query: Float[Array, "query hidden"],
             key: Float[Array, "token hidden"],
             value: Float[Array, "token hidden"],
-            visible: Bool[Array, "token token"],
-            other_segment: Bool[Array, "token token"],
-        ) -> Float[Array, "token hidden"]:
+            queries: Int[Array, " query"],
+            visible: Bool[Array, "query token"],
+            other_segment: Bool[Array, "query token"],
+        ) -> Float[Array, "query hidden"]:
             query, key, value = map(heads, (query, key, value))
 
-            def biased(bias: Float[Array, "head 1 size"]) -> Float[Array, "head token size"]:
+            def biased(bias: Float[Array, "head 1 size"]) -> Float[Array, "head query size"]:
                 return (query.astype(jnp.float32) + bias) / math.sqrt(query.shape[-1])
 
             def scores(
-                x: Float[Array, "head token size"], y: Float[Array, "head row size"]
-            ) -> Float[Array, "head token row"]:
+                x: Float[Array, "head query size"], y: Float[Array, "head row size"]
+            ) -> Float[Array, "head query row"]:
                 return jnp.einsum(
                     "hqs,hrs->hqr",
                     x.astype(y.dtype),
@@ -178,15 +183,21 @@ class XLNetLayer(Layer):
                     preferred_element_type=jnp.float32,
                 )
 
-            total = scores(biased(content_bias), key) + _by_key(scores(biased(position_bias), distance))
+            by_distance = scores(biased(position_bias), distance)
+            total = scores(biased(content_bias), key)
+            total += _by_key(by_distance) if wanted is None else _by_key_of(queries, by_distance, key.shape[1])
             segment = jnp.sum(biased(segment_bias) * segments, -1, keepdims=True)
             total += jnp.where(other_segment, segment, 0.0)
             weights = jax.nn.softmax(jnp.where(visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
             context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
             return context.swapaxes(0, 1).reshape(len(visible), size)
 
-        maps = products(hidden, *(each.reshape(size, -1) for each in (self.query, self.key, self.value)))
-        attended = over_sentences(context, *maps, relations.visible, relations.other_segment)
+        kernels = [each.reshape(size, -1) for each in (self.query, self.key, self.value)]
+        if wanted is None:
+            maps = products(hidden, *kernels)
+        else:
+            maps = [product(wanted, kernels[0]), *products(hidden, *kernels[1:])]
+        attended = over_sentences(context, *maps, relations.queries, relations.visible, relations.other_segment)
         return product(attended, self.attention_output.reshape(size, -1).T)
 
 
@@ -223,17 +234,23 @@ class XLNet(Encoder):
     )
 
     def relate(
-        self, attention_mask: Bool[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
+        self,
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
+        queries: Int[Array, "batch query"],
     ) -> Relations:
         n_tokens, config = attention_mask.shape[1], self.config
-        own = jnp.eye(n_tokens, dtype=bool)[None]
+        place = jnp.arange(n_tokens)[None, None]
+        own = queries[:, :, None] == place
         visible = attention_mask[:, None, :]
         if config.attn_type == "uni":
-            visible &= own if config.same_length else jnp.tri(n_tokens, dtype=bool)[None]
+            visible &= own if config.same_length else queries[:, :, None] >= place
+        segments = jnp.take_along_axis(token_type_ids, queries, axis=1)
         return Relations(
             positions=jnp.asarray(relative_positions(config, n_tokens)),
+            queries=queries,
             visible=visible | own,  # padding too sees itself
-            other_segment=token_type_ids[:, :, None] != token_type_ids[:, None, :],
+            other_segment=segments[:, :, None] != token_type_ids[:, None, :],
         )
 
 
@@ -265,3 +282,11 @@ def _by_key(scores: Float[Array, "head token distance"]) -> Float[Array, "head t
     n_tokens, n_distances = scores.shape[-2:]
     flat = scores.reshape(*scores.shape[:-2], n_tokens * n_distances)[..., n_tokens:]
     return flat.reshape(*scores.shape[:-2], n_tokens, n_distances - 1)[..., :n_tokens]
+
+
+def _by_key_of(
+    queries: Int[Array, " query"], scores: Float[Array, "head query distance"], n_tokens: int
+) -> Float[Array, "head query token"]:
+    """`_by_key` of a few queries, wherever they stand: the places of each one's keys among the distances are picked."""
+    places = n_tokens - queries[:, None] + jnp.arange(n_tokens)[None]
+    return jnp.take_along_axis(scores, places[None], axis=-1, mode="clip")

@@ -96,6 +96,35 @@ def test_first_layers(model, batch, n_layers):
     assert sum(leaf.size for leaf in jax.tree.leaves(cut)) == model.n_parameters(n_layers) == cut.n_parameters(n_layers)
 
 
+@pytest.mark.parametrize("n_layers", [0, 1, 3])
+@pytest.mark.parametrize("fields", [{}, {"attn_type": "uni"}, {"attn_type": "uni", "same_length": True}])
+@every_encoder
+def test_one_token_of_each_row_is_that_of_all_tokens(encoder_type, fields, n_layers):
+    if fields and encoder_type is not XLNet:
+        pytest.skip("a setting of XLNet")
+    model = random_tiny(encoder_type, n_layers=n_layers, **fields)
+    for seed, n_tokens in enumerate((1, 2, 9, 16)):
+        batch = random_batch(model.config, n_rows=5, n_tokens=n_tokens, seed=seed)
+        positions = np.random.default_rng(seed).integers(0, n_tokens, 5)
+        found = jax.jit(lambda positions, *batch: model.at(positions, *batch))(positions, *batch)
+        assert found.shape == (n_layers + 1, 5, 12)
+        for layer, expected in zip(found, forward(model, *batch)[:, np.arange(5), positions], strict=True):
+            assert relative_error(layer, expected) <= 1e-6
+
+
+def test_of_one_token_a_row_the_last_layer_computes_no_other(model, batch):
+    jaxpr = jax.make_jaxpr(lambda *batch: model.at(jnp.zeros(4, int), *batch))(*batch)
+    shapes = [equation.outvars[0].aval.shape for equation in jaxpr.eqns]  # those inside the scan are not among them
+    assert (4, 1, 20) in shapes
+    assert (4, 9, 20) not in shapes
+
+
+def test_one_token_of_a_batch_longer_than_the_positions_is_refused():
+    model = random_tiny(Bert)
+    with pytest.raises(UserError, match=r"17 tokens a row does not fit the model's 16 positions: lower .*max_length"):
+        model.at(jnp.zeros(4, int), *random_batch(model.config, n_tokens=17))
+
+
 @pytest.mark.parametrize("n_layers", [-1, 4])
 def test_layers_that_do_not_exist(model, n_layers):
     with pytest.raises(ValueError, match="between 0 and the model's 3"):
