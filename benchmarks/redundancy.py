@@ -34,7 +34,7 @@ from jaxred import streaming
 from jaxred.clustering import ClusterTree, cluster_tree
 from jaxred.config import StudyConfig
 from jaxred.experiments.redundancy import general_redundancy
-from jaxred.moments import Moments, Sums, tile_of
+from jaxred.moments import Moments, Sums
 from jaxred.store import Ledger, Store, StoreWriter
 
 N_ROWS = flags.DEFINE_integer("n_rows", 12_800, "Rows of the activations in memory.")
@@ -241,12 +241,10 @@ def tree_alone(n_neurons: int, n_rows: int) -> dict[str, Any]:
     begin_cpu = time.process_time()
     whole = seconds(lambda: general_redundancy(halves, StudyConfig()))
     whole_cpu = time.process_time() - begin_cpu
-    tile = tile_of(halves[0].shift.size // len(halves[0].rows.norms))
     return {
         "neurons": n_neurons,
         "square_gigabytes": 4 * n_neurons**2 / 1e9,
-        "sums_of_a_half_gigabytes": 4 * sum(strip.size for strip in halves[0].strips) / 1e9,
-        "tile": tile,
+        "sums_of_a_half_gigabytes": 4 * sum(product.size for product in halves[0].products) / 1e9,
         "seconds": {"tree_and_nine_cuts": alone, "general_redundancy": whole},
         "cpu_seconds": {"tree_and_nine_cuts": alone_cpu, "general_redundancy": whole_cpu},
         "peak_memory_gigabytes": {

@@ -1,33 +1,34 @@
 """Moments of all neurons together, from which come both their correlations and the layers' CKA.
 
 `Sums` are what a pass over the rows leaves (`jaxred.streaming`); sums of different rows around one shift add up.
-`Moments` are centred at the mean. Second moments are kept as strips: strip i holds tile i's neurons against those of
-tile i and all tiles after it, half of the matrix.
+`Moments` are centred at the mean. Of the matrix of second moments the half on and above the diagonal is kept, in
+pieces (`kernels.moments.places`).
 """
 
 import functools
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jaxred.errors import UserError
 from jaxred.files import replace_file
-from jaxred.kernels.moments import RowSums
+from jaxred.kernels import moments as kernel
+from jaxred.kernels.moments import Place, RowSums
 
-LARGEST_TILE, SMALLEST_TILE = 1024, 128  # neurons; a tile divides a layer where it can
+LARGEST_SQUARE = 640  # neurons of a square on the diagonal: half of what is computed there is computed twice
+_ROWS_AT_ONCE = 1024  # of the matrix, in float64
 
 
-def tile_of(hidden_size: int) -> int:
-    """Neurons of a tile: the largest share of a layer that is not too large, or the layer."""
-    sizes = range(min(LARGEST_TILE, hidden_size), SMALLEST_TILE - 1, -1)
-    return next((size for size in sizes if hidden_size % size == 0), hidden_size)
+def places(n_neurons: int) -> list[Place]:
+    """Where the products of sums and moments of so many neurons stand."""
+    return kernel.places(n_neurons, LARGEST_SQUARE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Sums:
 
     shift: Float[np.ndarray, " neuron"]
     rows: RowSums  # of NumPy arrays
-    strips: tuple[Float[np.ndarray, "tile rest"], ...]  # of the sum of u u^T
+    products: tuple[Float[np.ndarray, "row column"], ...]  # of the sum of u u^T, at its `places`
 
     def __add__(self, other: "Sums") -> "Sums":
         """Sums over the rows of both, which must have the same shift."""
@@ -45,7 +46,7 @@ class Sums:
         mine, theirs = self.rows, other.rows
         rows = RowSums(*(a + b for a, b in zip(mine, theirs, strict=True)))
         rows = rows._replace(low=np.minimum(mine.low, theirs.low), high=np.maximum(mine.high, theirs.high))
-        return Sums(self.shift, rows, tuple(a + b for a, b in zip(self.strips, other.strips, strict=True)))
+        return Sums(self.shift, rows, tuple(a + b for a, b in zip(self.products, other.products, strict=True)))
 
     def around(self, shift: Float[np.ndarray, " neuron"]) -> "Sums":
         """The same sums around another shift, so that sums of several passes add up.
@@ -56,18 +57,17 @@ class Sums:
         moved = shift.astype(np.float64) - self.shift
         rows, n = self.rows, self.n_rows
         total = np.asarray(rows.total, np.float64)
-        strips = []
-        for start, strip in _placed(self.strips):
-            mine = slice(start, start + len(strip))
-            change = np.outer(n * moved[mine] - total[mine], moved[start:]) - np.outer(moved[mine], total[start:])
-            strips.append((strip + change).astype(np.float32))
+        products = tuple(product.copy() for product in self.products)
+        for place, piece in _pieces(len(shift), products):
+            mine, others = place.rows, place.columns
+            piece += np.outer(n * moved[mine] - total[mine], moved[others]) - np.outer(moved[mine], total[others])
         norms, weighted = _moved(self, moved)
         rows = rows._replace(
             total=(total - n * moved).astype(np.float32),
             norms=norms.astype(np.float32),
             weighted=weighted.astype(np.float32),
         )
-        return Sums(shift.astype(np.float32), rows, tuple(strips))
+        return Sums(shift.astype(np.float32), rows, products)
 
     @property
     def n_rows(self) -> int:
@@ -81,7 +81,7 @@ class Moments:
     n_rows: int
     n_layers: int
     mean: Float[np.ndarray, " neuron"]
-    strips: tuple[Float[np.ndarray, "tile rest"], ...]  # of the sum over rows of (x - mean)(x - mean)^T
+    products: tuple[Float[np.ndarray, "row column"], ...]  # of the sum of (x - mean)(x - mean)^T, at its `places`
     constant: Bool[np.ndarray, " neuron"]  # their moments are exact zeros
     norms: Float[np.ndarray, "layer layer"]  # sum over rows of |x_l - mean_l|^2 |x_m - mean_m|^2
 
@@ -97,15 +97,26 @@ class Moments:
         rows, n = sums.rows, sums.n_rows
         offset = np.asarray(rows.total, np.float64) / n
         constant = np.asarray(rows.low == rows.high)
-        strips = []
-        for start, strip in _placed(sums.strips):
-            mine = slice(start, start + len(strip))
-            centred = strip - np.outer(rows.total[mine], offset[start:].astype(np.float32))
-            centred[constant[mine]] = 0
-            centred[:, constant[start:]] = 0
-            strips.append(centred)
         mean = (sums.shift + offset).astype(np.float32)
-        return cls(n, len(rows.norms), mean, tuple(strips), constant, _moved(sums, offset)[0])
+        products = tuple(product.copy() for product in sums.products)
+        for place, piece in _pieces(len(mean), products):
+            piece -= np.outer(rows.total[place.rows], offset[place.columns].astype(np.float32))
+        found = cls(n, len(rows.norms), mean, products, constant, _moved(sums, offset)[0])
+        found._forget(constant)
+        return found
+
+    def without(self, neurons: Int[np.ndarray, " neuron"]) -> "Moments":
+        """The moments with some neurons as if they were constant, so that CKA does not see them."""
+        gone = np.isin(np.arange(self.n_neurons), neurons)
+        products = tuple(product.copy() for product in self.products)
+        found = replace(self, products=products, constant=self.constant | gone)
+        found._forget(gone)
+        return found
+
+    def _forget(self, neurons: Bool[np.ndarray, " neuron"]) -> None:
+        for place, product in zip(places(self.n_neurons), self.products, strict=True):
+            product[neurons[place.rows]] = 0
+            product[:, neurons[place.columns]] = 0
 
     @property
     def n_neurons(self) -> int:
@@ -117,8 +128,7 @@ class Moments:
 
     def variance(self) -> Float[np.ndarray, " neuron"]:
         """Of each neuron, in float64, with n - 1 in the denominator."""
-        diagonal = np.concatenate([np.diagonal(strip) for strip in self.strips])
-        return diagonal.astype(np.float64) / (self.n_rows - 1)
+        return _diagonal(self.n_neurons, self.products) / (self.n_rows - 1)
 
     def centred(self) -> Float[np.ndarray, "neuron neuron"]:
         """The sum over rows of (x - mean)(x - mean)^T, whole."""
@@ -139,15 +149,20 @@ class Moments:
     def _whole(self, scale: Float[np.ndarray, " neuron"]) -> Float[np.ndarray, "neuron neuron"]:
         """Both halves of the matrix, rows and columns multiplied by a scale; no copy of it is made on the way."""
         whole = np.empty((self.n_neurons, self.n_neurons), np.float32)
-        for start, strip in _placed(self.strips):
-            stop = start + len(strip)
-            mine = whole[start:stop, start:]
-            np.multiply(strip, scale[start:stop, None], out=mine)
-            mine *= scale[start:]
-            own = mine[:, : len(strip)]
-            own[:] = (own + own.T) / 2
-            whole[stop:, start:stop] = mine[:, len(strip) :].T
+        for place, product in zip(places(self.n_neurons), self.products, strict=True):
+            mine = whole[place.rows, place.columns]
+            np.multiply(product, scale[place.rows, None], out=mine)
+            mine *= scale[place.columns]
+            if place.is_corner:
+                whole[place.columns, place.rows] = mine.T
+            else:
+                mine[:] = (mine + mine.T) / 2
         return whole
+
+    def _layers(self, neurons: slice) -> tuple[slice, Int[np.ndarray, " layer"]]:
+        """The layers that some neurons are of, and where each begins among them."""
+        first, last = neurons.start // self.hidden_size, (neurons.stop - 1) // self.hidden_size
+        return slice(first, last + 1), np.maximum(np.arange(first, last + 1) * self.hidden_size - neurons.start, 0)
 
     def cka(self, debiased: bool = False) -> Float[np.ndarray, "layer layer"]:
         """Linear CKA between layers (Kornblith et al. 2019; Dalvi et al. 2020, section 5.1).
@@ -159,12 +174,14 @@ class Moments:
             debiased: take the unbiased estimator of HSIC (Song et al. 2007) in place of each squared norm, so that few
                 rows of many neurons do not look alike; it may be below 0. NaN also with fewer than 4 rows.
         """
-        n_tiles, per_layer = len(self.strips), len(self.strips) // self.n_layers
-        tiles = np.zeros((n_tiles, n_tiles))
-        for i, strip in enumerate(self.strips):
-            blocks = strip.reshape(len(strip), n_tiles - i, -1)
-            tiles[i, i:] = tiles[i:, i] = [np.square(blocks[:, j], dtype=np.float64).sum() for j in range(n_tiles - i)]
-        similarity = tiles.reshape(self.n_layers, per_layer, self.n_layers, per_layer).sum((1, 3))
+        similarity = np.zeros((self.n_layers, self.n_layers))
+        for place, piece in _pieces(self.n_neurons, self.products):
+            (above, tops), (before, lefts) = self._layers(place.rows), self._layers(place.columns)
+            squares = np.add.reduceat(np.square(piece, dtype=np.float64), lefts, axis=1)
+            found = np.add.reduceat(squares, tops, axis=0)
+            similarity[above, before] += found
+            if place.is_corner:
+                similarity[before, above] += found.T
         if debiased:
             n, traces = self.n_rows, self.variance().reshape(self.n_layers, -1).sum(1) * (self.n_rows - 1)
             if n < 4:
@@ -175,10 +192,18 @@ class Moments:
         return np.divide(similarity, scale, out=np.full_like(similarity, np.nan), where=scale > 0)
 
 
-def _placed(strips: Sequence[np.ndarray]) -> list[tuple[int, np.ndarray]]:
-    """Each strip with the neuron at which it starts."""
-    n_neurons = strips[0].shape[1]
-    return [(n_neurons - strip.shape[1], strip) for strip in strips]
+def _pieces(n_neurons: int, products: Sequence[np.ndarray]) -> Iterator[tuple[Place, np.ndarray]]:
+    """The products, a few rows of the matrix at a time, with where these stand."""
+    for place, product in zip(places(n_neurons), products, strict=True):
+        for start in range(0, len(product), _ROWS_AT_ONCE):
+            piece = product[start : start + _ROWS_AT_ONCE]
+            top = place.top + start
+            yield place._replace(top=top, bottom=top + len(piece)), piece
+
+
+def _diagonal(n_neurons: int, products: Sequence[np.ndarray]) -> Float[np.ndarray, " neuron"]:
+    squares = [p for place, p in zip(places(n_neurons), products, strict=True) if not place.is_corner]
+    return np.concatenate([np.diagonal(square) for square in squares]).astype(np.float64)
 
 
 def _moved(
@@ -196,15 +221,15 @@ def _moved(
     apart = np.zeros((n_layers, len(offset)))  # row l: d_l at its own neurons
     apart[np.repeat(np.arange(n_layers), each.shape[1]), np.arange(len(offset))] = offset
     e_u = np.zeros_like(apart)  # sum of e_l u
-    for start, strip in _placed(sums.strips):
-        stop, right = start + len(strip), strip.astype(np.float64)
-        e_u[:, start:] += apart[:, start:stop] @ right
-        e_u[:, start:stop] += apart[:, stop:] @ right[:, len(strip) :].T
+    for place, piece in _pieces(len(offset), sums.products):
+        right = piece.astype(np.float64)
+        e_u[:, place.columns] += apart[:, place.rows] @ right
+        if place.is_corner:
+            e_u[:, place.rows] += apart[:, place.columns] @ right.T
     e = apart @ total  # sum of e_l
     a_e = weighted @ apart.T  # sum of a_l e_m
     # The sums of a over rows are the traces of u u^T, layer by layer.
-    trace = np.concatenate([np.diagonal(strip) for strip in sums.strips]).astype(np.float64)
-    a = trace.reshape(n_layers, -1).sum(1)
+    a = _diagonal(len(offset), sums.products).reshape(n_layers, -1).sum(1)
     norms = (
         np.asarray(rows.norms, np.float64)
         - 2 * (a_e + a_e.T)
@@ -229,25 +254,26 @@ def save(path: Path, parts: Sequence[Sums], identity: dict[str, Any], n_runs: in
     arrays: dict[str, np.ndarray] = {"shift": parts[0].shift}
     for i, sums in enumerate(parts):
         arrays |= {f"{i}.{name}": np.asarray(value) for name, value in sums.rows._asdict().items()}
-        arrays |= {f"{i}.strip.{j}": strip for j, strip in enumerate(sums.strips)}
-    described = {"identity": identity, "parts": len(parts), "strips": len(parts[0].strips), "runs": n_runs}
+        arrays |= {f"{i}.product.{j}": product for j, product in enumerate(sums.products)}
+    described = {"identity": identity, "parts": len(parts), "places": places(len(parts[0].shift)), "runs": n_runs}
     description = np.array(json.dumps(described, sort_keys=True))
     replace_file(path, functools.partial(np.savez, **arrays, description=description))
 
 
 def load(path: Path, identity: dict[str, Any]) -> tuple[list[Sums], int | None] | None:
     """Sums saved for this identity, and how many runs of rows an unfinished pass had seen; None where there are none,
-    or only those of something else, or a damaged file.
+    or only those of something else or at other places, or a damaged file.
     """
     try:
         with np.load(path, allow_pickle=False) as saved:
             described = json.loads(str(saved["description"]))
-            if described["identity"] != identity:
-                return None
             shift, parts = saved["shift"], []
+            where = [list(place) for place in places(len(shift))]
+            if described["identity"] != identity or described.get("places") != where:
+                return None
             for i in range(described["parts"]):
                 rows = RowSums(*(saved[f"{i}.{name}"] for name in RowSums._fields))
-                parts.append(Sums(shift, rows, tuple(saved[f"{i}.strip.{j}"] for j in range(described["strips"]))))
+                parts.append(Sums(shift, rows, tuple(saved[f"{i}.product.{j}"] for j in range(len(where)))))
             return parts, described["runs"]
     except (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None

@@ -1,6 +1,5 @@
 """Neurons that stand out in general redundancy: twins, outliers, and those that hardly vary."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -55,19 +54,6 @@ def outliers(moments: Moments) -> Int[np.ndarray, " outlier"]:
 def nearly_constant(moments: Moments) -> Int[np.ndarray, " neuron"]:
     """Neurons that vary less than NEARLY_CONSTANT of the median neuron of their layer, the constant ones left out."""
     return np.flatnonzero((_relative_deviation(moments) < NEARLY_CONSTANT) & ~moments.constant)
-
-
-def without(moments: Moments, neurons: Int[np.ndarray, " neuron"]) -> Moments:
-    """The moments with some neurons as if they were constant, so that CKA does not see them."""
-    gone = np.isin(np.arange(moments.n_neurons), neurons)
-    strips, start = [], 0
-    for strip in moments.strips:
-        kept = strip.copy()
-        kept[gone[start : start + len(strip)]] = 0
-        kept[:, gone[start:]] = 0
-        strips.append(kept)
-        start += len(strip)
-    return replace(moments, strips=tuple(strips), constant=moments.constant | gone)
 
 
 def _relative_deviation(moments: Moments) -> Float[np.ndarray, " neuron"]:

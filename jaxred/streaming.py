@@ -5,6 +5,7 @@ them and see the same rows. Processes (`jax.distributed`) take turns with runs o
 now and then, and gone on with.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,14 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxred import moments
 from jaxred.errors import UserError
 from jaxred.kernels import moments as kernel
-from jaxred.kernels.moments import RowSums
+from jaxred.kernels.moments import Place, RowSums
 from jaxred.matrix import aligned, device_bytes
-from jaxred.moments import Moments, Sums, tile_of
+from jaxred.moments import Moments, Sums, places
 from jaxred.side_by_side import SideBySide
 from jaxred.store import Store
 
@@ -28,8 +29,22 @@ BLOCK_ROWS = 1024  # rows multiplied at once; short blocks also keep float32 sum
 COMMIT_SECONDS = 60.0  # between commits of an unfinished pass
 N_HALVES = 2
 
-_add_rows = jax.jit(kernel.add_rows, donate_argnums=0)
-_add_products = jax.jit(kernel.add_products, donate_argnums=0)
+Products = tuple[Float[jax.Array, "row column"], ...]
+
+
+@functools.partial(jax.jit, static_argnums=2, donate_argnums=(0, 1))
+def _add(
+    rows: RowSums | None,
+    products: Products,
+    where: tuple[Place, ...],
+    block: Float[jax.Array, "row neuron"],
+    used: Bool[jax.Array, " row"],
+    shift: Float[jax.Array, " neuron"],
+) -> tuple[RowSums | None, Products]:
+    """Adds a block to the sums over its rows, where this device keeps them, and to its products."""
+    shifted = kernel.shifted(block, used, shift)
+    added = None if rows is None else kernel.add_rows(rows, block, used, shifted)
+    return added, kernel.add_products(products, where, shifted)
 
 
 class Accumulator:
@@ -44,27 +59,24 @@ class Accumulator:
             n_parts: parts that are summed apart.
         """
         self.shift, self.n_layers = shift.astype(np.float32), n_layers
-        self.tile = tile_of(len(shift) // n_layers)
-        n_tiles = len(shift) // self.tile
-        n_bytes = 4 * n_parts * sum(self.tile * (len(shift) - i * self.tile) for i in range(n_tiles))
         devices = jax.local_devices()
-        shared_by = _shared_by(n_bytes, len(devices))
+        shared_by = _shared_by(2 * n_parts * len(shift) * (len(shift) + 1), len(devices))
         self.groups = [devices[i : i + shared_by] for i in range(0, len(devices), shared_by)]
-        self.tiles = [tuple(t for t in range(n_tiles) if _owner(t, shared_by) == d) for d in range(shared_by)]
+        self.shares = [_share(places(len(shift)), device, shared_by) for device in range(shared_by)]
         self._shift = {device: jax.device_put(self.shift, device) for device in devices}
         self._rows = [[self._no_rows(group[0]) for _ in range(n_parts)] for group in self.groups]
-        self._strips = [[self._no_strips(group) for _ in range(n_parts)] for group in self.groups]
+        self._products = [[self._no_products(group) for _ in range(n_parts)] for group in self.groups]
         self._blocks: list[np.ndarray | None] = [None] * n_parts  # that are being filled
         self._filled = [0] * n_parts
+        self._in_work: list[np.ndarray | None] = [None] * len(self.groups)  # which devices may read as they lie
         self._turn = 0
 
     def _no_rows(self, device: Any) -> RowSums:
         return jax.device_put(kernel.no_rows(len(self.shift), self.n_layers), device)
 
-    def _no_strips(self, group: Sequence[Any]) -> list[tuple[jax.Array, ...]]:
+    def _no_products(self, group: Sequence[Any]) -> list[Products]:
         return [
-            jax.device_put(kernel.no_products(len(self.shift), self.tile, tiles), device)
-            for device, tiles in zip(group, self.tiles, strict=True)
+            jax.device_put(kernel.no_products(share), device) for device, share in zip(group, self.shares, strict=True)
         ]
 
     def add(self, rows: Float[np.ndarray, "row neuron"], part: int = 0) -> None:
@@ -83,18 +95,20 @@ class Accumulator:
     def _dispatch(self, part: int) -> None:
         block, filled = self._blocks[part], self._filled[part]
         assert block is not None
-        self._blocks[part], self._filled[part] = None, 0  # another, since the devices may read this one as it lies
         block[filled:] = 0
         used = np.arange(BLOCK_ROWS) < filled
         turn = self._turn % len(self.groups)
-        group, strips = self.groups[turn], self._strips[turn]
+        rows, products = self._rows[turn], self._products[turn]
         self._turn += 1
-        jax.block_until_ready((self._rows[turn], strips))  # one block in work, so that no more wait in memory
-        for place, device in enumerate(group):
+        jax.block_until_ready((rows, products))  # one block in work, so that no more wait in memory
+        self._blocks[part], self._filled[part] = self._in_work[turn], 0  # that one is done with
+        self._in_work[turn] = block
+        for i, device in enumerate(self.groups[turn]):
             data = *jax.device_put((block, used), device), self._shift[device]
-            strips[part][place] = _add_products(strips[part][place], *data)
-            if place == 0:
-                self._rows[turn][part] = _add_rows(self._rows[turn][part], *data)
+            kept = rows[part] if i == 0 else None
+            kept, products[part][i] = _add(kept, products[part][i], self.shares[i], *data)
+            if kept is not None:
+                rows[part] = kept
 
     def sums(self) -> list[Sums]:
         """The sums of each part, over all devices."""
@@ -104,14 +118,11 @@ class Accumulator:
         found = []
         for part in range(len(self._filled)):
             over_groups = []
-            for rows, strips in zip(self._rows, self._strips, strict=True):
-                by_tile = {
-                    tile: np.asarray(strip)
-                    for tiles, mine in zip(self.tiles, strips[part], strict=True)
-                    for tile, strip in zip(tiles, mine, strict=True)
-                }
+            for rows, products in zip(self._rows, self._products, strict=True):
                 arrays = RowSums(*(np.asarray(value) for value in rows[part]))
-                over_groups.append(Sums(self.shift, arrays, tuple(by_tile[tile] for tile in sorted(by_tile))))
+                by_device = zip(*products[part], strict=True)
+                whole = [np.asarray(mine[0]) if len(mine) == 1 else np.concatenate(mine) for mine in by_device]
+                over_groups.append(Sums(self.shift, arrays, tuple(whole)))
             found.append(_summed(over_groups))
         return found
 
@@ -119,10 +130,10 @@ class Accumulator:
         """Goes on from what `sums` gave."""
         for part, sums in enumerate(parts):
             self._rows[0][part] = jax.device_put(RowSums(*sums.rows), self.groups[0][0])
-            self._strips[0][part] = [
-                jax.device_put(tuple(sums.strips[tile] for tile in tiles), device)
-                for device, tiles in zip(self.groups[0], self.tiles, strict=True)
-            ]
+            for i, device in enumerate(self.groups[0]):
+                whole = zip(places(len(self.shift)), self.shares[i], sums.products, strict=True)
+                mine = tuple(product[own.top - place.top : own.bottom - place.top] for place, own, product in whole)
+                self._products[0][part][i] = jax.device_put(mine, device)
 
 
 def from_blocks(blocks: Iterable[Float[np.ndarray, "row neuron"]], n_layers: int = 1) -> Sums:
@@ -164,8 +175,6 @@ def from_store(
     wanted = np.ones(store.n_rows, bool) if rows is None else np.isin(np.arange(store.n_rows), rows)
     half = halves(store.sentence_index())
     known = None if unfinished is None else moments.load(unfinished, identity or {})
-    if known is not None and len(known[0][0].strips[0]) != tile_of(store.hidden_size):
-        known = None  # of a jaxred with other tiles
     shift = _early_mean(store, wanted) if known is None else known[0][0].shift
     accumulator = Accumulator(shift, store.n_layers, N_HALVES)
     n_runs = 0
@@ -216,10 +225,13 @@ def _shared_by(n_bytes: int, n_devices: int) -> int:
     return next((n for n in possible if 2 * n_bytes / n <= device_bytes()), n_devices)
 
 
-def _owner(tile: int, n_devices: int) -> int:
-    """Tiles are dealt out to and fro, since strips grow shorter."""
-    place = tile % (2 * n_devices)
-    return min(place, 2 * n_devices - 1 - place)
+def _share(where: Sequence[Place], device: int, shared_by: int) -> tuple[Place, ...]:
+    """What one of the devices that share the products holds: some rows of what stands at each place."""
+
+    def row(place: Place, device: int) -> int:
+        return place.top + (place.bottom - place.top) * device // shared_by
+
+    return tuple(place._replace(top=row(place, device), bottom=row(place, device + 1)) for place in where)
 
 
 def _summed(sums: Sequence[Sums]) -> Sums:
@@ -240,4 +252,4 @@ def _over_processes(sums: Sums) -> Sums:
 
     rows = RowSums(*(gather(value) for value in sums.rows))
     total = RowSums(*(value.sum(0) for value in rows))._replace(low=rows.low.min(0), high=rows.high.max(0))
-    return Sums(sums.shift, total, tuple(gather(strip).sum(0) for strip in sums.strips))
+    return Sums(sums.shift, total, tuple(gather(product).sum(0) for product in sums.products))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxred import moments
-from jaxred.moments import Moments, tile_of
+from jaxred.moments import Moments
 from jaxred.streaming import BLOCK_ROWS, Accumulator, from_blocks
 
 N_LAYERS, HIDDEN_SIZE = 3, 4
@@ -217,26 +217,29 @@ def test_debiased_cka_needs_4_rows():
     assert np.isnan(moments_of(correlated_rows(3).astype(np.float32)).cka(debiased=True)).all()
 
 
-# Tiles
+# Places
 
 
-@pytest.mark.parametrize(
-    ("hidden_size", "tile"), [(768, 768), (384, 384), (1024, 1024), (312, 312), (40, 40), (1031, 1031), (1536, 768)]
-)
-def test_tiles_divide_layers(hidden_size, tile):
-    assert tile_of(hidden_size) == tile
-
-
-@pytest.mark.parametrize("tile", [2, 4])
-def test_tiles_change_nothing(monkeypatch, tile):
+@pytest.mark.parametrize("at_most", [1, 3, 5, 11])
+@pytest.mark.parametrize("rows_at_once", [1, 2, 1024])
+def test_where_products_stand_changes_nothing(monkeypatch, at_most, rows_at_once):
+    """Not even where a layer is cut."""
     x = correlated_rows(100).astype(np.float32)
-    whole = moments_of(x)
-    monkeypatch.setattr("jaxred.streaming.tile_of", lambda hidden_size: tile)
-    cut = moments_of(x)
-    assert len(cut.strips) == N_NEURONS // tile
-    np.testing.assert_allclose(cut.correlation(), whole.correlation(), rtol=0, atol=1e-6)
-    for debiased in (False, True):
-        np.testing.assert_allclose(cut.cka(debiased), whole.cka(debiased), rtol=0, atol=1e-6)
+    x[:, 3] = 1
+    whole = figures(moments_of(x)), figures(moments_of(x).without([0, 7]))
+    monkeypatch.setattr(moments, "LARGEST_SQUARE", at_most)
+    monkeypatch.setattr(moments, "_ROWS_AT_ONCE", rows_at_once)
+    sums = from_blocks([x], N_LAYERS)
+    assert len(sums.products) > 1
+    for cut in (Moments.of(sums), Moments.of(sums.around(x.mean(0) + 1))):
+        for found, expected in zip((figures(cut), figures(cut.without([0, 7]))), whole, strict=True):
+            for array, other in zip(found, expected, strict=True):
+                np.testing.assert_allclose(array, other, rtol=0, atol=1e-6)
+
+
+def figures(found):
+    """Out of moments; not these themselves, which may stand elsewhere."""
+    return found.correlation(), found.cka(), found.cka(debiased=True), np.sqrt(found.variance())
 
 
 def test_sums_of_parts_add_up():
@@ -281,9 +284,9 @@ def assert_same(loaded, one, runs=None):
     assert n_runs == runs
     for mine, expected in ((first, one), (second, one + one)):
         jax.tree.map(np.testing.assert_array_equal, (mine.shift, *mine.rows), (expected.shift, *expected.rows))
-        for strip, other in zip(mine.strips, expected.strips, strict=True):
-            np.testing.assert_array_equal(strip, other)
-            assert strip.dtype == other.dtype
+        for product, other in zip(mine.products, expected.products, strict=True):
+            np.testing.assert_array_equal(product, other)
+            assert product.dtype == other.dtype
 
 
 def test_saved_moments_come_back(saved):
@@ -375,7 +378,7 @@ def _spring():
     Trap.sprung = True
 
 
-@pytest.mark.parametrize("name", ["description", "shift", "0.total", "1.strip.0"])
+@pytest.mark.parametrize("name", ["description", "shift", "0.total", "1.product.0"])
 def test_nothing_is_ever_unpickled(saved, name):
     path, _ = saved
     with np.load(path) as file:
@@ -391,7 +394,7 @@ def test_nothing_is_ever_unpickled(saved, name):
 
 
 def arrays_of(sums):
-    return [np.asarray(array) for array in (*sums.rows, *sums.strips)]
+    return [np.asarray(array) for array in (*sums.rows, *sums.products)]
 
 
 def test_sums_around_another_shift_are_those_that_were_shifted_so():
@@ -409,7 +412,7 @@ def test_sums_around_another_shift_are_those_that_were_shifted_so():
             np.testing.assert_allclose(array, wanted, rtol=0, atol=2e-6 * scale)
         np.testing.assert_array_equal(moved.shift, other.shift)
         assert moved.n_rows == 400
-        assert {value.dtype for value in (*moved.rows, *moved.strips)} == {np.dtype(np.float32)}
+        assert {value.dtype for value in (*moved.rows, *moved.products)} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("debiased", [False, True])

@@ -51,7 +51,7 @@ def test_without_some_neurons_the_rest_is_as_if_they_were_not_there(rows):
     rows[:, 12] = rows[:, 5] * 30
     gone = np.array([5, 12])
     left = np.delete(np.arange(16), gone)
-    found = repetition.without(moments_of(rows), gone)
+    found = moments_of(rows).without(gone)
     assert np.flatnonzero(found.constant).tolist() == [5, 12]
     alone = Moments.of(from_blocks([rows[:, left].astype(np.float32)], N_LAYERS))
     np.testing.assert_allclose(found.cka(), alone.cka(), rtol=0, atol=1e-6)

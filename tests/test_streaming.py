@@ -11,6 +11,7 @@ from test_moments import HIDDEN_SIZE, KINDS, N_LAYERS, N_NEURONS, N_ROWS, correl
 
 from jaxred import moments, streaming
 from jaxred.errors import UserError
+from jaxred.kernels import moments as kernel
 from jaxred.moments import Moments
 from jaxred.store import Ledger, Store, StoreWriter
 from jaxred.streaming import from_blocks, from_store
@@ -87,7 +88,7 @@ def total(parts):
 def assert_equal(one, other):
     """Bit by bit."""
     jax.tree.map(np.testing.assert_array_equal, tuple(one.rows), tuple(other.rows))
-    jax.tree.map(np.testing.assert_array_equal, one.strips, other.strips)
+    jax.tree.map(np.testing.assert_array_equal, one.products, other.products)
 
 
 def test_a_store_gives_the_moments_of_its_rows(stored, short_runs):
@@ -178,13 +179,13 @@ def test_a_commit_of_another_pass_or_a_damaged_one_is_not_gone_on_with(tmp_path,
 ON_DEVICES = """
 import sys, jax, numpy as np
 jax.config.update("jax_platforms", "cpu")
-from jaxred import streaming
+from jaxred import moments, streaming
 from jaxred.store import Store
 folder, shared_by = sys.argv[1], int(sys.argv[2])
 if shared_by:
     streaming._shared_by = lambda n_bytes, n_devices: shared_by
 streaming.BLOCK_ROWS = 8
-streaming.tile_of = lambda hidden_size: 2
+moments.LARGEST_SQUARE = 2
 if len(sys.argv) > 4:
     address, number = sys.argv[4:]
     jax.distributed.initialize(address, 2, int(number))
@@ -192,7 +193,7 @@ if len(sys.argv) > 4:
 first, second = streaming.from_store(Store(folder + "/activations"))
 both = first + second
 if jax.process_index() == 0:
-    np.savez(sys.argv[3], *both.strips, **both.rows._asdict())
+    np.savez(sys.argv[3], *both.products, **both.rows._asdict())
 """
 
 
@@ -205,15 +206,13 @@ def assert_close(file, whole):
         for name in ("norms", "weighted"):
             expected = getattr(whole.rows, name)
             np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-        expected = [strip for strip in whole.strips]
-        dense = np.zeros((N_NEURONS, N_NEURONS), np.float32)
-        for i in range(N_NEURONS // 2):
-            dense[2 * i : 2 * i + 2, 2 * i :] = found[f"arr_{i}"]
-        for i, strip in enumerate(expected):
-            mine = dense[i * HIDDEN_SIZE : (i + 1) * HIDDEN_SIZE, i * HIDDEN_SIZE :]
-            scale = np.abs(strip).max()
-            upper = np.triu(np.ones(mine.shape, bool))
-            np.testing.assert_allclose(mine[upper], strip[upper], rtol=0, atol=1e-6 * scale)
+        mine, expected = np.zeros((2, N_NEURONS, N_NEURONS), np.float32)
+        for i, place in enumerate(kernel.places(N_NEURONS, 2)):
+            mine[place.rows, place.columns] = found[f"arr_{i}"]
+        for place, product in zip(moments.places(N_NEURONS), whole.products, strict=True):
+            expected[place.rows, place.columns] = product
+        scale = np.abs(np.diagonal(expected)).max()
+        np.testing.assert_allclose(np.triu(mine), np.triu(expected), rtol=0, atol=1e-6 * scale)
 
 
 @pytest.mark.parametrize("shared_by", [0, 2, 8])
@@ -244,11 +243,15 @@ def test_two_processes_give_the_same_as_one(tmp_path, monkeypatch):
     assert_close(tmp_path / "found.npz", first + second)
 
 
-@pytest.mark.parametrize(("n_devices", "n_tiles"), [(1, 5), (2, 8), (4, 16), (8, 26), (3, 7)])
-def test_tiles_are_dealt_out_evenly(n_devices, n_tiles):
-    owners = [streaming._owner(tile, n_devices) for tile in range(n_tiles)]
-    work = np.bincount(owners, weights=range(n_tiles, 0, -1), minlength=n_devices)
-    assert work.max() - work.min() <= n_tiles
+@pytest.mark.parametrize(("n_devices", "n_neurons"), [(1, 5), (2, 800), (4, 16), (8, 9984), (3, 7)])
+def test_products_are_shared_evenly_and_whole(n_devices, n_neurons):
+    where = moments.places(n_neurons)
+    shares = [streaming._share(where, device, n_devices) for device in range(n_devices)]
+    for place, *parts in zip(where, *shares, strict=True):
+        assert [part.columns for part in parts] == [place.columns] * n_devices
+        assert [row for part in parts for row in range(part.top, part.bottom)] == list(range(place.top, place.bottom))
+        sizes = [part.bottom - part.top for part in parts]
+        assert max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize(
@@ -259,11 +262,11 @@ def test_devices_share_the_products_where_one_cannot_hold_them(monkeypatch, room
     assert streaming._shared_by(100, n_devices) == expected
 
 
-def test_a_commit_with_other_tiles_is_not_gone_on_with(tmp_path, stored, short_runs, monkeypatch):
+def test_a_commit_of_other_places_is_not_gone_on_with(tmp_path, stored, short_runs, monkeypatch):
     store, _ = stored
     expected = from_store(store)
     with monkeypatch.context() as patch:
-        patch.setattr(streaming, "tile_of", lambda hidden_size: 2)
+        patch.setattr(moments, "LARGEST_SQUARE", 2)
         moments.save(tmp_path / "sums.npz", from_store(store), {"a": 1}, 3)
     for one, other in zip(
         from_store(store, unfinished=tmp_path / "sums.npz", identity={"a": 1}), expected, strict=True

@@ -165,7 +165,7 @@ def analyse(halves: Sequence[Sums], clustering: ClusteringConfig) -> Analysis:
         entries.append(entry)
     outliers = repetition.outliers(found)
     cka = found.cka()
-    rest = repetition.without(found, outliers).cka()
+    rest = found.without(outliers).cka()
     moved = np.abs(rest - cka)
 
     def places(neurons: np.ndarray) -> list[tuple[int, int]]:

@@ -2,7 +2,8 @@
 
 Rows are shifted by an early mean before they are multiplied, so that nothing cancels when the mean is far from zero.
 Products are true float32 (on GPUs and TPUs the default is coarser), and only those on and above the diagonal are
-taken: strip i holds the products of tile i's neurons with those of tile i and of all tiles after it.
+taken, in few and large pieces: the corner between the first half of the neurons and the second, then the same within
+each half, and so on down to small squares on the diagonal, which are taken whole.
 """
 
 from collections.abc import Sequence
@@ -32,15 +33,24 @@ def no_rows(n_neurons: int, n_layers: int) -> RowSums:
     return RowSums(jnp.zeros(()), zeros, infinite, -infinite, norms, weighted)
 
 
+def shifted(
+    block: Float[Array, "row neuron"], used: Bool[Array, " row"], shift: Float[Array, " neuron"]
+) -> Float[Array, "row neuron"]:
+    """The rows of a block that are used, shifted; the others, which are there to keep its shape, are zeros."""
+    return jnp.where(used[:, None], block - shift[None], 0)
+
+
 def add_rows(
-    sums: RowSums, block: Float[Array, "row neuron"], used: Bool[Array, " row"], shift: Float[Array, " neuron"]
+    sums: RowSums,
+    block: Float[Array, "row neuron"],
+    used: Bool[Array, " row"],
+    shifted_block: Float[Array, "row neuron"],
 ) -> RowSums:
-    """Adds the rows of a block that are used; the others are there to keep its shape."""
+    """Adds the rows of a block that are used."""
     mask, highest = used[:, None], jax.lax.Precision.HIGHEST
-    shifted = jnp.where(mask, block - shift, 0)
-    squares = jnp.square(shifted).reshape(len(block), len(sums.norms), -1).sum(2)
+    squares = jnp.square(shifted_block).reshape(len(block), len(sums.norms), -1).sum(2)
     ones_and_squares = jnp.concatenate([jnp.ones((len(block), 1)), squares], axis=1)  # one product is one read of rows
-    total_and_weighted = jnp.dot(ones_and_squares.T, shifted, precision=highest)
+    total_and_weighted = jnp.dot(ones_and_squares.T, shifted_block, precision=highest)
     return RowSums(
         sums.count + jnp.sum(used),
         sums.total + total_and_weighted[0],
@@ -51,22 +61,50 @@ def add_rows(
     )
 
 
-def no_products(n_neurons: int, tile: int, tiles: Sequence[int]) -> tuple[Float[Array, "tile rest"], ...]:
-    """The strips of some tiles, over no rows."""
-    return tuple(jnp.zeros((tile, n_neurons - i * tile)) for i in tiles)
+class Place(NamedTuple):
+    """Where products stand in the matrix of all: of the neurons from top to bottom with those from left to right."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.bottom)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.left, self.right)
+
+    @property
+    def is_corner(self) -> bool:
+        """Above the diagonal, so that what stands there stands below it too; else a part of a square on it."""
+        return self.left >= self.bottom
+
+
+def places(n_neurons: int, at_most: int, start: int = 0) -> list[Place]:
+    """Of all products on and above the diagonal, by halving until squares are of `at_most` neurons or fewer."""
+    if n_neurons <= at_most:
+        return [Place(start, start + n_neurons, start, start + n_neurons)]
+    half = n_neurons // 2
+    corner = Place(start, start + half, start + half, start + n_neurons)
+    return [*places(half, at_most, start), corner, *places(n_neurons - half, at_most, start + half)]
+
+
+def no_products(where: Sequence[Place]) -> tuple[Float[Array, "row column"], ...]:
+    """The products at some places, over no rows."""
+    return tuple(jnp.zeros((place.bottom - place.top, place.right - place.left)) for place in where)
 
 
 def add_products(
-    strips: tuple[Float[Array, "tile rest"], ...],
-    block: Float[Array, "row neuron"],
-    used: Bool[Array, " row"],
-    shift: Float[Array, " neuron"],
-) -> tuple[Float[Array, "tile rest"], ...]:
-    """Adds the products u^T u of a block's used rows to some strips, which their widths tell apart."""
-    shifted = jnp.where(used[:, None], block - shift, 0)
-    added = []
-    for strip in strips:
-        tile, rest = strip.shape
-        right = shifted[:, shifted.shape[1] - rest :]
-        added.append(strip + jnp.dot(right[:, :tile].T, right, precision=jax.lax.Precision.HIGHEST))
-    return tuple(added)
+    products: tuple[Float[Array, "row column"], ...],
+    where: Sequence[Place],
+    shifted_block: Float[Array, "row neuron"],
+) -> tuple[Float[Array, "row column"], ...]:
+    """Adds the products u^T u of a block's rows, at the places where they stand."""
+    highest = jax.lax.Precision.HIGHEST
+    return tuple(
+        product + jnp.dot(shifted_block[:, place.rows].T, shifted_block[:, place.columns], precision=highest)
+        for product, place in zip(products, where, strict=True)
+    )

@@ -79,7 +79,7 @@ def test_halves_too_small_say_nothing():
     _, (tiny, _) = halves(2)
     content = general_redundancy([sums[0], sums[0]], CONFIG)
     assert content["thresholds"][0]["agreement_of_halves"] == 1
-    one_row = type(tiny)(sums[0].shift, tiny.rows, tiny.strips)
+    one_row = type(tiny)(sums[0].shift, tiny.rows, tiny.products)
     content = general_redundancy([sums[0], one_row], CONFIG)
     assert "agreement_of_halves" not in content["thresholds"][0]
 
