@@ -75,7 +75,7 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     """
 
     def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
-        with ThreadPoolExecutor(1) as pool:  # for what is not needed before the layers are trained
+        with ThreadPoolExecutor(2) as pool:  # for what is not needed before the layers are trained
             correlation = pool.submit(lambda: training_moments(stores, config, workdir).correlation())
             for module in ("scipy.cluster.hierarchy", "orbax.checkpoint"):  # each takes a third of a second to import
                 pool.submit(importlib.import_module, module)

@@ -27,10 +27,10 @@ class RowSums(NamedTuple):
 
 
 def no_rows(n_neurons: int, n_layers: int) -> RowSums:
-    """Sums over no rows."""
-    zeros, infinite = jnp.zeros(n_neurons), jnp.full(n_neurons, jnp.inf)
-    norms, weighted = jnp.zeros((n_layers, n_layers)), jnp.zeros((n_layers, n_neurons))
-    return RowSums(jnp.zeros(()), zeros, infinite, -infinite, norms, weighted)
+    """Sums over no rows; in NumPy, where zeros of many shapes need no compiling."""
+    zeros, infinite = np.zeros(n_neurons, np.float32), np.full(n_neurons, np.inf, np.float32)
+    norms, weighted = np.zeros((n_layers, n_layers), np.float32), np.zeros((n_layers, n_neurons), np.float32)
+    return RowSums(np.zeros((), np.float32), zeros, infinite, -infinite, norms, weighted)
 
 
 def shifted(
@@ -92,9 +92,9 @@ def places(n_neurons: int, at_most: int, start: int = 0) -> list[Place]:
     return [*places(half, at_most, start), corner, *places(n_neurons - half, at_most, start + half)]
 
 
-def no_products(where: Sequence[Place]) -> tuple[Float[Array, "row column"], ...]:
+def no_products(where: Sequence[Place]) -> tuple[Float[np.ndarray, "row column"], ...]:
     """The products at some places, over no rows."""
-    return tuple(jnp.zeros((place.bottom - place.top, place.right - place.left)) for place in where)
+    return tuple(np.zeros((place.bottom - place.top, place.right - place.left), np.float32) for place in where)
 
 
 def add_products(
