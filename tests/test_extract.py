@@ -11,7 +11,7 @@ import numpy as np
 import processes
 import pytest
 import tiny_encoder
-from test_store import states
+from dying_storage import states
 from tiny_encoder import CONFIG, MAX_LENGTH, contents, modified, row_error, sentences, study_config, write_task
 
 from jaxred import extract as module

@@ -8,7 +8,7 @@ import numpy as np
 import processes
 import pytest
 import tiny_encoder
-from test_store import states
+from dying_storage import states
 from tiny_encoder import contents, modified, row_error, study_config
 
 from jaxred import extract as module
