@@ -25,8 +25,8 @@ from jaxred import pretrained, tokenization
 from jaxred.batching import plan_batches, word_batches
 from jaxred.config import ExtractionConfig, StudyConfig
 from jaxred.data import load_task
-from jaxred.data.examples import Example, LabelledSentence, WordDataset
-from jaxred.data.unseen import warn_of_unseen
+from jaxred.data.examples import Dataset, Example, LabelledSentence, WordDataset
+from jaxred.data.unseen import unseen_labels, warn_of_unseen
 from jaxred.errors import UserError
 from jaxred.progress import progress_bar
 from jaxred.store import Ledger, Store, StoreWriter, is_finished
@@ -42,10 +42,12 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
     """The activation stores of a task's splits; what is finished is kept, what was cut short is gone on with.
 
     Raises:
-        UserError: for bad task files, a bad checkpoint, or a workdir whose activations are of another configuration.
+        UserError: for bad task files, labels that train does not have without a fallback for them, a bad checkpoint, or
+            a workdir whose activations are of another configuration.
     """
     dataset = load_task(config.task)
     words = isinstance(dataset, WordDataset)
+    _refuse_unseen(dataset, config.task.fallback_label)  # now, and not when probes are to be trained, hours later
     pooling_name = config.extraction.word_pooling if words else config.extraction.pooling
     folder = pretrained.resolve(config.encoder.path)
     shared = {
@@ -95,8 +97,7 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
                 notes = {**dataset.notes[split], **_left_out(found, sentences)}
                 _report(split, notes)
                 if dataset.kind == "classification":
-                    known = {label for sentence in dataset.splits["train"] for label in sentence.labels}
-                    warn_of_unseen(split, mine, known, config.task.fallback_label)
+                    warn_of_unseen(split, mine, set(_all_labels(dataset, "train")), config.task.fallback_label)
                 plan = ledger(split, len(labels), names, "word", notes)
                 writer = StoreWriter(place, plan, labels, found.sentence_index, overwrite, found.word_index)
                 extract_words(encode_batch, tokenizer, found, writer, config.extraction, title)
@@ -192,6 +193,20 @@ def _fetched(given: Iterable[tuple[np.ndarray, jax.Array]]) -> Iterator[tuple[np
         waiting = rows, vectors
     if waiting is not None:
         yield waiting[0], np.asarray(waiting[1])[: len(waiting[0])]
+
+
+def _all_labels(dataset: Dataset | WordDataset, split: str) -> list[str | float]:
+    """The labels of a split, also those of words that will have no vector."""
+    if isinstance(dataset, WordDataset):
+        return [label for sentence in dataset.splits[split] for label in sentence.labels]
+    return [example.label for example in dataset.splits[split]]
+
+
+def _refuse_unseen(dataset: Dataset | WordDataset, fallback: str) -> None:
+    if dataset.kind == "classification":
+        known = set(_all_labels(dataset, "train"))
+        for split in dataset.splits:
+            unseen_labels(split, _all_labels(dataset, split), known, fallback)
 
 
 def _labels(labels: Sequence[str | float], kind: str) -> tuple[list[str], np.ndarray]:

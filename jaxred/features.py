@@ -9,12 +9,12 @@ from jaxtyping import Float
 
 from jaxred.config import StudyConfig
 from jaxred.data.split import DataSplit, train_dev_split, train_dev_split_of_words
+from jaxred.data.unseen import unseen_labels
 from jaxred.errors import UserError
 from jaxred.matrix import FeatureMatrix, fits_in_memory
 from jaxred.store import Store
 
 SPLITS = ("train", "dev", "test")
-MOST_SHOWN = 50  # classes that an error lists
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,7 @@ def _class_ids(
     split: str, labels: np.ndarray, classes: tuple[str, ...], fallback: str, counts: dict[str, int]
 ) -> np.ndarray:
     known = {name: class_id for class_id, name in enumerate(classes)}
-    unseen = [label for label in labels.tolist() if label not in known]
-    if unseen and fallback not in known:
-        shown = ", ".join(classes[:MOST_SHOWN]) + (", ..." if len(classes) > MOST_SHOWN else "")
-        raise UserError(
-            f"The {split} split has {len(unseen)} label(s) never seen in train, such as {unseen[0]!r}. Known are "
-            f"{shown}: "
-            "pass --config.task.fallback_label with one of them to count such rows as that class, or mend the labels."
-        )
+    unseen = unseen_labels(split, labels.tolist(), known, fallback)
     if unseen:
         counts[split] = len(unseen)
     return np.array([known[label] if label in known else known[fallback] for label in labels.tolist()], np.int32)

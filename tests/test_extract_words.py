@@ -167,6 +167,24 @@ def test_labels_unseen_in_train_are_warned_of(tmp_path, encoder_folder, task, ca
     assert "test: 1 labels unseen in train (New) count as 'X'" in caplog.text
 
 
+@pytest.mark.parametrize("fallback", ["", "W"])
+def test_labels_unseen_in_train_without_a_fallback_are_refused_before_anything_is_encoded(
+    tmp_path, encoder_folder, task, fallback
+):
+    changed = tmp_path / "task"
+    shutil.copytree(task, changed)
+    tags = (changed / "test.label").read_text()
+    (changed / "test.label").write_text("New" + tags[1:])
+    config = word_config(encoder_folder, changed)
+    config.task.fallback_label = fallback
+    with pytest.raises(
+        UserError, match=r"The test split has 1 label\(s\) never seen in train, such as 'New'"
+    ) as caught:
+        extract(config, Workdir(tmp_path / "workdir"))
+    assert ("'W' is no class of train" in str(caught.value)) == bool(fallback)
+    assert not (tmp_path / "workdir").exists()
+
+
 def test_a_split_without_any_vector_is_refused(tmp_path, encoder_folder, task):
     changed = tmp_path / "task"
     shutil.copytree(task, changed)

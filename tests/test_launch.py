@@ -167,6 +167,50 @@ def test_wrong_flags_are_told_in_a_sentence(flags, words, tmp_path):
         assert word in done.stderr
 
 
+WORDS = "w1 A\nw2 B\n\n" * 8
+CONLLU = "1\tw1\t_\tA\t_\t_\t_\t_\t_\t_\n2\tw2\t_\tB\t_\t_\t_\t_\t_\t_\n\n" * 8
+
+
+@pytest.mark.parametrize("stage", ["extract", "pipeline", "minimal_neurons"])
+@pytest.mark.parametrize(
+    ("task", "files", "words"),
+    [
+        ("columns", {"train.txt": WORDS + "w3\n", "test.txt": WORDS}, ["train.txt, line 25: 1 columns"]),
+        (
+            "conll2000_pos",
+            {"train.txt": WORDS, "test.txt": WORDS},
+            ["train.txt, line 1: 2 columns", "word, pos, chunk"],
+        ),
+        ("columns", {"train.txt": WORDS.encode("utf-16"), "test.txt": WORDS}, ["train.txt, line 1", "not valid UTF-8"]),
+        ("columns", {"train.txt": WORDS, "test.txt": ""}, ["test.txt is empty"]),
+        ("columns", {"train.txt": WORDS, "test.txt": "w1 C\n"}, ["test split has 1 label(s)", "'C'", "fallback_label"]),
+        ("columns", {"train.txt": WORDS.replace("B", "A"), "test.txt": WORDS}, ["the same class, 'A'"]),
+        ("columns", {"train.txt": WORDS}, ["has no file test.*"]),
+        ("columns", None, ["--config.task.data_dir"]),
+        ("ud_pos", {"train.conllu": CONLLU[:-1] + CONLLU, "test.conllu": CONLLU}, ["line 24: word 1 does not follow"]),
+        (
+            "parallel_words",
+            {"train.word": "w1 w2\n", "train.label": "A B\nA\n", "test.word": "w1\n", "test.label": "A\n"},
+            ["train.word has 1 lines", "train.label has 2"],
+        ),
+    ],
+)
+def test_faulty_files_of_words_are_told_in_a_sentence_and_leave_nothing(
+    stage, task, files, words, encoder_folder, tmp_path
+):
+    flags = [f"--config=configs/labeling.py:{task}", f"--config.encoder.path={encoder_folder}"]
+    for name, content in (files or {}).items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    flags += [] if files is None else [f"--config.task.data_dir={tmp_path}"]
+    done = launch(stage, *flags, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["config.json"]
+
+
 def test_a_report_without_results_is_refused(tmp_path):
     done = launch("report", f"--workdir={tmp_path}")
     assert done.returncode == 2

@@ -30,13 +30,18 @@ def load_task(config: TaskConfig) -> Dataset | WordDataset:
 
     Raises:
         UserError: an unknown task, a kind the task does not have, a missing folder, bad files, or training data that
-            nothing can be learnt from (under 10 rows, one class, one score).
+            nothing can be learnt from (under 10 rows, one class, one score; one sentence of words and no dev).
     """
     if config.name in LABELING_TASKS:
         task = LABELING_TASKS[config.name]
         dataset = load_labeling(config, _folder(config, f"{task.file('train')} and {task.file('test')}"))
         labels = [label for sentence in dataset.splits["train"] for label in sentence.labels]
         _check_train(labels, dataset.name, dataset.kind, config)
+        if "dev" not in dataset.splits and len(dataset.splits["train"]) == 1:
+            raise UserError(
+                f"Task {dataset.name} has one training sentence, and a dev file or a second sentence is needed: an "
+                "empty line ends a sentence (in parallel_words, a line is one); cut the words into sentences."
+            )
         return dataset
     dataset = _read(config)
     if config.limit_instances >= 0:

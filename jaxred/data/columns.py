@@ -57,6 +57,7 @@ def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "clas
             if not width:
                 width = len(line.cells)
                 names = _names(width, layout, path, line.number)
+                _refuse_one_column(width, layout, path, line.number)
                 word_at, label_at = (column_index(column, names, path, line.number) for column in (layout.word, label))
             if len(line.cells) != width:
                 raise UserError(
@@ -79,11 +80,17 @@ def split_sentences(path: Path, separator: str, comments: tuple[str, ...]) -> It
         path: the file.
         separator: a name of SEPARATORS, or the text between two columns.
         comments: lines that start with one of these are skipped.
+
+    Raises:
+        UserError: the file cannot be read as text, or as lines.
     """
     between = SEPARATORS.get(separator) or re.compile(re.escape(separator))
     margin = " \t" if separator == "whitespace" else ""
     sentence: list[Line] = []
-    for number, text in enumerate(read_lines(path), start=1):
+    lines = read_lines(path)
+    if len(lines) == 1 and "\r" in lines[0]:
+        raise UserError(f"{path}, line 1: lines end with a lone carriage return: end them with a newline.")
+    for number, text in enumerate(lines, start=1):
         if comments and text.startswith(comments):
             continue
         if text.strip():
@@ -113,6 +120,16 @@ def column_index(column: str, names: tuple[str, ...], path: Path, number: int) -
     )
 
 
+def _refuse_one_column(width: int, layout: ColumnFormat, path: Path, number: int) -> None:
+    """A line of a single column has no label, whichever column is asked for: its separator is another."""
+    if width == 1 and not layout.layouts:
+        raise UserError(
+            f"{path}, line {number}: there is one column alone when columns are parted by {layout.separator!r}, and a "
+            "word and its label are expected: name what separates them as --config.task.separator (whitespace, tab, or "
+            "the text itself)."
+        )
+
+
 def _names(width: int, layout: ColumnFormat, path: Path, number: int) -> tuple[str, ...]:
     if not layout.layouts:
         return tuple(str(i) for i in range(1, width + 1))
@@ -120,7 +137,10 @@ def _names(width: int, layout: ColumnFormat, path: Path, number: int) -> tuple[s
         if len(names) == width:
             return names
     allowed = " or ".join(f"{len(names)} ({', '.join(names)})" for names in layout.layouts)
-    raise UserError(f"{path}, line {number}: {width} columns, but {allowed} are expected: check the file.")
+    between = "tabs" if layout.separator == "tab" else "spaces or tabs"
+    raise UserError(
+        f"{path}, line {number}: {width} columns separated by {between}, but {allowed} are expected: check the file."
+    )
 
 
 def _spaced(word: str, space: str) -> str:

@@ -74,6 +74,7 @@ def load_labeling(config: TaskConfig, folder: Path) -> WordDataset:
     for split in SPLITS:
         path = _find(folder, task.file(split), config.name, optional=split == "dev")
         if path is None:
+            _refuse_labels_alone(folder, split, config.name)
             continue
         sentences, dropped = _reader(task, config)(path)
         notes[split] = {
@@ -96,6 +97,11 @@ def _reader(task: LabelingTask, config: TaskConfig) -> Callable[[Path], tuple[li
     if columns is None:
         return lambda path: (conllu.read_conllu(path, label, config.kind), [])
     if not columns.layouts:
+        if label == str(config.word_column) and not config.label_column:
+            raise UserError(
+                f"config.task.word_column={config.word_column} is where task {config.name} has its labels: name their "
+                "column as --config.task.label_column."
+            )
         comments = (config.comment,) if config.comment else ()
         columns = replace(columns, word=str(config.word_column), separator=config.separator, comments=comments)
     return lambda path: (read_columns(path, columns, label, config.kind), [])
@@ -107,12 +113,18 @@ def _used(
     if config.ignore_start_token:
         sentences = [LabelledSentence(words[1:], labels[1:], line) for words, labels, line in sentences]
         sentences = [sentence for sentence in sentences if sentence.words]
+        if not sentences:
+            raise UserError(
+                f"{path} has no sentence of more than one word, and config.task.ignore_start_token leaves out the "
+                "first of each: set it to False, or put an empty line only after a whole sentence."
+            )
     kept = [sentence for sentence in sentences if len(sentence.words) <= config.max_sent_l]
     too_long = [sentence.line for sentence in sentences if len(sentence.words) > config.max_sent_l]
     notes: dict[str, Any] = {"sentences_too_long": len(too_long), "too_long_lines": too_long}
     if not kept:
         raise UserError(
-            f"{path} has no sentence of at most config.task.max_sent_l={config.max_sent_l} words: allow longer ones."
+            f"{path} has no sentence of at most config.task.max_sent_l={config.max_sent_l} words: check where "
+            "sentences end (at an empty line; in parallel_words, at the end of a line), or allow longer ones."
         )
     if split == "train" and config.limit_instances >= 0:
         first, n_words = 0, 0
@@ -127,6 +139,13 @@ def _used(
         notes["sentences_beyond_limit"] = len(kept) - first
         kept = kept[:first]
     return kept, notes
+
+
+def _refuse_labels_alone(folder: Path, split: str, task: str) -> None:
+    """A split that may be missing must be missing whole."""
+    labels = folder / f"{split}.label"
+    if task == PARALLEL and labels.exists():
+        raise UserError(f"{labels} has no {split}.word beside it: add the words, or remove the labels.")
 
 
 def _find(folder: Path, pattern: str, task: str, optional: bool) -> Path | None:

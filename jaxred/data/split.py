@@ -18,7 +18,7 @@ class DataSplit(NamedTuple):
     dev_idx: Int[np.ndarray, " dev_row"]  # the rest
 
 
-def train_dev_split(n: int, dev_fraction: float = 0.1, seed: int = 7361) -> DataSplit:
+def train_dev_split(n: int, dev_fraction: float = 0.1, seed: int = 7361, what: str = "rows") -> DataSplit:
     """Holds out a share of the training rows as dev, exactly as the original does at the default arguments.
 
     The original shuffles `arange(n)` after `np.random.seed(7361)` and trains on the first `int(n * 0.90)`; the same
@@ -29,6 +29,7 @@ def train_dev_split(n: int, dev_fraction: float = 0.1, seed: int = 7361) -> Data
         n: number of rows.
         dev_fraction: share held out, between 0 and 1.
         seed: seed of the shuffle.
+        what: they are, for the message.
 
     Returns:
         The shuffled rows, and their train and dev parts.
@@ -39,8 +40,8 @@ def train_dev_split(n: int, dev_fraction: float = 0.1, seed: int = 7361) -> Data
     n_train = int(round(n * (1 - dev_fraction), 6))
     if not 0 < n_train < n:
         raise UserError(
-            f"{n} rows cannot be split with config.task.dev_fraction={dev_fraction}: train would have {n_train} and "
-            f"dev {n - n_train}, and each needs at least 1; give more rows or another share."
+            f"{n} {what} cannot be split with config.task.dev_fraction={dev_fraction}: train would have {n_train} "
+            f"and dev {n - n_train}, and each needs at least 1; give more {what} or another share."
         )
     all_idx = np.arange(n)
     np.random.RandomState(seed).shuffle(all_idx)
@@ -68,7 +69,7 @@ def train_dev_split_of_words(
     """
     _, sentence, sizes = np.unique(sentence_index, return_inverse=True, return_counts=True)
     by_sentence = np.split(np.argsort(sentence, kind="stable"), np.cumsum(sizes)[:-1])
-    split = train_dev_split(len(sizes), dev_fraction, seed)
+    split = train_dev_split(len(sizes), dev_fraction, seed, "sentences")
     return DataSplit(*(np.concatenate([by_sentence[i] for i in part]) for part in split))
 
 

@@ -89,8 +89,9 @@ def test_a_line_with_other_columns_is_named(refused):
 
 def test_another_number_of_columns_than_the_format_has(refused):
     message = refused("\na A\n")
-    assert message == "train.txt, line 2: 2 columns, but 3 (word, pos, chunk) are expected: check the file."
-    assert "but 7 (token, " in refused("a\tA\n", PMB, "ccg")
+    found = "train.txt, line 2: 2 columns separated by spaces or tabs"
+    assert message == f"{found}, but 3 (word, pos, chunk) are expected: check the file."
+    assert "line 1: 2 columns separated by tabs, but 7 (token, " in refused("a\tA\n", PMB, "ccg")
 
 
 @pytest.mark.parametrize("label", ["0", "4", "upos", "-1", "²", "1.0"])
@@ -99,6 +100,18 @@ def test_a_column_that_is_not_there_is_named(refused, label):
     assert message.startswith(f"train.txt, line 1: there is no column '{label}' among the 3 of this line")
     assert "from 1 to 3 or one of word, pos, chunk as --config.task.label_column" in message
     assert "from 1 to 3 as" in refused(TEXT, ColumnFormat(), label)
+
+
+@pytest.mark.parametrize("separator", ["tab", ",", "\\t"])
+def test_another_separator_than_the_file_has_is_told_as_that(refused, separator):
+    message = refused("\na A\nb B\n", ColumnFormat(separator=separator))
+    assert message.startswith(f"train.txt, line 2: there is one column alone when columns are parted by {separator!r}")
+    assert "--config.task.separator (whitespace, tab, or the text itself)" in message
+
+
+def test_lines_that_end_in_a_lone_carriage_return_are_told_as_that(refused):
+    message = refused("a A\rb B\r")
+    assert message == "train.txt, line 1: lines end with a lone carriage return: end them with a newline."
 
 
 @pytest.mark.parametrize(("text", "what"), [("a\t1\n\t2\n", "word (column 1)"), ("a\t1\nb\t \n", "label (column 2)")])

@@ -83,6 +83,8 @@ def test_the_first_word_may_be_ignored(folder):
     assert n_words(dataset) == [2] * 8
     assert dataset.splits["train"][0][:2] == (("day", "is"), ("I-NP", "B-VP"))
     assert n_words(load_task(config(folder, ignore_start_token=True, max_sent_l=2))) == [2] * 8
+    (folder / "test.txt").write_text("so RB O\n\nday NN I-NP\n")
+    assert "test.txt has no sentence of more than one word" in refused(folder, ignore_start_token=True)
 
 
 def test_columns_by_number_separator_and_comment(tmp_path):
@@ -91,6 +93,24 @@ def test_columns_by_number_separator_and_comment(tmp_path):
     fields = {"word_column": 2, "label_column": "3", "separator": ",", "comment": "-DOCSTART-"}
     dataset = load_task(config(tmp_path, "columns", **fields))
     assert dataset.splits["train"][0] == (("x y", "z"), ("A", "B"), 3)
+
+
+def test_words_and_labels_are_two_columns(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.tsv").write_text("A x\nB y\n\n" * 5)
+    assert "word_column=2 is where task columns has its labels" in refused(tmp_path, "columns", word_column=2)
+    dataset = load_task(config(tmp_path, "columns", word_column=2, label_column="1"))
+    assert dataset.splits["train"][0][:2] == (("x", "y"), ("A", "B"))
+    asked = load_task(config(tmp_path, "columns", word_column=2, label_column="2"))  # which word it is
+    assert asked.splits["train"][0].labels == ("x", "y")
+
+
+def test_labels_of_dev_without_its_words_are_not_passed_over(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.word").write_text("a b\nc\n" * 5)
+        (tmp_path / f"{split}.label").write_text("X Y\nX\n" * 5)
+    (tmp_path / "dev.label").write_text("X\n")
+    assert "dev.label has no dev.word beside it" in refused(tmp_path, "parallel_words")
 
 
 def test_parallel_words_with_sentences_that_do_not_fit(tmp_path):
@@ -117,6 +137,13 @@ def test_too_few_words_and_one_class(folder):
     assert "has 3 training rows (config.task.limit_instances=3)" in refused(folder, limit_instances=3)
     (folder / "train.txt").write_text("a A O\n" * 12)
     assert "All 12 training rows of task conll2000_chunk have the same class" in refused(folder)
+
+
+def test_one_sentence_is_refused_where_dev_is_held_out(folder):
+    (folder / "train.txt").write_text(DAY.replace("\n\n", "\n") * 4)
+    assert "one training sentence" in refused(folder)
+    (folder / "dev.txt").write_text(DAY)
+    assert n_words(load_task(config(folder))) == [12]
 
 
 # Real data ---------------------------------------------------------------------------------------------------------

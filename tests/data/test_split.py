@@ -90,6 +90,11 @@ def test_an_empty_part_is_refused(n, dev_fraction):
         train_dev_split(n, dev_fraction)
 
 
+def test_words_that_cannot_be_split_are_counted_in_sentences():
+    with pytest.raises(UserError, match=r"^1 sentences cannot be split .*; give more sentences or another"):
+        train_dev_split_of_words(np.zeros(40, np.int32))
+
+
 def test_seeds_differ():
     assert train_dev_split(100, seed=1).all_idx.tolist() != train_dev_split(100, seed=2).all_idx.tolist()
 
