@@ -8,6 +8,8 @@ import tiny_encoder
 import word_pieces
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxred import pretrained
+from jaxred.errors import UserError
 from jaxred.models import load_encoder
 from jaxred.tokenization import Tokenizer
 
@@ -61,6 +63,15 @@ def unpack(name, folder, wanted=lambda member: True):
     with tarfile.open(archive) as tar:
         tar.extractall(folder, [member for member in tar if member.isfile() and wanted(member.name)], filter="data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def minilm_folder():
+    """The packaged all-MiniLM-L6-v2."""
+    try:
+        return pretrained.resolve("all-MiniLM-L6-v2")
+    except UserError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

