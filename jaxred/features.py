@@ -15,6 +15,7 @@ from jaxred.matrix import FeatureMatrix, fits_in_memory
 from jaxred.store import Store
 
 SPLITS = ("train", "dev", "test")
+EVALUATION_BYTES = 1 << 29  # of the matrix of dev or test in memory; it is only asked for predictions, once a family
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def split_of(stores: dict[str, Store], config: StudyConfig) -> DataSplit | None:
 def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path | None = None) -> Features:
     """Reads the stores of a task into matrices.
 
-    A matrix that memory does not suffice for lies in a file in the folder `scratch`, from which probes stream it.
+    A matrix that memory does not suffice for lies in a file in the folder `scratch`, from which probes stream it; and
+    so does one of dev or test of more than EVALUATION_BYTES, so that the training rows have the memory.
 
     Training rows come in the order of the split's shuffle, which is the order in which probes see them (as in the
     original).
@@ -85,7 +87,7 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
     if split is not None:
         rows |= {"train": np.asarray(split.train_idx), "dev": np.asarray(split.dev_idx)}
         source["dev"] = train
-    matrices = {name: _matrix(source[name], rows[name], config.probe.batch_size, scratch) for name in SPLITS}
+    matrices = {name: _matrix(name, source[name], rows[name], config.probe.batch_size, scratch) for name in SPLITS}
     labels = {name: source[name].labels()[slice(None) if rows[name] is None else rows[name]] for name in SPLITS}
 
     fallbacks: dict[str, int] = {}
@@ -108,9 +110,10 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
     return Features(matrices, targets, classes, train.n_layers, train.hidden_size, split, fallbacks, scaling)
 
 
-def _matrix(store: Store, rows: np.ndarray | None, batch_size: int, scratch: Path | None) -> FeatureMatrix:
+def _matrix(split: str, store: Store, rows: np.ndarray | None, batch_size: int, scratch: Path | None) -> FeatureMatrix:
     shape = store.n_rows if rows is None else len(rows), store.n_layers * store.hidden_size
-    matrix, space = FeatureMatrix.allocate(*shape, batch_size, None if fits_in_memory(*shape) else scratch)
+    held = fits_in_memory(*shape) and (split == "train" or 4 * shape[0] * shape[1] <= EVALUATION_BYTES)
+    matrix, space = FeatureMatrix.allocate(*shape, batch_size, None if held else scratch)
     store.matrix(rows, out=space)
     matrix.arrange()
     return matrix

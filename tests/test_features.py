@@ -112,6 +112,20 @@ def test_classes_are_those_of_train_sorted(make_stores):
     assert features.fallbacks == {}
 
 
+def test_what_is_only_asked_for_predictions_is_streamed_beyond_a_limit(make_stores, tmp_path, monkeypatch):
+    stores = make_stores("train", "dev", "test")
+    whole = load_features(stores, StudyConfig(), tmp_path)
+    assert all(matrix.in_memory for matrix in whole.matrices.values())
+    n_bytes = 4 * stores["dev"].n_rows * whole.n_neurons
+    monkeypatch.setattr("jaxred.features.EVALUATION_BYTES", n_bytes)
+    features = load_features(stores, StudyConfig(), tmp_path)
+    assert stores["train"].n_rows > stores["test"].n_rows > stores["dev"].n_rows
+    held = {name: matrix.in_memory for name, matrix in features.matrices.items()}
+    assert held == {"train": True, "dev": True, "test": False}
+    for name, matrix in features.matrices.items():
+        np.testing.assert_array_equal(np.asarray(matrix), np.asarray(whole.matrices[name]))
+
+
 def test_labels_unseen_in_train_are_refused(make_stores):
     labels = {**LABELS, "test": ["X", "NOUN", "X", "Y", "NOUN", "ADJ", "VERB"]}
     stores = make_stores("train", "test", labels=labels)

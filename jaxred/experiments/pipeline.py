@@ -76,12 +76,13 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
 
     def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
         with ThreadPoolExecutor(2) as pool:  # for what is not needed before the layers are trained
-            correlation = pool.submit(lambda: training_moments(stores, config, workdir).correlation())
+            # Of a list, so that who takes the correlations out of it alone has them, and may let them go.
+            correlation = [pool.submit(lambda: training_moments(stores, config, workdir).correlation())]
             for module in ("scipy.cluster.hierarchy", "orbax.checkpoint"):  # each takes a third of a second to import
                 pool.submit(importlib.import_module, module)
             features = load_features(stores, config, workdir.scratch)
             with progress_bar(0, "pipeline", "probes") as bar:
-                content, probes = pipeline(features, correlation.result, config, bar)
+                content, probes = pipeline(features, lambda: correlation.pop().result(), config, bar)
         if features.classes:
             ends = [f"layers-0-{entry['top_layer']}" for entry in content["layer_selection"]]
             ends += [entry["minimal_probe"] for entry in content["selection"]]
@@ -110,15 +111,7 @@ def pipeline(
     """
     configs = repeats.configs(config)
     layers = _layers(features, config, bar)
-    correlation = correlations()
-    variance = features.variance() if config.clustering.representative == "highest_variance" else None
-    wanted = sorted({top for repeat in layers for top in repeat.top_layers.values()})
-
-    def candidates(top_layer: int) -> list[Candidates]:
-        return _candidates(top_layer, layers, features, correlation, variance, config)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = [entry for group in pool.map(candidates, wanted) for entry in group]
+    found = _all_candidates(layers, features, correlations(), config)
     bar.update(sum(entry.threshold != NO_CLUSTERING for entry in found))
     sizes = [_sizes(entry, features, config) for entry in found]
     bar.total = bar.n + sum(map(len, sizes))
@@ -175,6 +168,20 @@ def _layers(features: Features, config: StudyConfig, bar: tqdm) -> list[Layers]:
         top_layers = {delta: select_layer(dev, dev[-1], delta) for delta, _ in config.selection.deltas}
         found.append(Layers(independent, incremental, probes, top_layers))
     return found
+
+
+def _all_candidates(
+    layers: Sequence[Layers], features: Features, correlation: np.ndarray, config: StudyConfig
+) -> list[Candidates]:
+    """The candidate sets of every prefix of layers that a repeat selected; the correlations are needed no longer."""
+    variance = features.variance() if config.clustering.representative == "highest_variance" else None
+    wanted = sorted({top for repeat in layers for top in repeat.top_layers.values()})
+
+    def candidates(top_layer: int) -> list[Candidates]:
+        return _candidates(top_layer, layers, features, correlation, variance, config)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return [entry for group in pool.map(candidates, wanted) for entry in group]
 
 
 def _candidates(
