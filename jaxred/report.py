@@ -12,10 +12,26 @@ from jaxred.errors import UserError
 from jaxred.files import write_text
 from jaxred.metrics import OVERALL
 from jaxred.results import fingerprint, load_result
-from jaxred.tables import Value, models_lines, not_converged, rows, tasks_lines, warning
+from jaxred.tables import (
+    Value,
+    minimal_lines,
+    models_lines,
+    not_converged,
+    rows,
+    sweep_lines,
+    tasks_lines,
+    warning,
+)
 from jaxred.workdir import Workdir
 
 RESULTS = ("pipeline", "redundancy", "cluster_sweep", "minimal_neurons", "tasks", "models")
+
+PROBES = ("pipeline", "minimal_neurons", "cluster_sweep")  # the studies of one task's probes, the main one first
+STUDIES = {
+    "minimal_neurons": ("The minimal set out of all neurons", minimal_lines),
+    "cluster_sweep": ("Clusters of all neurons", sweep_lines),
+}  # that have a table, by the name of their results
+TOGETHER = {"tasks": ("Several tasks together", tasks_lines), "models": ("Two models on the same rows", models_lines)}
 
 CAPTIONS = {
     "layers": "Probes on each layer alone and on all layers up to it.",
@@ -64,7 +80,7 @@ def write(workdir: Workdir, force: bool = False) -> None:
     from jaxred import figures  # here, because importing matplotlib takes a second
 
     files = figures.draw(workdir.figures, results)
-    pipeline = results.get("pipeline")
+    pipeline, study = results.get("pipeline"), _study(results, workdir)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxred"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -78,51 +94,64 @@ def write(workdir: Workdir, force: bool = False) -> None:
         workdir=workdir.path.name,
         config=json.dumps(workdir.saved_config(), indent=2),
         pipeline=pipeline,
+        study=study,
         redundancy=results.get("redundancy"),
-        together=_together(results),
+        studies=_titled(STUDIES, results),
+        together=_titled(TOGETHER, results),
         rows=rows(pipeline) if pipeline else [],
-        headline=_headline(pipeline) if pipeline else "",
-        warning=warning(pipeline) if pipeline else "",
-        class_scores=_class_scores(pipeline) if pipeline else {},
+        headline=_headline(study) if study else "",
+        warning=warning(study) if study and _smallest(study) else "",
+        class_scores=_class_scores(study) if study else {},
         not_converged=not_converged(pipeline) if pipeline else "",
-        metric=figures.metric_name(pipeline) if pipeline else "",
+        metric=figures.metric_name(study) if study else "",
         images=images,
         captions=CAPTIONS,
     )
     write_text(workdir.report, html)
 
 
-def _together(results: dict[str, dict[str, Any]]) -> list[tuple[str, list[tuple[list[list[str]], str]]]]:
-    """Titles, and the tables of several tasks or of two models, each with what it says."""
-    makers = {"tasks": ("Several tasks together", tasks_lines), "models": ("Two models on the same rows", models_lines)}
+def _titled(
+    makers: dict[str, tuple[str, Any]], results: dict[str, dict[str, Any]]
+) -> list[tuple[str, list[tuple[list[list[str]], str]]]]:
+    """Titles, and the tables of the results that are there, each with what it says."""
     return [(title, lines(results[name])) for name, (title, lines) in makers.items() if name in results]
 
 
-def _headline(pipeline: dict[str, Any]) -> str:
+def _study(results: dict[str, dict[str, Any]], workdir: Workdir) -> dict[str, Any] | None:
+    """The pipeline or, where it was not run, another study of probes, with its encoder; None where there is none."""
+    found = next((results[name] for name in PROBES if name in results), None)
+    if found is None or "encoder" in found:
+        return found
+    path = (workdir.saved_config() or {}).get("encoder", {}).get("path", "")
+    return {**found, "encoder": {"path": path, "n_layers": found["n_layers"], "hidden_size": found["hidden_size"]}}
+
+
+def _headline(study: dict[str, Any]) -> str:
     """The study's outcome in a sentence: the smallest set found, and what it keeps of the oracle's score."""
-    encoder = pipeline["encoder"]
+    best = _smallest(study)
+    if best is None:
+        return ""
+    encoder = study["encoder"]
     n_neurons = encoder["n_layers"] * encoder["hidden_size"]
-    best = _smallest(pipeline)
-    oracle, kept = pipeline["oracle"]["test"][OVERALL], best["minimal_scores"]["test"][OVERALL]
+    oracle, kept = study["oracle"]["test"][OVERALL], best["minimal_scores"]["test"][OVERALL]
     share = f"{best['n_minimal'] / n_neurons:.1%}"
     ratio = f", {kept / oracle:.1%} of the oracle's {oracle:.3f}" if oracle > 0 else ""
-    return (
-        f"{best['n_minimal']:,} of {n_neurons:,} neurons ({share}), from layers 0–{best['top_layer']} of "
-        f"0–{encoder['n_layers'] - 1}, score {kept:.3f} on test{ratio}."
-    )
+    layers = f"from layers 0–{best['top_layer']} of 0–{encoder['n_layers'] - 1}, " if "top_layer" in best else ""
+    return f"{best['n_minimal']:,} of {n_neurons:,} neurons ({share}), {layers}score {kept:.3f} on test{ratio}."
 
 
-def _smallest(pipeline: dict[str, Any]) -> dict[str, Any]:
-    """The smallest minimal set found."""
-    return min(pipeline["selection"], key=lambda chosen: (chosen["n_minimal"], chosen["top_layer"]))
+def _smallest(study: dict[str, Any]) -> dict[str, Any] | None:
+    """The smallest minimal set found; None of a study that looks for none."""
+    if "selection" in study:
+        return min(study["selection"], key=lambda chosen: (chosen["n_minimal"], chosen["top_layer"]))
+    return study if "n_minimal" in study else None
 
 
-def _class_scores(pipeline: dict[str, Any]) -> dict[str, Any]:
+def _class_scores(study: dict[str, Any]) -> dict[str, Any]:
     """Every class's scores on test, of the oracle and of the smallest minimal set; empty where results have none."""
-    if "per_class" not in pipeline:
+    found, best = study.get("per_class"), _smallest(study)
+    if found is None or best is None:
         return {}
-    probes = {
-        "oracle": f"layers-0-{pipeline['encoder']['n_layers'] - 1}",
-        "minimal": _smallest(pipeline)["minimal_probe"],
-    }
-    return {name: pipeline["per_class"][probe]["test"] for name, probe in probes.items()}
+    oracle = "oracle" if "oracle" in found else f"layers-0-{study['encoder']['n_layers'] - 1}"
+    minimal = best.get("minimal_probe", f"first-{best['n_minimal']}")
+    return {"oracle": found[oracle]["test"], "minimal": found.get(minimal, found[oracle])["test"]}

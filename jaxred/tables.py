@@ -1,5 +1,6 @@
 """The tables of a study's results: one worth pasting for each study, and the warnings that belong under them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,12 @@ def pipeline_table(workdir: Workdir) -> str:
 
 def sweep_table(workdir: Workdir) -> str:
     """The score at every clustering threshold as a Markdown table."""
-    sweep = _load(workdir, "cluster_sweep")
+    (lines, note), *_ = sweep_lines(_load(workdir, "cluster_sweep"))
+    return f"{markdown(lines)}\n\n{note}"
+
+
+def sweep_lines(sweep: dict[str, Any]) -> list[tuple[list[list[str]], str]]:
+    """The table of a cluster sweep, with what it says."""
     metric, repeats = sweep["task"]["metric"], sweep.get("repeats")
     n_neurons = sweep["n_layers"] * sweep["hidden_size"]
     lines = [["threshold", "neurons", "share", f"dev {metric}", f"test {metric}"]]
@@ -139,14 +145,25 @@ def sweep_table(workdir: Workdir) -> str:
     for name, count, scores, spread in entries:
         values = [_value(scores, spread, split).text() for split in ("dev", "test")]
         lines.append([name, f"{count:,}", f"{count / n_neurons:.1%}", *values])
-    return f"{markdown(lines)}\n\nOne neuron of each correlation cluster of all layers is kept.{_of_repeats(sweep)}"
+    return [(lines, f"One neuron of each correlation cluster of all layers is kept.{_of_repeats(sweep)}")]
 
 
 def minimal_table(workdir: Workdir) -> str:
     """The minimal set out of all neurons as a Markdown table."""
     found = _load(workdir, "minimal_neurons")
+    (lines, note), *_ = minimal_lines(found)
+    doubt = warning(found)
+    return f"{markdown(lines)}\n\n{note}" + (f"\nNote: {doubt}" if doubt else "")
+
+
+def minimal_lines(found: dict[str, Any]) -> list[tuple[list[list[str]], str]]:
+    """The table of the minimal set out of all neurons, with what it says."""
     metric, repeats = found["task"]["metric"], found.get("repeats")
     lines = [["", "neurons", "share", f"dev {metric}", f"test {metric}"]]
+    if "majority" in found["task"]:
+        accuracy = found["task"]["majority"]["accuracy"] if metric == "accuracy" else {}
+        scores = [Value(accuracy[split]).text() if split in accuracy else "" for split in ("dev", "test")]
+        lines.append([f"Majority class ({found['task']['majority']['class']})", "0", "0.0%", *scores])
     minimal = Value(found["n_minimal"])
     if repeats:
         minimal = Value(repeats["n_minimal"]["mean"], repeats["n_minimal"]["sd"])
@@ -163,7 +180,11 @@ def minimal_table(workdir: Workdir) -> str:
         values = [_value(scores, spread, split).text() for split in ("dev", "test")]
         lines.append([name, count.text(0), f"{count.mean / found['n_candidates']:.1%}", *values])
     tried = f"{len(found['sizes']):,} sizes were tried, up to {max(map(int, found['sizes']), default=0):,}."
-    return f"{markdown(lines)}\n\n{tried}{_of_repeats(found)}"
+    counts = ", ".join(f"{split} {n:,}" for split, n in found["task"]["rows"].items())
+    by_layer = Counter(layer for layer, _ in found["minimal_neurons"])
+    where = ", ".join(f"{n:,} of layer {layer}" for layer, n in sorted(by_layer.items()))
+    note = f"Rows: {counts}. The set is selected on dev. {tried}{f' It has {where}.' if where else ''}"
+    return [(lines, f"{note}{_of_repeats(found)}")]
 
 
 def redundancy_table(workdir: Workdir) -> str:
@@ -292,11 +313,11 @@ def _of_halves(entry: dict[str, Any]) -> list[str]:
     return [f"{min(shares):.1%} to {max(shares):.1%}", f"{entry['agreement_of_halves']:.2f}"]
 
 
-def warning(pipeline: dict[str, Any]) -> str:
+def warning(results: dict[str, Any]) -> str:
     """Sentences where the oracle has learnt little or could learn more, so that what is selected means little; else
-    empty.
+    empty. The results are those of a pipeline, or of a minimal set out of all neurons.
     """
-    return " ".join(sentence for sentence in (_learnt_little(pipeline), _underfits(pipeline)) if sentence)
+    return " ".join(sentence for sentence in (_learnt_little(results), _underfits(results)) if sentence)
 
 
 def not_converged(results: dict[str, Any]) -> str:
@@ -306,28 +327,28 @@ def not_converged(results: dict[str, Any]) -> str:
     return f"{n_probes:,} of {len(record):,} probes had not converged when training ended."
 
 
-def _learnt_little(pipeline: dict[str, Any]) -> str:
-    majority, metric = pipeline["task"].get("majority"), pipeline["task"]["metric"]
+def _learnt_little(results: dict[str, Any]) -> str:
+    majority, metric = results["task"].get("majority"), results["task"]["metric"]
     advice = (
         "these activations tell little about the task under this probe, and so does the selection. Try an encoder "
         "fine-tuned on the task, --config.extraction.pooling=mean, or more --config.probe.epochs."
     )
     if majority is None:
-        oracle = pipeline["oracle"]["train"][OVERALL]
+        oracle = results["oracle"]["train"][OVERALL]
         if oracle > CORRELATED:
             return ""
         return f"The oracle's {metric.replace('_', ' ')} on its own training rows is {oracle:.3f}: {advice}"
-    oracle, baseline = pipeline["oracle"]["dev"][OVERALL], majority["accuracy"]["dev"]
+    oracle, baseline = results["oracle"]["dev"][OVERALL], majority["accuracy"]["dev"]
     if metric != "accuracy" or oracle > baseline + LEARNT:
         return ""
     return f"The oracle's dev accuracy ({oracle:.3f}) hardly beats the majority class ({baseline:.3f}): {advice}"
 
 
-def _underfits(pipeline: dict[str, Any]) -> str:
-    last = len(pipeline["incremental"]) - 1
-    record = pipeline["training"][f"layers-0-{last}"]
+def _underfits(results: dict[str, Any]) -> str:
+    oracle = f"layers-0-{len(results['incremental']) - 1}" if "incremental" in results else "oracle"
+    record = results["training"][oracle]
     losses = record["losses"]
-    if pipeline["solver"] == "fista":
+    if results.get("solver") == "fista":
         return (
             ""
             if record["converged"]

@@ -113,6 +113,40 @@ def test_a_report_of_results_without_scores_of_classes(workdir, tmp_path):
     assert "oracle, test" in old.report.read_text()
 
 
+@pytest.mark.parametrize("study", ["minimal_neurons", "cluster_sweep"])
+def test_the_report_of_one_study_alone_shows_its_table_and_the_data(workdir, tmp_path, study):
+    alone = Workdir(tmp_path)
+    shutil.copy(workdir.path / "config.json", tmp_path)
+    alone.result(study).parent.mkdir()
+    shutil.copy(workdir.result(study), alone.result(study))
+    report.write(alone)
+    html, found = alone.report.read_text(), load_result(workdir.result(study))
+    assert " on columns</h1>" in html
+    assert "words in 60 sentences" in html
+    assert html.count("<img src=") == 1
+    if study == "cluster_sweep":
+        assert f"<td>{found['thresholds'][0]['n_clusters']}</td>" in html
+        assert "% right</td>" in html
+        return
+    assert f"{found['n_minimal']} of 36 neurons" in html
+    assert f"<td>{found['minimal_scores']['test'][OVERALL]:.3f}</td>" in html
+    entry = found["per_class"]["oracle"]["test"]["classes"]["NOUN"]
+    assert f"<td>{entry['precision']:.3f}</td>" in next(
+        line for line in html.splitlines() if line.startswith("<tr><td>NOUN</td>")
+    )
+
+
+def test_the_report_shows_all_studies_tables(workdir):
+    html = workdir.report.read_text()
+    for title in (
+        "What is kept",
+        "The minimal set out of all neurons",
+        "Clusters of all neurons",
+        "Redundancy of neurons",
+    ):
+        assert f"<h2>{title}" in html
+
+
 def test_dev_is_held_out_by_whole_sentences(config, workdir):
     stores = extract(config, workdir)
     split, sentence = split_of(stores, config), stores["train"].sentence_index()

@@ -172,13 +172,15 @@ def sweep():
 @pytest.fixture
 def minimal():
     return {
-        "task": {"metric": "pearson"},
+        "task": {"metric": "pearson", "rows": {"train": 900, "dev": 100, "test": 200}},
         "oracle": scores(0.8),
         "delta": 1.5,
         "n_candidates": 3000,
         "n_minimal": 60,
         "minimal_scores": scores(0.79, 0.69),
+        "minimal_neurons": [[0, 7], [2, 0], [0, 1]],
         "sizes": {"3": scores(0.1), "60": scores(0.79), "1500": scores(0.8)},
+        "training": {"oracle": {"losses": [0.9, 0.5, 0.499], "converged": True}},
     }
 
 
@@ -220,9 +222,26 @@ def test_the_minimal_sets_table_has_the_oracle_and_the_set(tmp_path, minimal, mo
         ["Oracle", "3,000", "100.0%", "0.800", "0.700"],
         ["Minimal set (δ 1.5)", "60", "2.0%", "0.790", "0.690"],
     ]
-    assert below == "3 sizes were tried, up to 1,500."
-    minimal["sizes"] = {}
-    assert minimal_table(Workdir(tmp_path)).endswith("0 sizes were tried, up to 0.")
+    told = "Rows: train 900, dev 100, test 200. The set is selected on dev."
+    assert below == f"{told} 3 sizes were tried, up to 1,500. It has 2 of layer 0, 1 of layer 2."
+    minimal |= {"sizes": {}, "minimal_neurons": []}
+    assert minimal_table(Workdir(tmp_path)).endswith(" 0 sizes were tried, up to 0.")
+
+
+def test_the_minimal_sets_table_has_the_majority_class_and_says_where_the_oracle_means_little(
+    tmp_path, minimal, monkeypatch
+):
+    task = {"metric": "accuracy", "majority": {"class": "yes", "accuracy": {"train": 0.6, "dev": 0.79, "test": 0.55}}}
+    minimal["task"] |= task
+    minimal["training"]["oracle"]["losses"] = [0.9, 0.6, 0.5]
+    loading(monkeypatch, minimal)
+    lines, below = table(minimal_table(Workdir(tmp_path)))
+    assert lines[2] == ["Majority class (yes)", "0", "0.0%", "0.790", "0.550"]
+    assert "\nNote: The oracle's dev accuracy (0.800) hardly beats the majority class (0.790)" in below
+    assert "The oracle underfits: its loss fell from 0.900 to 0.500" in below
+    minimal["task"]["metric"] = "f1"
+    lines, _ = table(minimal_table(Workdir(tmp_path)))
+    assert lines[2] == ["Majority class (yes)", "0", "0.0%", "", ""]
 
 
 def test_a_repeated_minimal_set_gives_means_with_deviations(tmp_path, minimal, monkeypatch):

@@ -63,6 +63,7 @@ def minimal_neurons(features: Features, config: StudyConfig, bar: tqdm) -> tuple
         "ranking": first.ranking,
         "sizes": first.sizes,
         **chosen[0],
+        "solver": config.probe.solver,
         "training": repeats.training_record(probes),
     }
     if config.repeats > 1:
