@@ -1,11 +1,12 @@
 """From activation stores to the matrices that probes train on: the split, the classes, the scaling."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxred.config import StudyConfig
 from jaxred.data.split import DataSplit, train_dev_split, train_dev_split_of_words
@@ -95,7 +96,7 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
         classes: tuple[str, ...] = ()
         targets = {name: values.astype(np.float32) for name, values in labels.items()}
     else:
-        classes = tuple(sorted(set(labels["train"].tolist())))
+        classes = class_ids(labels["train"])[1]
         targets = {
             name: _class_ids(name, values, classes, config.task.fallback_label, fallbacks)
             for name, values in labels.items()
@@ -119,14 +120,38 @@ def _matrix(split: str, store: Store, rows: np.ndarray | None, batch_size: int, 
     return matrix
 
 
+def class_ids(
+    labels: Sequence[str] | np.ndarray, classes: Sequence[str] | None = None
+) -> tuple[Int[np.ndarray, " row"], tuple[str, ...]]:
+    """Labels as the numbers that probes are trained on, and the classes by number.
+
+    Args:
+        labels: the name of each row's class.
+        classes: the names by number, such as train's for the labels of test; by default those of the labels, sorted.
+
+    Raises:
+        UserError: if a label is none of the classes.
+    """
+    names = [str(label) for label in labels]
+    classes = tuple(sorted(set(names)) if classes is None else classes)
+    known = {name: number for number, name in enumerate(classes)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} label(s) are none of the {len(classes)} classes, such as {unknown[0]!r}: leave these rows "
+            "out, or make the classes of all labels."
+        )
+    return np.array([known[name] for name in names], np.int32), classes
+
+
 def _class_ids(
     split: str, labels: np.ndarray, classes: tuple[str, ...], fallback: str, counts: dict[str, int]
 ) -> np.ndarray:
-    known = {name: class_id for class_id, name in enumerate(classes)}
-    unseen = unseen_labels(split, labels.tolist(), known, fallback)
+    unseen = unseen_labels(split, labels.tolist(), set(classes), fallback)
     if unseen:
         counts[split] = len(unseen)
-    return np.array([known[label] if label in known else known[fallback] for label in labels.tolist()], np.int32)
+    as_fallback = dict.fromkeys(unseen, fallback)
+    return class_ids([as_fallback.get(label, label) for label in labels.tolist()], classes)[0]
 
 
 def describe(features: Features) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jaxred.config import ProbeConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
-from jaxred.features import Features, describe, load_features, split_of
+from jaxred.features import Features, class_ids, describe, load_features, split_of
 from jaxred.store import Ledger, Store, StoreWriter
 
 N_LAYERS, HIDDEN = 3, 4
@@ -158,6 +160,22 @@ def test_a_label_that_only_the_held_out_rows_have_is_unseen(make_stores):
     assert features.classes == ("ADJ", "NOUN", "VERB")
     assert features.targets["dev"][0] == 0
     assert features.fallbacks == {"dev": 1}
+
+
+@given(st.lists(st.text("abc é", max_size=3), min_size=1))
+def test_class_ids_and_names_are_the_labels(labels):
+    ids, classes = class_ids(labels)
+    assert [classes[number] for number in ids] == labels
+    assert list(classes) == sorted(set(labels))
+    again, same = class_ids(np.array(labels[:2]), classes)
+    assert (again.tolist(), same) == (ids[:2].tolist(), classes)
+    assert ids.dtype == np.int32
+
+
+def test_a_label_of_no_class_is_named():
+    with pytest.raises(UserError, match=r"2 label\(s\) are none of the 2 classes, such as 'X'"):
+        class_ids(["A", "X", "B", "Y"], ["B", "A"])
+    assert class_ids(["A", "B"], ["B", "A"])[0].tolist() == [1, 0]
 
 
 def test_regression_targets_are_the_scores(make_stores):

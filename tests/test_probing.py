@@ -254,6 +254,14 @@ def test_a_streamed_matrix_gives_the_same(monkeypatch, tmp_path, n_classes):
     assert_same_fit(fit(family, streamed, targets, n_classes, CONFIG), whole)
 
 
+def test_names_of_classes_are_refused_with_what_gives_their_numbers():
+    rows = np.zeros((4, 3), np.float32)
+    family = layer_family(1, 3)
+    for labels in (np.array(["yes", "no", "no", "yes"]), ["yes", "no", "no", "yes"]):
+        with pytest.raises(UserError, match=r"such as \['yes'\], .* jaxred\.features\.class_ids\(labels\) gives"):
+            fit(family, rows, labels, 2, ProbeConfig())
+
+
 def test_a_streamed_matrix_cannot_be_shuffled(monkeypatch, tmp_path):
     streamed, _ = FeatureMatrix.allocate(N_ROWS, N_COLUMNS, 32, scratch=tmp_path)
     monkeypatch.setattr(matrix, "CHUNK_BYTES", 4 * 32 * N_COLUMNS)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxred.config import ProbeConfig
+from jaxred.errors import UserError
 from jaxred.families import Family
 from jaxred.kernels import family as kernel
 from jaxred.matrix import FeatureMatrix
@@ -92,14 +93,20 @@ def fit(
     Args:
         family: what is trained.
         features: the training matrix, in the order in which its rows are taken.
-        targets: class ids (integers) or scores (floats).
+        targets: class ids (integers; `jaxred.features.class_ids` gives them) or scores (floats).
         n_outputs: classes; 1 for regression.
         config: solver, penalties, learning rate, epochs, batch size, seed.
         settings: penalties, learning rate and seed of every probe, in place of the configuration's.
 
     Raises:
-        UserError: if rows are to be shuffled and the matrix does not fit in memory.
+        UserError: if targets are names of classes, or rows are to be shuffled and the matrix does not fit in memory.
     """
+    targets = np.asarray(targets)
+    if not np.issubdtype(targets.dtype, np.number):
+        raise UserError(
+            f"The targets are such as {targets.tolist()[:1]}, but probes are trained on class ids (integers) or scores "
+            "(floats): jaxred.features.class_ids(labels) gives the ids and their names."
+        )
     matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, config.batch_size)
     settings = settings or repeated_settings(config, family.n_probes)
     regression = not np.issubdtype(targets.dtype, np.integer)
