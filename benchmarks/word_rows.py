@@ -7,9 +7,11 @@
     python benchmarks/word_rows.py --dtype=float16                   # stores and files of half the size
 
 Writes an encoder of BERT-base's size with random weights and files of columns with labelled words, and calls the
-launchers on them, each in a process of its own: extraction, pipeline, minimal neurons, a store to HDF5 and HDF5 to a
-store. Sentences have the lengths of newspaper text (24 words on average), words are drawn by Zipf's law from 20,000 of
-which every fifth becomes two tokens, and a word's class is that of its number, but for one in ten. Prints each stage's
+launchers on them, each in a process of its own: extraction, the studies, a store to HDF5 and HDF5 to a store. The
+pipeline comes first and takes the moments that the others keep.
+
+Sentences have the lengths of newspaper text (24 words on average), words are drawn by Zipf's law from 20,000 of which
+every fifth becomes two tokens, and a word's class is that of its number, but for one in ten. Prints each stage's
 seconds, compiling included, and its peak memory: what the process has for itself (Linux's RssAnon, looked at 20 times a
 second), and what is resident, which counts pages of files as well, such as those of libraries and of matrices that are
 streamed; the system takes those back where it needs them.
@@ -43,7 +45,8 @@ DTYPE = flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16", "float16")
 FOLDER = flags.DEFINE_string("folder", None, "Where the files go and stay; by default a temporary folder.")
 SMALLEST = flags.DEFINE_bool("smallest", False, "A quick run that shows that the benchmark works.")
 
-STAGES = ["extract", "pipeline", "minimal_neurons", "store_to_hdf5", "hdf5_to_store"]
+STUDIES = ["pipeline", "minimal_neurons", "cluster_sweep", "redundancy"]
+STAGES = ["extract", *STUDIES, "store_to_hdf5", "hdf5_to_store"]
 CHOSEN = flags.DEFINE_list("stages", STAGES, "Which stages to run; all others need what the first leaves.")
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 N_TYPES = 20_000  # different words
@@ -134,8 +137,7 @@ def main(argv: list[str]) -> None:
     exchanged = "float16" if DTYPE.value == "float16" else "float32"  # HDF5 has no bfloat16
     hdf5, again = folder / "train.hdf5", folder / "again"
     commands: dict[str, list[str | Path]] = {
-        stage: [LAUNCH / f"{stage}.py", *shared, f"--workdir={runs}"]
-        for stage in ("extract", "pipeline", "minimal_neurons")
+        stage: [LAUNCH / f"{stage}.py", *shared, f"--workdir={runs}"] for stage in ("extract", *STUDIES)
     }
     convert = LAUNCH / "convert.py"
     commands["store_to_hdf5"] = [
