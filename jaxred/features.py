@@ -88,7 +88,7 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
     if split is not None:
         rows |= {"train": np.asarray(split.train_idx), "dev": np.asarray(split.dev_idx)}
         source["dev"] = train
-    matrices = {name: _matrix(name, source[name], rows[name], config.probe.batch_size, scratch) for name in SPLITS}
+    matrices = _matrices(source, rows, config.probe.batch_size, scratch)
     labels = {name: source[name].labels()[slice(None) if rows[name] is None else rows[name]] for name in SPLITS}
 
     fallbacks: dict[str, int] = {}
@@ -111,13 +111,27 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
     return Features(matrices, targets, classes, train.n_layers, train.hidden_size, split, fallbacks, scaling)
 
 
-def _matrix(split: str, store: Store, rows: np.ndarray | None, batch_size: int, scratch: Path | None) -> FeatureMatrix:
-    shape = store.n_rows if rows is None else len(rows), store.n_layers * store.hidden_size
-    held = fits_in_memory(*shape) and (split == "train" or 4 * shape[0] * shape[1] <= EVALUATION_BYTES)
-    matrix, space = FeatureMatrix.allocate(*shape, batch_size, None if held else scratch)
-    store.matrix(rows, out=space)
-    matrix.arrange()
-    return matrix
+def _matrices(
+    source: dict[str, Store], rows: dict[str, np.ndarray | None], batch_size: int, scratch: Path | None
+) -> dict[str, FeatureMatrix]:
+    """The matrix of each split, of some rows of its store or of all; what two splits share is read once."""
+    matrices: dict[str, FeatureMatrix] = {}
+    wanted: dict[Store, list[tuple[np.ndarray, np.ndarray]]] = {}
+    n_held = 0
+    for split in SPLITS:
+        store, mine = source[split], rows[split]
+        mine = np.arange(store.n_rows) if mine is None else mine
+        shape = len(mine), store.n_layers * store.hidden_size
+        held = fits_in_memory(n_held + shape[0], shape[1])
+        held &= split == "train" or 4 * shape[0] * shape[1] <= EVALUATION_BYTES
+        n_held += shape[0] if held else 0
+        matrices[split], space = FeatureMatrix.allocate(*shape, batch_size, None if held else scratch)
+        wanted.setdefault(store, []).append((mine, space))
+    for store, spaces in wanted.items():
+        store.fill(*spaces)
+    for matrix in matrices.values():
+        matrix.arrange()
+    return matrices
 
 
 def class_ids(

@@ -124,42 +124,61 @@ class Store:
             out: where to put them; new memory by default.
         """
         rows = np.arange(self.n_rows) if rows is None else np.asarray(rows)
-        place = np.full(self.n_rows, -1)
-        place[rows] = np.arange(len(rows))
-        width = self.n_layers * self.hidden_size
-        matrix = np.empty((len(rows), width), np.float32) if out is None else out
-        pending: deque[tuple[Any, np.ndarray, slice, np.ndarray]] = deque()
-        for run in self._runs():
-            target = place[run]
-            in_place = matrix.flags.c_contiguous and target[0] >= 0 and bool((np.diff(target) == 1).all())
-            # New memory for every run, and a copy from there, would take as long as reading it.
-            space = (
-                matrix[target[0] : target[0] + len(target)] if in_place else np.empty((len(target), width), np.float32)
-            )
-            block = space.reshape(len(target), self.n_layers, self.hidden_size)
-            future = ts.array(block).write(ts.cast(self._hidden_states, ts.float32)[run])
-            pending.append((future, block, run, np.empty(0, int) if in_place else target))
-            if len(pending) > 1:
-                self._place(matrix, *pending.popleft())
-        while pending:
-            self._place(matrix, *pending.popleft())
+        matrix = np.empty((len(rows), self.n_layers * self.hidden_size), np.float32) if out is None else out
+        self.fill((rows, matrix))
         return matrix
+
+    def fill(self, *wanted: tuple[np.ndarray, Float[np.ndarray, "row neuron"]]) -> None:
+        """Fills several matrices, as `matrix` does one, while the store is read once.
+
+        Args:
+            wanted: for each matrix its rows, in the order wanted, each at most once, and where to put them.
+        """
+        places = [np.full(self.n_rows, -1) for _ in wanted]
+        for place, (rows, _) in zip(places, wanted, strict=True):
+            place[rows] = np.arange(len(rows))
+        matrices = [matrix for _, matrix in wanted]
+        runs = self._runs()
+        pending: deque[tuple[Any, np.ndarray, slice, list[np.ndarray]]] = deque()
+        spare: list[np.ndarray] = []
+        for run in runs:
+            targets = [place[run] for place in places]
+            space = _in_place(matrices, targets)
+            if space is not None:
+                targets = []
+            elif spare:  # new memory for every run would take as long as reading it
+                space = spare.pop()[: len(targets[0])]
+            else:
+                space = np.empty((len(targets[0]), self.n_layers * self.hidden_size), np.float32)
+            block = space.reshape(len(space), self.n_layers, self.hidden_size)
+            future = ts.array(block).write(ts.cast(self._hidden_states, ts.float32)[run])
+            pending.append((future, block, run, targets))
+            if len(pending) > 1:
+                spare += self._place(matrices, *pending.popleft())
+        while pending:
+            self._place(matrices, *pending.popleft())
 
     def _place(
         self,
-        matrix: Float[np.ndarray, "row neuron"],
+        matrices: list[np.ndarray],
         future: Any,
         block: Float[np.ndarray, "run layer neuron"],
         run: slice,
-        target: np.ndarray,
-    ) -> None:
-        """Waits for a run, and moves its rows that are wanted, where they were not read into their places."""
+        targets: list[np.ndarray],
+    ) -> list[np.ndarray]:
+        """Waits for a run, and moves its rows to where they are wanted; none where they were read into their places.
+
+        Returns:
+            The memory that may be used again, if any.
+        """
         self._wait(future, "hidden_states")
         self._refuse_not_finite(block, run.start, 0)
-        chosen = np.flatnonzero(target >= 0)
-        if len(chosen):
-            values = block.reshape(len(block), -1)
-            matrix[target[chosen]] = values if len(chosen) == len(values) else values[chosen]
+        values = block.reshape(len(block), -1)
+        for matrix, target in zip(matrices, targets, strict=False):
+            chosen = np.flatnonzero(target >= 0)
+            if len(chosen):
+                matrix[target[chosen]] = values if len(chosen) == len(values) else values[chosen]
+        return [values] if targets else []
 
     def _block(self, rows: slice, layers: slice) -> np.ndarray:
         return self._finish(self._start(rows, layers), rows, layers.start or 0)
@@ -206,3 +225,13 @@ class Store:
 
     def _damaged(self, name: str, error: Exception) -> UserError:
         return UserError(f"The activation store {self.location} is damaged in {name} ({reason(error)}). {MEND}")
+
+
+def _in_place(matrices: list[np.ndarray], targets: list[np.ndarray]) -> np.ndarray | None:
+    """The rows of the one matrix that a run is read into as it lies; None where its rows must be moved."""
+    if len(matrices) > 1:
+        return None
+    (matrix,), (target,) = matrices, targets
+    if not matrix.flags.c_contiguous or target[0] < 0 or not (np.diff(target) == 1).all():
+        return None
+    return matrix[target[0] : target[0] + len(target)]

@@ -46,6 +46,24 @@ def test_numbers_come_back_as_they_were_stored(tmp_path, dtype, window_rows):
     np.testing.assert_array_equal(np.concatenate([block for _, block in windows]), expected)
 
 
+@given(st.lists(st.permutations(range(N_ROWS)), min_size=1, max_size=3), st.data())
+@settings(max_examples=25, deadline=None)
+def test_matrices_are_filled_by_one_reading(finished, orders, data):
+    wanted = []
+    for order in orders:
+        rows = np.array(order[: data.draw(st.integers(0, N_ROWS))], int)
+        wanted.append((rows, np.full((len(rows), VALUES[0].size), np.nan, np.float32)))
+    opened, read = Store(finished), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxred.store.blocks.CHUNK_ROWS", 4)  # several runs
+        patch.setattr(opened, "_wait", lambda future, name: read.append(name) or future.result())
+        n_runs = len(opened._runs())
+        opened.fill(*wanted)
+    assert len(read) == n_runs > 2
+    for rows, matrix in wanted:
+        np.testing.assert_array_equal(matrix, VALUES.reshape(N_ROWS, -1)[rows])
+
+
 @given(st.permutations(range(N_ROWS)), st.integers(0, N_ROWS))
 @settings(max_examples=25, deadline=None)
 def test_matrix_gives_any_rows_in_the_order_wanted(finished, order, n):
