@@ -112,9 +112,8 @@ def _in_one_call(
     config: ProbeConfig,
 ) -> tuple[list[proximal.State], list[list[np.ndarray]]]:
     """All iterations on the device, where the matrix is held there."""
-    solved, records = [], []
-    for state, part, problem in zip(states, parts, problems, strict=True):
-        state, record, n_looks = proximal.solve(
+    found = [  # all are started before the first is waited for
+        proximal.solve(
             state,
             reader.batches(reader.chunks[0], part.device),
             np.float32(config.tolerance),
@@ -124,9 +123,9 @@ def _in_one_call(
             max_iterations=config.max_iterations,
             squared_l2=config.squared_l2,
         )
-        solved.append(state)
-        records.append(list(np.asarray(record)[: int(n_looks)]))
-    return solved, records
+        for state, part, problem in zip(states, parts, problems, strict=True)
+    ]
+    return [state for state, _, _ in found], [list(np.asarray(record)[: int(n)]) for _, record, n in found]
 
 
 def _streamed(
