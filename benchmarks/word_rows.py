@@ -122,7 +122,7 @@ def main(argv: list[str]) -> None:
     small = SMALLEST.value
     n_words, n_test_words = (600, 200) if small else (N_WORDS.value, N_TEST_WORDS.value)
     n_layers, hidden_size = (2, 64) if small else (N_LAYERS.value, HIDDEN_SIZE.value)
-    n_classes, epochs = (4, 1) if small else (N_CLASSES.value, EPOCHS.value)
+    n_classes, epochs, intermediate_size = (4, 1, 128) if small else (N_CLASSES.value, EPOCHS.value, INTERMEDIATE.value)
     folder = Path(FOLDER.value or tempfile.mkdtemp()).resolve()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
     task, encoder, runs, text = (folder / name for name in ("task", "encoder", "runs", "text"))
@@ -149,7 +149,7 @@ def main(argv: list[str]) -> None:
         "--rows=word", f"--output={again}", f"--dtype={DTYPE.value}",
     ]  # fmt: skip
     report: dict[str, Any] = {"machine": _machine.describe(), "words": {"train": n_words, "test": n_test_words}}
-    report |= {"layers": n_layers + 1, "hidden_size": hidden_size, "intermediate_size": INTERMEDIATE.value}
+    report |= {"layers": n_layers + 1, "hidden_size": hidden_size, "intermediate_size": intermediate_size}
     report |= {"dtype": DTYPE.value, "classes": n_classes, "epochs": epochs}
     os.chdir(LAUNCH.parent)
     try:
@@ -159,7 +159,7 @@ def main(argv: list[str]) -> None:
             write_words(task / "test.txt", n_test_words, n_classes, 1)
             # Apart, since a process that is started is charged with the peak of the one that starts it.
             spawn = multiprocessing.get_context("spawn")
-            writer = spawn.Process(target=write_encoder, args=(encoder, n_layers, hidden_size, INTERMEDIATE.value))
+            writer = spawn.Process(target=write_encoder, args=(encoder, n_layers, hidden_size, intermediate_size))
             writer.start()
             writer.join()
             in_own_process(convert, *shared, f"--output={text}")

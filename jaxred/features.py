@@ -161,11 +161,11 @@ def class_ids(
 def _class_ids(
     split: str, labels: np.ndarray, classes: tuple[str, ...], fallback: str, counts: dict[str, int]
 ) -> np.ndarray:
-    unseen = unseen_labels(split, labels.tolist(), set(classes), fallback)
-    if unseen:
-        counts[split] = len(unseen)
-    as_fallback = dict.fromkeys(unseen, fallback)
-    return class_ids([as_fallback.get(label, label) for label in labels.tolist()], classes)[0]
+    known = set(classes)
+    n_unseen = len(unseen_labels(split, labels.tolist(), known, fallback))
+    if n_unseen:
+        counts[split] = n_unseen
+    return class_ids([label if label in known else fallback for label in labels.tolist()], classes)[0]
 
 
 def describe(features: Features) -> dict[str, Any]:

@@ -142,9 +142,11 @@ def _headline(study: dict[str, Any]) -> str:
 
 def _smallest(study: dict[str, Any]) -> dict[str, Any] | None:
     """The smallest minimal set found; None of a study that looks for none."""
-    if "selection" in study:
-        return min(study["selection"], key=lambda chosen: (chosen["n_minimal"], chosen["top_layer"]))
-    return study if "n_minimal" in study else None
+    if "selection" not in study:
+        return study if "n_minimal" in study else None
+    chosen: list[dict[str, Any]] = study["selection"]
+    smallest = min(chosen, key=lambda entry: (entry["n_minimal"], entry["top_layer"]))
+    return smallest
 
 
 def _class_scores(study: dict[str, Any]) -> dict[str, Any]:
