@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from jaxred.config import DTYPES, ExtractionConfig, StudyConfig
+from jaxred.config import DTYPES, StudyConfig
 from jaxred.data.lines import read_lines
 from jaxred.errors import UserError
 from jaxred.exporting import SUFFIXES, to_file, write_task
@@ -25,6 +25,8 @@ from jaxred.rows import UNLABELLED, Rows, parse_label, plan_rows, report_rows
 from jaxred.store import Store, is_finished, read_ledger
 
 log = logging.getLogger("jaxred")
+
+_WINDOW_ROWS = 512  # a window is soon written while the next is parsed, in memory that is used again and again
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def to_store(
     if is_finished(location, identity, overwrite):
         log.info("%s: kept, %d rows", location, len(planned.labels))
     else:
-        layout = Layout(source.n_layers, source.hidden_size, dtype, ExtractionConfig().window_rows)
+        layout = Layout(source.n_layers, source.hidden_size, dtype, _WINDOW_ROWS)
         fill_store(location, planned, layout, identity, vectors, path.name, overwrite)
     return Store(location)
 

@@ -105,7 +105,7 @@ def test_what_goes_out_comes_back(tmp_path_factory, texts, words, scores, suffix
 
 @pytest.mark.parametrize("suffix", [".json", ".hdf5", ".npz"])
 def test_rows_of_a_sentence_may_lie_in_several_windows(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr("jaxred.exchange.ExtractionConfig", lambda: type("Windows", (), {"window_rows": 3}))
+    monkeypatch.setattr("jaxred.exchange._WINDOW_ROWS", 3)
     monkeypatch.setattr("jaxred.store.blocks.CHUNK_ROWS", 3)
     task = Task(tmp_path, sizes=(2, 7, 1, 1, 5, 3))
     store = task.store()
@@ -538,7 +538,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, monkeypatch, su
 
 @pytest.mark.parametrize("suffix", [".json", ".hdf5", ".npz"])
 def test_a_store_that_was_cut_short_is_gone_on_with(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr("jaxred.exchange.ExtractionConfig", lambda: type("Windows", (), {"window_rows": 4}))
+    monkeypatch.setattr("jaxred.exchange._WINDOW_ROWS", 4)
     task = Task(tmp_path, sizes=[3] * 6)
     store = task.store()
     to_file(store, tmp_path / "out" / f"a{suffix}", task.text)

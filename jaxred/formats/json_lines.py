@@ -6,11 +6,12 @@
 
 Only what the original reads is asked for: `features`, their `layers` in the order in which they stand, and `values`;
 `token` where a sentence has several. The files are large (100 kB a vector of BERT-base), so they are
-read line by line, twice: once to count and to fingerprint, which takes an eighth of the time, and once to parse, which
-several processes share where the file is large.
+read piece by piece, twice: once to count and to fingerprint, and once to parse, which several processes share where
+the file is large.
 """
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -25,12 +26,13 @@ from jaxtyping import Float
 from jaxred.errors import UserError
 from jaxred.formats import json_workers
 from jaxred.formats.json_parsing import LAYOUT, find_features, find_layers, parse_json, sentence_parser
-from jaxred.formats.survey import Survey, file_sha256
+from jaxred.formats.survey import Survey
 
 # Inside a JSON string a quote is escaped, so this matches keys alone.
 _TOKEN = re.compile(rb'"layers"\s*:')
+_SURVEY_BYTES = 2**20  # that are counted and fingerprinted at once
 _PARALLEL_BYTES = 64 * 2**20  # below this, starting processes takes longer than parsing
-_CHUNK_BYTES = 4 * 2**20  # of lines that a process parses at once
+_CHUNK_BYTES = 2**20  # of lines that are parsed at once
 
 
 def survey(path: Path) -> Survey:
@@ -47,19 +49,27 @@ def survey(path: Path) -> Survey:
             short.
     """
     tokens, offsets = [], [0]
-    shape, line = None, b""
+    shape, last = None, b""
+    digest, hashed = hashlib.sha256(), None
     with _open(path) as file, ThreadPoolExecutor(1) as other_core:
-        digest = other_core.submit(file_sha256, path)
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                shape = _shape(line, path)
-            tokens.append(len(_TOKEN.findall(line)))
-            offsets.append(offsets[-1] + len(line))
+        while chunk := file.read(_SURVEY_BYTES) + file.readline():  # whole lines
+            if hashed is not None:
+                hashed.result()
+            hashed = other_core.submit(digest.update, chunk)
+            start = 0
+            while start < len(chunk):
+                end = chunk.find(b"\n", start) + 1 or len(chunk)
+                if shape is None:
+                    shape = _shape(chunk[start:end], path)
+                tokens.append(_count_tokens(chunk, start, end))
+                offsets.append(offsets[-1] + end - start)
+                start = end
+            last = chunk
     if shape is None:
         raise UserError(f"{path} is empty, but a line a sentence is expected, like {LAYOUT}: write the file again.")
-    if not line.endswith(b"\n"):
-        parse_json(line, f"{path}, line {len(tokens)}")
-    return Survey(*shape, tokens, digest.result(), [], offsets=offsets)
+    if not last.endswith(b"\n"):
+        parse_json(last[offsets[-2] - offsets[-1] :], f"{path}, line {len(tokens)}")
+    return Survey(*shape, tokens, digest.hexdigest(), [], offsets=offsets)
 
 
 def read(
@@ -81,20 +91,25 @@ def read(
         UserError: naming the line, where it is not JSON, lacks a field, has other layers or another number of values
             than the first line, holds a value that is not a finite number, or has no token for the sentence.
     """
-    if (
-        survey.offsets[-1] - survey.offsets[min(first, len(survey.tokens))] < _PARALLEL_BYTES
-        or json_workers.available() < 2
-    ):
-        yield from _read_lines(path, survey, first, None, sentences_only)
-        return
     chunks = _chunks(survey, first)
-    with contextlib.closing(json_workers.parse(path, survey, chunks, sentences_only)) as parsed:
+    n_bytes = survey.offsets[-1] - survey.offsets[min(first, len(survey.tokens))]
+    n_workers = json_workers.available() if n_bytes >= _PARALLEL_BYTES else 0
+    with contextlib.closing(json_workers.parse(path, survey, chunks, sentences_only, n_workers)) as parsed:
         for chunk, vectors in zip(chunks, parsed, strict=True):
             if vectors is None:  # what is wrong is told by reading the lines here
                 yield from _read_lines(path, survey, chunk.start, chunk.stop, sentences_only)
             else:
                 yield from vectors
     yield from _read_lines(path, survey, len(survey.tokens), None, sentences_only)
+
+
+def _count_tokens(text: bytes, start: int, end: int) -> int:
+    """How often the key of a token's layers stands in a line; a 'y' is found many times as soon as a word."""
+    n_tokens, at = 0, text.find(b"y", start, end)
+    while at >= 0:
+        n_tokens += _TOKEN.match(text, max(at - 3, start), end) is not None
+        at = text.find(b"y", at + 1, end)
+    return n_tokens
 
 
 def _chunks(survey: Survey, first: int) -> list[range]:

@@ -11,6 +11,7 @@ import orjson
 from jaxtyping import Float
 
 from jaxred.errors import UserError
+from jaxred.formats.json_runs import sentence_token
 
 LAYOUT = '{"linex_index": 0, "features": [{"token": "[CLS]", "layers": [{"index": 0, "values": [...]}, ...]}, ...]}'
 _NOT_FINITE = re.compile(rb"[\[,:]\s*-?(NaN|Infinity)\b")
@@ -102,14 +103,13 @@ def find_layers(feature: Any, where: str, token: int) -> list[Any]:
 
 def _sentence_token(features: list[Any], where: str) -> int:
     names = [feature.get("token") if isinstance(feature, dict) else None for feature in features]
-    if len(names) == 1 or names[:1] == ["[CLS]"]:
-        return 0
-    if names[-1:] == ["<cls>"]:
-        return len(names) - 1
-    raise UserError(
-        f"{where}: it has {len(names)} tokens, of which none stands for the sentence: a sentence needs one token, or "
-        "[CLS] first, or <cls> last; extract with --sentence_only."
-    )
+    token = sentence_token(names)
+    if token is None:
+        raise UserError(
+            f"{where}: it has {len(names)} tokens, of which none stands for the sentence: a sentence needs one token, "
+            "or [CLS] first, or <cls> last; extract with --sentence_only."
+        )
+    return token
 
 
 def _bad_values(layers: list[Any], hidden_size: int, where: str, token: int) -> UserError:

@@ -1,6 +1,7 @@
 import contextlib
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -54,6 +55,28 @@ def test_a_survey_counts_and_fingerprints(tmp_path):
     found = json_lines.survey(path)
     assert (found.n_layers, found.hidden_size, found.tokens) == (LAYERS, SIZE, [2, 1, 5])
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(1, 700), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_a_survey_by_pieces_of_any_size_is_the_same(tmp_path_factory, lengths, n_bytes, newline):
+    path = tmp_path_factory.mktemp("lines") / "a.json"
+    lines = [sentence(values(n, seed)) for seed, n in enumerate(lengths)]
+    write(path, *lines, end="\n" if newline else "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "_SURVEY_BYTES", n_bytes)
+        found = json_lines.survey(path)
+    ends = np.cumsum([len(line) + 1 for line in lines]) - [*[0] * (len(lines) - 1), 0 if newline else 1]
+    assert (found.tokens, found.offsets) == (lengths, [0, *ends])
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@given(st.lists(st.sampled_from(['"layers"', '"layers" :', "layers", "y", 'y"', ":", " ", "l", "a"]), max_size=9))
+def test_tokens_are_counted_by_their_key(pieces):
+    text = "".join(pieces).encode()
+    for start in range(min(3, len(text))):
+        expected = len(re.findall(rb'"layers"\s*:', text[start : len(text) - start]))
+        assert json_lines._count_tokens(text, start, len(text) - start) == expected
 
 
 @pytest.mark.parametrize("token", ["layers", '"layers":', '\\"layers": [', "é🙂\u2028", "[CLS]", "NaN", ""])

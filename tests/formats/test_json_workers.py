@@ -17,6 +17,7 @@ def small_files_are_shared_too(monkeypatch):
     monkeypatch.setattr(json_lines, "_PARALLEL_BYTES", 0)
     monkeypatch.setattr(json_lines, "_CHUNK_BYTES", 500)
     monkeypatch.setattr(json_workers, "available", lambda: 2)
+    monkeypatch.setattr(json_workers, "_OWN_CHUNKS", 1)
 
 
 @pytest.fixture
@@ -50,6 +51,21 @@ def test_processes_read_what_one_does(tmp_path_factory, lengths, first, newline,
     write(path, *lines, end="\n" if newline else "")
     expected = [vectors[:1] if sentences_only else vectors for vectors in sentences[first:]]
     same(read(path, first=first, sentences_only=sentences_only), expected)
+
+
+@pytest.mark.parametrize("n_own", [0, 3, 100])
+def test_lines_that_are_parsed_while_processes_start_are_no_others(lines, started, n_own, monkeypatch):
+    monkeypatch.setattr(json_workers, "_OWN_CHUNKS", n_own)
+    same(read(lines), [values(1 + i % 3, i) for i in range(20)])
+    assert len(started) == (2 if n_own < 100 else 0)
+
+
+def test_a_number_that_float32_cannot_hold_is_named(lines):
+    content = lines.read_text().splitlines()
+    content[15] = sentence(values(1) * 1e39)
+    write(lines, *content)
+    with pytest.raises(UserError, match="line 16: the value of token 0, layer 0, neuron 2 is 6"):
+        read(lines)
 
 
 @pytest.mark.parametrize("bad", [9, 19])  # the first line is parsed before there are processes
