@@ -8,11 +8,11 @@ vector a word, 20 words a sentence. Makes stores of them, files of the stores ag
 The rival is the original's loader on the first lines of the same JSON (it holds all it reads in memory): json.loads
 line by line into lists, which NumPy joins to arrays.
 
-Every conversion is run once to warm up; then every way is run once a round, in turn. MB are of the file, or of the
-matrix. Beside them stand the folder's own limits, in every round: as many bytes as the words' file copied to a new
-file, and 16 MB written and waited for until the disk has them. Files are waited for, as stores are not, so that to a
-file is never faster than that last. Peak memory is that of this process, and of the largest process that parses for
-it, after the warm-up.
+Every conversion is run once to warm up; then every way is run once a round, in turn. A store is removed before it is
+made again, outside of what is timed. MB are of the file, or of the matrix. Beside them stand the folder's own limits,
+in every round: as many bytes as the words' file copied to a new file, and 16 MB written and waited for until the disk
+has them. Files are waited for, as stores are not, so that to a file is never faster than that last. Peak memory is
+that of this process, and of the largest process that parses for it, after the warm-up.
 """
 
 import json
@@ -110,10 +110,19 @@ def main(argv: list[str]) -> None:
         def store(name: str, suffix: str) -> Store:
             rows = "word" if name == "words" else "sentence"
             source = folder / name / f"a{suffix}"
-            place = folder / name / f"store{suffix}"
-            shutil.rmtree(place, ignore_errors=True)
             text = folder / name / "a.word" if suffix == ".hdf5" else None
-            return to_store(source, place, text, rows=rows)
+            return to_store(source, folder / name / f"store{suffix}", text, rows=rows)
+
+        places = {
+            "json_to_store": folder / "sentences" / "store.json",
+            "hdf5_sentences_to_store": folder / "sentences" / "store.hdf5",
+            "hdf5_words_to_store": folder / "words" / "store.hdf5",
+        }
+
+        def clear(name: str) -> None:
+            """Removes the store that is to be made again, which is no part of making it."""
+            if name in places:
+                shutil.rmtree(places[name], ignore_errors=True)
 
         def file(name: str, suffix: str) -> None:
             place = folder / name / "store.hdf5"
@@ -150,12 +159,14 @@ def main(argv: list[str]) -> None:
             "store_to_matrix": (4e-6 * sum(sizes) * N_LAYERS.value * HIDDEN_SIZE.value, matrix),
         }
         seconds: dict[str, list[float]] = {name: [] for name in (*conversions, *limits, *rivals)}
-        for _, work in conversions.values():
+        for name, (_, work) in conversions.items():
+            clear(name)
             work()
         memory = _peak_memory()
         space = np.zeros((sum(sizes), N_LAYERS.value * HIDDEN_SIZE.value), np.float32)
         for _ in range(1 if SMALLEST.value else ROUNDS.value):
             for name, (_, work) in (conversions | limits | rivals).items():
+                clear(name)
                 begin = time.perf_counter()
                 work()
                 seconds[name].append(time.perf_counter() - begin)
