@@ -142,12 +142,14 @@ def test_lists_of_numbers_in_the_list_of_numbers_are_seen(lists):
 
 @pytest.mark.parametrize("key", ["features", "layers", "values", "token", "v\\u0061lues"])
 def test_a_key_that_stands_twice_is_left_to_the_careful_parser(key):
-    """Parsers of JSON take the last; simdjson takes the first."""
+    """Parsers of JSON take the last; simdjson takes the first, which is as good here."""
     line = sentence(values(2), ["[CLS]", "a"])
+    layers = [{"values": [1, 2, 3]}] * LAYERS
+    first = {"features": [{"token": "[CLS]", "layers": layers}] * 2, "layers": layers, "token": "[CLS]"}
     name = key.replace("\\u0061", "a")
-    twice = line.replace(f'"{name}":', f'"{key}": [], "{name}":', 1)
+    twice = line.replace(f'"{name}":', f'"{key}": {json.dumps(first.get(key, [1, 2, 3]))}, "{name}":', 1)
     assert run(twice.encode(), True) is None
-    assert run(line.encode(), True) is not None
+    assert careful(twice.encode(), True) == run(line.encode(), True)
 
 
 def test_after_a_refused_run_others_are_parsed():
