@@ -25,8 +25,8 @@ REFUSED = -1, -1
 
 Run = tuple[list[int], bytes]  # the tokens of each line; the vectors [token, layer, neuron] of all, in float64
 
-# A list in a list of numbers, which simdjson would flatten: after it comes a number, a list, or the end of the outer.
-_LIST_IN_LIST = re.compile(rb"\]\s*(?:\]|,\s*[-\d\[])")
+# A list in a list of numbers, which simdjson would flatten: after the last comes a number, or the end of the outer.
+_LIST_IN_LIST = re.compile(rb"\]\s*(?:\]|,\s*[-\d])")
 
 
 class _Unusual(Exception):
