@@ -7,8 +7,11 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 from jaxtyping import Float
@@ -17,9 +20,10 @@ from jaxred.formats.json_runs import ANSWER, QUESTION, REFUSED, Run, run_parser
 from jaxred.formats.survey import Survey
 
 MOST_WORKERS = 8  # more would wait for the process that takes their answers
-_PIPE_BYTES = 2**20  # held by a pipe, where the system lets it be set: an answer, so that a process need not wait
-_QUESTIONS = 2  # that a process is given at once: it goes on with the second while its first answer is taken
+_PIPE_BYTES = 2**20  # held by a pipe, where the system lets it be set: an answer, in few turns between two processes
+_CHUNKS_AHEAD = 4  # a process, that may be parsed before they are wanted: cores are not equally free at all times
 _OWN_CHUNKS = 16  # parsed here while processes start
+_Worker = subprocess.Popen[bytes]
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -46,28 +50,41 @@ def parse(
         has died.
     """
     others = chunks[_OWN_CHUNKS:] if n_workers > 1 else []
+    own = chunks[: len(chunks) - len(others)]
     n_workers = min(n_workers, len(others))
     arguments = [str(path.absolute()), str(survey.n_layers), str(survey.hidden_size), str(int(sentences_only))]
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+
+    def parse_there(chunk: range) -> Run | None:
+        worker = idle.get()
+        try:
+            return _ask(worker, survey, chunk)
+        finally:
+            idle.put(worker)
+
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(_worker(arguments)) for _ in range(n_workers)]
-        n_asked = n_workers * _QUESTIONS
-        for i, chunk in enumerate(others[:n_asked]):
-            _ask(workers[i % n_workers], survey, chunk)
-        parse_run = run_parser(survey.n_layers, survey.hidden_size, sentences_only)
+        threads = stack.enter_context(ThreadPoolExecutor(max(1, n_workers)))  # one waits for each worker
+        for worker in workers:
+            idle.put(worker)
+            stack.callback(worker.kill)  # before its thread is waited for
+        n_ahead = n_workers * _CHUNKS_AHEAD
+        asked = deque(threads.submit(parse_there, chunk) for chunk in others[:n_ahead])
+        parse_here = run_parser(survey.n_layers, survey.hidden_size, sentences_only)
         with path.open("rb", buffering=0) as file:
-            for chunk in chunks[: len(chunks) - len(others)]:
+            for chunk in own:
                 file.seek(survey.offsets[chunk.start])
-                run = parse_run(file.read(survey.offsets[chunk.stop] - survey.offsets[chunk.start]))
+                run = parse_here(file.read(survey.offsets[chunk.stop] - survey.offsets[chunk.start]))
                 yield _sentences(run, survey, chunk, sentences_only)
         for i, chunk in enumerate(others):
-            run = _answer(workers[i % n_workers])
-            if i + n_asked < len(others):
-                _ask(workers[i % n_workers], survey, others[i + n_asked])
+            run = asked.popleft().result()
+            if i + n_ahead < len(others):
+                asked.append(threads.submit(parse_there, others[i + n_ahead]))
             yield _sentences(run, survey, chunk, sentences_only)
 
 
 @contextlib.contextmanager
-def _worker(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _worker(arguments: list[str]) -> Iterator[_Worker]:
     command = [sys.executable, "-m", "jaxred.formats.json_runs", *arguments]
     python_path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, python_path))}
@@ -82,16 +99,14 @@ def _worker(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         worker.communicate()
 
 
-def _ask(worker: subprocess.Popen[bytes], survey: Survey, chunk: range) -> None:
+def _ask(worker: _Worker, survey: Survey, chunk: range) -> Run | None:
+    """What a process makes of a chunk; None where it refuses it or has died."""
     assert worker.stdin is not None
+    assert worker.stdout is not None
     start, stop = survey.offsets[chunk.start], survey.offsets[chunk.stop]
     with contextlib.suppress(OSError):  # that it has died is seen when it does not answer
         worker.stdin.write(QUESTION.pack(start, stop - start))
         worker.stdin.flush()
-
-
-def _answer(worker: subprocess.Popen[bytes]) -> Run | None:
-    assert worker.stdout is not None
     header = worker.stdout.read(ANSWER.size)
     n_lines, n_bytes = ANSWER.unpack(header) if len(header) == ANSWER.size else REFUSED
     if (n_lines, n_bytes) == REFUSED:
