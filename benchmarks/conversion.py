@@ -9,7 +9,8 @@ The rival is the original's loader on the first lines of the same JSON (it holds
 line by line into lists, which NumPy joins to arrays.
 
 Every conversion is run once to warm up; then every way is run once a round, in turn. A store is removed before it is
-made again, outside of what is timed. MB are of the file, or of the matrix. Beside them stand the folder's own limits,
+made again, outside of what is timed. MB are of the file, or of the matrix; CPU seconds are of all cores, and say more
+than seconds do where a machine is shared. Beside them stand the folder's own limits,
 in every round: as many bytes as the words' file copied to a new file, and 16 MB written and waited for until the disk
 has them. Files are waited for, as stores are not, so that to a file is never faster than that last. Peak memory is
 that of this process, and of the largest process that parses for it, after the warm-up.
@@ -159,6 +160,7 @@ def main(argv: list[str]) -> None:
             "store_to_matrix": (4e-6 * sum(sizes) * N_LAYERS.value * HIDDEN_SIZE.value, matrix),
         }
         seconds: dict[str, list[float]] = {name: [] for name in (*conversions, *limits, *rivals)}
+        cpu_seconds: dict[str, list[float]] = {name: [] for name in seconds}
         for name, (_, work) in conversions.items():
             clear(name)
             work()
@@ -167,9 +169,10 @@ def main(argv: list[str]) -> None:
         for _ in range(1 if SMALLEST.value else ROUNDS.value):
             for name, (_, work) in (conversions | limits | rivals).items():
                 clear(name)
-                begin = time.perf_counter()
+                begin, cpu_begin = time.perf_counter(), _cpu_seconds()
                 work()
                 seconds[name].append(time.perf_counter() - begin)
+                cpu_seconds[name].append(_cpu_seconds() - cpu_begin)
         loaded = np.concatenate(originals_loader(folder / "sentences" / "a.json", n_lines))
         difference = float(np.abs(Store(folder / "sentences" / "store.json").matrix(np.arange(n_lines)) - loaded).max())
     finally:
@@ -185,12 +188,19 @@ def main(argv: list[str]) -> None:
         "n_words": sum(sizes),
         "megabytes": {f"{name}{suffix}": mb for (name, suffix), mb in size.items() if mb},
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "megabytes_per_second": rates,
         "json_times_originals_loader": {which: json_rates[which] / loader[which] for which in json_rates},
         "peak_memory_megabytes": memory,
         "largest_difference": difference,
     }
     print(json.dumps(report, indent=1))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that have parsed for it."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _peak_memory() -> dict[str, float]:
