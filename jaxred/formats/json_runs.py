@@ -18,9 +18,7 @@ from typing import Any
 import simdjson
 
 QUESTION = struct.Struct("<qq")  # where the run begins in the file, and its bytes
-ANSWER = struct.Struct(
-    "<qq"
-)  # its lines and the bytes of its vectors, which follow the tokens of each line; or REFUSED
+ANSWER = struct.Struct("<qq")  # its lines and the bytes of its vectors, which follow each line's tokens; or REFUSED
 REFUSED = -1, -1
 
 Run = tuple[list[int], bytes]  # the tokens of each line; the vectors [token, layer, neuron] of all, in float64
