@@ -80,7 +80,7 @@ def test_word_vectors_of_ewt_are_pytorchs(name, request, labelling_data, tmp_pat
         (text / f"{split}.tsv").write_text("\n".join(blocks))
     for pooling in POOLINGS:
         config = StudyConfig(
-            task=TaskConfig(name="columns", data_dir=str(text), separator="tab"),
+            task=TaskConfig(name="columns", data_dir=str(text), separator="tab", fallback_label="NOUN"),
             encoder=EncoderConfig(path=str(folder)),
             extraction=ExtractionConfig(word_pooling=pooling, max_length=MAX_LENGTH, token_budget=8192),
         )
