@@ -100,10 +100,7 @@ class BertLayer(Layer):
             context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
             return context.swapaxes(0, 1).reshape(query.shape[1], -1)
 
-        if wanted is None:
-            maps = mapped(hidden, self.query, self.key, self.value)
-        else:
-            maps = [self.query(wanted), *mapped(hidden, self.key, self.value)]
+        maps = mapped(hidden, self.query, self.key, self.value, wanted=wanted)
         return self.attention_output(over_sentences(context, *maps, relations))
 
 

@@ -40,15 +40,24 @@ def product(x: Float[Array, "batch token inner"], kernel: Float[Array, "inner ou
 
 
 def products(
-    x: Float[Array, "batch token inner"], *kernels: Float[Array, "inner outer"]
-) -> list[Float[Array, "batch token outer"]]:
-    """`product` of x with each of the kernels, which share a shape, taken as one, which is faster than apart."""
+    x: Float[Array, "batch token inner"],
+    *kernels: Float[Array, "inner outer"],
+    wanted: Float[Array, "batch query inner"] | None = None,
+) -> list[Float[Array, "batch ... outer"]]:
+    """`product` of x with each of the kernels, which share a shape, taken as one, which is faster than apart.
+
+    The first kernel's, the queries', is of the tokens that are `wanted`, where only some are.
+    """
+    if wanted is not None:
+        return [product(wanted, kernels[0]), *products(x, *kernels[1:])]
     return jnp.split(product(x, jnp.concatenate(kernels, axis=1)), len(kernels), axis=-1)
 
 
-def mapped(x: Float[Array, "batch token inner"], *maps: nnx.Linear) -> list[Float[Array, "batch token outer"]]:
-    """Several linear maps of x, all of one shape, by one product."""
-    found = products(x, *(each.kernel[...] for each in maps))
+def mapped(
+    x: Float[Array, "batch token inner"], *maps: nnx.Linear, wanted: Float[Array, "batch query inner"] | None = None
+) -> list[Float[Array, "batch ... outer"]]:
+    """Several linear maps, all of one shape, by `products`."""
+    found = products(x, *(each.kernel[...] for each in maps), wanted=wanted)
     return [y if each.bias is None else y + each.bias[...][None, None] for y, each in zip(found, maps, strict=True)]
 
 

@@ -192,11 +192,8 @@ class XLNetLayer(Layer):
             context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
             return context.swapaxes(0, 1).reshape(len(visible), size)
 
-        kernels = [each.reshape(size, -1) for each in (self.query, self.key, self.value)]
-        if wanted is None:
-            maps = products(hidden, *kernels)
-        else:
-            maps = [product(wanted, kernels[0]), *products(hidden, *kernels[1:])]
+        kernels = (each.reshape(size, -1) for each in (self.query, self.key, self.value))
+        maps = products(hidden, *kernels, wanted=wanted)
         attended = over_sentences(context, *maps, relations.queries, relations.visible, relations.other_segment)
         return product(attended, self.attention_output.reshape(size, -1).T)
 

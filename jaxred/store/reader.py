@@ -138,33 +138,31 @@ class Store:
         for place, (rows, _) in zip(places, wanted, strict=True):
             place[rows] = np.arange(len(rows))
         matrices = [matrix for _, matrix in wanted]
-        runs = self._runs()
-        pending: deque[tuple[Any, np.ndarray, slice, list[np.ndarray]]] = deque()
+        pending: deque[tuple[Any, np.ndarray, slice, list[tuple[np.ndarray, np.ndarray]]]] = deque()
         spare: list[np.ndarray] = []
-        for run in runs:
-            targets = [place[run] for place in places]
-            space = _in_place(matrices, targets)
+        for run in self._runs():
+            moves = [(matrix, place[run]) for matrix, place in zip(matrices, places, strict=True)]
+            space = _in_place(moves)
             if space is not None:
-                targets = []
+                moves = []
             elif spare:  # new memory for every run would take as long as reading it
-                space = spare.pop()[: len(targets[0])]
+                space = spare.pop()[: run.stop - run.start]
             else:
-                space = np.empty((len(targets[0]), self.n_layers * self.hidden_size), np.float32)
+                space = np.empty((run.stop - run.start, self.n_layers * self.hidden_size), np.float32)
             block = space.reshape(len(space), self.n_layers, self.hidden_size)
             future = ts.array(block).write(ts.cast(self._hidden_states, ts.float32)[run])
-            pending.append((future, block, run, targets))
+            pending.append((future, block, run, moves))
             if len(pending) > 1:
-                spare += self._place(matrices, *pending.popleft())
+                spare += self._place(*pending.popleft())
         while pending:
-            self._place(matrices, *pending.popleft())
+            self._place(*pending.popleft())
 
     def _place(
         self,
-        matrices: list[np.ndarray],
         future: Any,
         block: Float[np.ndarray, "run layer neuron"],
         run: slice,
-        targets: list[np.ndarray],
+        moves: list[tuple[np.ndarray, np.ndarray]],
     ) -> list[np.ndarray]:
         """Waits for a run, and moves its rows to where they are wanted; none where they were read into their places.
 
@@ -174,11 +172,11 @@ class Store:
         self._wait(future, "hidden_states")
         self._refuse_not_finite(block, run.start, 0)
         values = block.reshape(len(block), -1)
-        for matrix, target in zip(matrices, targets, strict=False):
+        for matrix, target in moves:
             chosen = np.flatnonzero(target >= 0)
             if len(chosen):
                 matrix[target[chosen]] = values if len(chosen) == len(values) else values[chosen]
-        return [values] if targets else []
+        return [values] if moves else []
 
     def _block(self, rows: slice, layers: slice) -> np.ndarray:
         return self._finish(self._start(rows, layers), rows, layers.start or 0)
@@ -227,11 +225,11 @@ class Store:
         return UserError(f"The activation store {self.location} is damaged in {name} ({reason(error)}). {MEND}")
 
 
-def _in_place(matrices: list[np.ndarray], targets: list[np.ndarray]) -> np.ndarray | None:
+def _in_place(moves: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:
     """The rows of the one matrix that a run is read into as it lies; None where its rows must be moved."""
-    if len(matrices) > 1:
+    if len(moves) > 1:
         return None
-    (matrix,), (target,) = matrices, targets
+    ((matrix, target),) = moves
     if not matrix.flags.c_contiguous or target[0] < 0 or not (np.diff(target) == 1).all():
         return None
     return matrix[target[0] : target[0] + len(target)]
