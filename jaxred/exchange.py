@@ -4,7 +4,6 @@ Files are JSON lines, HDF5 or NumPy's. Both ways are streams: memory does not gr
 """
 
 import functools
-import hashlib
 import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +16,7 @@ from jaxred.config import DTYPES, StudyConfig
 from jaxred.data.lines import read_lines
 from jaxred.errors import UserError
 from jaxred.exporting import SUFFIXES, to_file, write_task
+from jaxred.files import file_digest
 from jaxred.filling import Layout, fill_store
 from jaxred.formats import numpy_arrays
 from jaxred.formats.numpy_arrays import ArrayFile
@@ -161,20 +161,20 @@ def to_store(
     if path.suffix.lower() in numpy_arrays.SUFFIXES:
         array = numpy_arrays.open_array(path)
         planned = _array_rows(array, text, labels, rows, kind)
-        source, form, sha256 = array, path.suffix.lower().removeprefix("."), array.sha256
+        source, form = array, path.suffix.lower().removeprefix(".")
         vectors = array.read
     else:
         file, planned = plan_rows(path, text, labels, rows == "word", kind)
-        source, form, sha256 = file.survey, file.format, file.survey.sha256
+        source, form = file.survey, file.format
         vectors = functools.partial(planned.vectors, file)
     report_rows(str(path), planned)
     if labels is None and planned.labels[0] == UNLABELLED:
         log.warning("%s: there are no labels, so that all rows are of the class %r", path, UNLABELLED)
     identity = {
         "imported": form,
-        "activations": sha256,
-        "source": _sha256(text),
-        "labels": _sha256(labels),
+        "activations": source.digest,
+        "source": text and file_digest(text),
+        "labels": labels and file_digest(labels),
         "rows": "word" if planned.of_words else "sentence",
         "kind": kind,
         "dtype": dtype,
@@ -238,7 +238,3 @@ def _array_labels(
         if not cell:
             raise UserError(f"{labels}, line {i + 1}: the label is empty, but one is expected: fill it.")
     return [parse_label(cell, labels, i, kind) for i, cell in cells]
-
-
-def _sha256(path: Path | None) -> str | None:
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()

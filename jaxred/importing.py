@@ -5,7 +5,6 @@ experiment labels words, a word. Sentences are left out as in the original, but 
 """
 
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ from jaxred.config import StudyConfig
 from jaxred.data.split import sample_in_proportion
 from jaxred.data.unseen import warn_of_unseen
 from jaxred.errors import UserError
-from jaxred.files import glimpse, write_text
+from jaxred.files import file_digest, glimpse, write_text
 from jaxred.filling import Layout, fill_store
 from jaxred.formats import experiment
 from jaxred.formats.experiment import Experiment, SplitFiles
@@ -66,9 +65,9 @@ def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = 
         _report_unseen(split, rows, train_classes, config)
         identity = {
             "imported": file.format,
-            "activations": file.survey.sha256,
-            "source": _sha256(files.source),
-            "labels": _sha256(files.labels),
+            "activations": file.survey.digest,
+            "source": file_digest(files.source),
+            "labels": file_digest(files.labels),
             **stamp["settings"],
         }
         if is_finished(location, identity, overwrite):
@@ -191,7 +190,3 @@ def _stamp(files: SplitFiles, config: StudyConfig, named: Experiment) -> dict[st
             stat = os.stat(path)
             stats[str(path.absolute())] = [stat.st_size, stat.st_mtime_ns, glimpse(path)]
     return {"files": stats, "settings": settings}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -45,8 +45,9 @@ class Rows:
             return
         begin, entry = first, int(self.entries[first])
         breaks = np.cumsum(np.diff(self.word_index, prepend=-1) != 1)  # grows where a word does not follow the last one
+        ends = np.searchsorted(self.entries, np.arange(len(file.survey.tokens)), side="right").tolist()
         for vectors in file.read(entry, sentences_only=not self.of_words):
-            end = int(np.searchsorted(self.entries, entry, side="right"))
+            end = ends[entry]
             if end - begin == len(vectors) and breaks[begin] == breaks[end - 1]:
                 yield vectors  # as of most sentences: all words, in their order
             elif end > begin:

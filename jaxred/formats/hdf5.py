@@ -26,7 +26,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxred.errors import UserError
-from jaxred.formats.survey import Survey, file_sha256, stamp_of
+from jaxred.files import file_digest
+from jaxred.formats.survey import Survey, stamp_of
 
 INDEX = "sentence_to_index"
 _TYPES = {
@@ -52,7 +53,7 @@ def survey(path: Path, texts: Sequence[str]) -> Survey:
     """
     with _open(path) as file, path.open("rb") as raw, ThreadPoolExecutor(1) as other_core:
         stamp = stamp_of(raw.fileno())
-        digest = other_core.submit(file_sha256, path)
+        digest = other_core.submit(file_digest, path)
         keys = _keys(file, texts, path)
         dtype = _dtype(file, keys[0], path)
         datasets = [_dataset(file, key, path, dtype) for key in keys]

@@ -11,16 +11,18 @@ the file is large.
 """
 
 import contextlib
-import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import orjson
+from blake3 import blake3
 from jaxtyping import Float
 
 from jaxred.errors import UserError
@@ -30,7 +32,7 @@ from jaxred.formats.survey import Survey
 
 # Inside a JSON string a quote is escaped, so this matches keys alone.
 _TOKEN = re.compile(rb'"layers"\s*:')
-_SURVEY_BYTES = 2**20  # that are counted and fingerprinted at once
+_SURVEY_BYTES = 2**22  # that are counted and fingerprinted at once
 _PARALLEL_BYTES = 64 * 2**20  # below this, starting processes takes longer than parsing
 _CHUNK_BYTES = 2**20  # of lines that are parsed at once
 
@@ -49,26 +51,36 @@ def survey(path: Path) -> Survey:
             short.
     """
     tokens, offsets = [], [0]
-    shape, last = None, b""
-    digest, hashed = hashlib.sha256(), None
+    digest, hashed = blake3(), None
+    spaces, rest = [bytearray(), bytearray()], b""  # one piece is hashed while the next is read and counted
     with _open(path) as file, ThreadPoolExecutor(1) as other_core:
-        while chunk := file.read(_SURVEY_BYTES) + file.readline():  # whole lines
+        for turn in itertools.count():
+            n_bytes = len(rest) + max(_SURVEY_BYTES, len(rest))  # a long line is not looked through too often
+            if len(spaces[turn % 2]) < n_bytes:
+                spaces[turn % 2] = bytearray(n_bytes)
+            space = spaces[turn % 2]
+            space[: len(rest)] = rest
+            stop = len(rest) + file.readinto(memoryview(space)[len(rest) : n_bytes])
+            if stop == len(rest):
+                break
             if hashed is not None:
                 hashed.result()
-            hashed = other_core.submit(digest.update, chunk)
+            hashed = other_core.submit(digest.update, memoryview(space)[len(rest) : stop])
             start = 0
-            while start < len(chunk):
-                end = chunk.find(b"\n", start) + 1 or len(chunk)
-                if shape is None:
-                    shape = _shape(chunk[start:end], path)
-                tokens.append(_count_tokens(chunk, start, end))
+            while end := space.find(b"\n", start, stop) + 1:
+                tokens.append(_count_tokens(space, start, end))
                 offsets.append(offsets[-1] + end - start)
                 start = end
-            last = chunk
-    if shape is None:
-        raise UserError(f"{path} is empty, but a line a sentence is expected, like {LAYOUT}: write the file again.")
-    if not last.endswith(b"\n"):
-        parse_json(last[offsets[-2] - offsets[-1] :], f"{path}, line {len(tokens)}")
+            rest = bytes(memoryview(space)[start:stop])
+        if rest:
+            tokens.append(_count_tokens(rest, 0, len(rest)))
+            offsets.append(offsets[-1] + len(rest))
+        if not tokens:
+            raise UserError(f"{path} is empty, but a line a sentence is expected, like {LAYOUT}: write the file again.")
+        file.seek(0)
+        shape = _shape(file.readline(), path)
+    if rest:
+        parse_json(rest, f"{path}, line {len(tokens)}")
     return Survey(*shape, tokens, digest.hexdigest(), [], offsets=offsets)
 
 
@@ -103,7 +115,7 @@ def read(
     yield from _read_lines(path, survey, len(survey.tokens), None, sentences_only)
 
 
-def _count_tokens(text: bytes, start: int, end: int) -> int:
+def _count_tokens(text: bytes | bytearray, start: int, end: int) -> int:
     """How often the key of a token's layers stands in a line; a 'y' is found many times as soon as a word."""
     n_tokens, at = 0, text.find(b"y", start, end)
     while at >= 0:
@@ -190,9 +202,9 @@ def _layers_text(values: Float[np.ndarray, "layer neuron"]) -> bytes:
     )
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader:
     try:
-        return path.open("rb", buffering=2**20)
+        return path.open("rb")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.") from None
     except IsADirectoryError:

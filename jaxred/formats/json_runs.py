@@ -4,11 +4,13 @@ simdjson reads a list of numbers into memory and makes no Python object of any, 
 parsers that do. What it takes is not quite what they take: a run that is in any way unlike what the original writes is
 left to `jaxred.formats.json_parsing`, which takes it or says what is wrong.
 
-The program is told where runs begin, reads them from the file itself, and answers with their vectors. It ends when its
-input ends, as it does when whoever started it has ended, by whatever way. It imports little, to start soon.
+The program is told where runs begin, reads them from the file itself, and puts their vectors where it is told, into
+memory that it shares with whoever asks. It ends when its input ends, as it does when whoever started it has ended, by
+whatever way. It imports little, to start soon.
 """
 
 import contextlib
+import mmap
 import re
 import struct
 import sys
@@ -17,11 +19,12 @@ from typing import Any
 
 import simdjson
 
-QUESTION = struct.Struct("<qq")  # where the run begins in the file, and its bytes
-ANSWER = struct.Struct("<qq")  # its lines and the bytes of its vectors, which follow each line's tokens; or REFUSED
-REFUSED = -1, -1
+QUESTION = struct.Struct("<qqqq")  # where the run begins in the file, its bytes; where its vectors go, and their bytes
+ANSWER = struct.Struct("<q")  # how many lines have been put there, which each line's tokens follow; or REFUSED
+REFUSED = -1
 
-Run = tuple[list[int], bytes]  # the tokens of each line; the vectors [token, layer, neuron] of all, in float64
+# The tokens of each line; their vectors in float64, a piece of memory for each token's layer.
+Run = tuple[list[int], list[memoryview]]
 
 # A list in a list of numbers, which simdjson would flatten: after the last comes a number, or the end of the outer.
 _LIST_IN_LIST = re.compile(rb"\]\s*(?:\]|,\s*[-\d])")
@@ -43,18 +46,18 @@ def run_parser(n_layers: int, hidden_size: int, sentences_only: bool) -> Callabl
     def parse(text: bytes) -> Run | None:
         if _has_list_in_list(text):
             return None
-        tokens, packed, start = [], [], 0
+        tokens, vectors, start = [], [], 0
         lines = memoryview(text)
         try:
             while start < len(text):
                 end = text.find(b"\n", start) + 1 or len(text)
-                n_tokens, vectors = parse_line(lines[start:end])
+                n_tokens, found = parse_line(lines[start:end])
                 tokens.append(n_tokens)
-                packed += vectors
+                vectors += found
                 start = end
         except (_Unusual, ValueError, TypeError, KeyError, AttributeError, RuntimeError):  # most are simdjson's
             return None
-        return tokens, b"".join(packed)
+        return tokens, vectors
 
     return parse
 
@@ -122,22 +125,23 @@ def _has_list_in_list(text: bytes) -> bool:
     return False
 
 
-def main(path: str, n_layers: str, hidden_size: str, sentences_only: str) -> None:
-    """Answers until the input ends."""
+def main(path: str, n_layers: str, hidden_size: str, sentences_only: str, shared: str) -> None:
+    """Answers until the input ends; `shared` is the file descriptor of the memory for vectors."""
     parse = run_parser(int(n_layers), int(hidden_size), bool(int(sentences_only)))
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file, mmap.mmap(int(shared), 0) as memory:
         while len(question := questions.read(QUESTION.size)) == QUESTION.size:
-            offset, n_bytes = QUESTION.unpack(question)
+            offset, n_bytes, place, place_bytes = QUESTION.unpack(question)
             file.seek(offset)
             parsed = parse(file.read(n_bytes))
-            if parsed is None:
-                answers.write(ANSWER.pack(*REFUSED))
+            if parsed is None or sum(vector.nbytes for vector in parsed[1]) != place_bytes:
+                answers.write(ANSWER.pack(REFUSED))
             else:
                 tokens, vectors = parsed
-                answers.write(ANSWER.pack(len(tokens), len(vectors)))
-                answers.write(struct.pack(f"<{len(tokens)}q", *tokens))
-                answers.write(vectors)
+                for vector in vectors:
+                    memory[place : place + vector.nbytes] = vector.cast("B")
+                    place += vector.nbytes
+                answers.write(ANSWER.pack(len(tokens)) + struct.pack(f"<{len(tokens)}q", *tokens))
             answers.flush()
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxred.errors import UserError
-from jaxred.formats.survey import file_sha256
+from jaxred.files import file_digest
 
 SUFFIXES = (".npy", ".npz")
 HIDDEN_STATES = "hidden_states"
@@ -38,7 +38,7 @@ class ArrayFile:
     n_rows: int
     n_layers: int
     hidden_size: int
-    sha256: str  # of the whole file
+    digest: str  # `jaxred.files.file_digest`
     labels: np.ndarray | None  # [row], texts or float64
     sentence_index: Int[np.ndarray, " row"] | None
     word_index: Int[np.ndarray, " row"] | None
@@ -89,9 +89,8 @@ def open_array(path: Path) -> ArrayFile:
                 f"{path}: {name} is of shape {values.shape}, but hidden_states has {n_rows} rows: one value a row is "
                 "expected."
             )
-    sha256 = file_sha256(path)
     index = {name: _index(beside[name], name, path) for name in ("sentence_index", "word_index")}
-    return ArrayFile(path, n_rows, n_layers, hidden_size, sha256, _labels(beside["labels"], path), **index)
+    return ArrayFile(path, n_rows, n_layers, hidden_size, file_digest(path), _labels(beside["labels"], path), **index)
 
 
 def write(

@@ -107,7 +107,7 @@ def open_sentences(path: Path, texts: Sequence[str] | None = None) -> SentenceFi
             )
     whole = first
     if len(paths) > 1:
-        digest = hashlib.sha256("".join(survey.sha256 for survey in surveys).encode()).hexdigest()
+        digest = hashlib.sha256("".join(survey.digest for survey in surveys).encode()).hexdigest()
         n_layers = sum(survey.n_layers for survey in surveys)
         whole = Survey(n_layers, first.hidden_size, first.tokens, digest, first.keys, first.n_duplicates)
     return SentenceFile(path, whole, tuple(zip(paths, surveys, strict=True)))

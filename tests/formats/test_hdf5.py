@@ -1,9 +1,9 @@
-import hashlib
 import json
 
 import h5py
 import numpy as np
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_json_lines import same
@@ -54,7 +54,7 @@ def test_a_survey_says_the_shape_and_fingerprints(tmp_path):
     path = write(tmp_path / "a.hdf5", ["a", "b"], [values(1), values(2)])
     found = hdf5.survey(path, ["a", "b"])
     assert (found.n_layers, found.hidden_size, found.keys) == (LAYERS, SIZE, ["0", "1"])
-    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found.digest == blake3(path.read_bytes()).hexdigest()
 
 
 def test_sentences_in_another_order_are_found_by_their_text(tmp_path):

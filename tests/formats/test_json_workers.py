@@ -1,7 +1,11 @@
+import io
+import mmap
 import os
 import signal
 import subprocess
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +14,7 @@ from test_json_lines import same, sentence, values, write
 
 from jaxred.errors import UserError
 from jaxred.formats import json_lines, json_workers
+from jaxred.formats.json_runs import ANSWER, REFUSED
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +108,50 @@ def test_processes_that_die_or_do_not_start_are_not_missed(lines, started, monke
     same([*got, *reading], expected)
     monkeypatch.setattr(json_workers.sys, "executable", "/bin/false")
     same(read(lines), expected)
+
+
+@pytest.mark.parametrize("without_a_file", [True, False])
+def test_processes_leave_nothing_to_be_read_again(tmp_path, started, without_a_file, monkeypatch):
+    if not without_a_file:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    again = []
+    monkeypatch.setattr(json_lines, "_read_lines", lambda *asked: iter(again.append(asked[2:4]) or []))
+    path = write(tmp_path / "a.json", *(sentence(values(1, i)) for i in range(100)))
+    same(read(path), [values(1, i) for i in range(100)])  # many times as many as are parsed ahead
+    assert len(started) == 2
+    assert again == [(100, None)]  # only the end of the file, where nothing may follow
+
+
+def test_one_core_starts_no_process(lines, started, monkeypatch):
+    monkeypatch.setattr(json_workers, "available", lambda: 1)
+    same(read(lines), [values(1 + i % 3, i) for i in range(20)])
+    assert not started
+
+
+@pytest.mark.parametrize("answer", [b"", b"123", ANSWER.pack(2) + bytes(12), ANSWER.pack(REFUSED)])
+def test_an_answer_that_is_cut_short_is_none(lines, answer):
+    worker = SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(answer))
+    with mmap.mmap(-1, 1000) as memory:
+        assert json_workers._ask(worker, memory, 0, json_lines.survey(lines), range(2), 8) is None
+
+
+def test_sentences_stay_as_they_are_when_others_are_read(lines):
+    reading = json_lines.read(lines, json_lines.survey(lines))
+    kept = [next(reading) for _ in range(10)]
+    copies = [vectors.copy() for vectors in kept]
+    assert len(list(reading)) == 10
+    same(kept, copies)
+
+
+def test_a_reading_is_given_up_though_a_process_does_not_answer(lines, started):
+    reading = json_lines.read(lines, json_lines.survey(lines))
+    next(reading)
+    for worker in started:
+        os.kill(worker.pid, signal.SIGSTOP)
+    giving_up = threading.Thread(target=reading.close, daemon=True)
+    giving_up.start()
+    giving_up.join(60)
+    assert not giving_up.is_alive()
 
 
 def test_a_reading_that_is_given_up_leaves_no_process(lines, started):
