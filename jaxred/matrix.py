@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxred.memory import available_bytes
+
 ALIGNMENT = 64  # bytes; JAX takes aligned memory of the host as it is, without a copy
 MEMORY_SHARE = 0.7  # of the memory that is free, for a matrix to be held there
 CHUNK_BYTES = 1 << 29  # of a matrix in a scratch file that are read at once
@@ -150,15 +152,6 @@ class FeatureMatrix:
 def fits_in_memory(n_rows: int, n_columns: int) -> bool:
     """Whether a matrix is better held in memory than in a scratch file."""
     return 4 * n_rows * n_columns <= MEMORY_SHARE * available_bytes()
-
-
-def available_bytes() -> float:
-    """The memory of this machine that is free; infinite where it cannot be told."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 1024 * float(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    except (OSError, StopIteration, ValueError):
-        return float("inf")
 
 
 def device_bytes() -> float:

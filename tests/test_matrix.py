@@ -1,6 +1,5 @@
 """The feature matrix against the rows that it was made from."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxred import matrix as matrix_module
-from jaxred.matrix import FeatureMatrix, available_bytes, device_bytes, fits_in_memory
+from jaxred.matrix import FeatureMatrix, device_bytes, fits_in_memory
 
 CPU = jax.devices("cpu")[0]
 SHAPES = {"n_rows": st.integers(0, 23), "n_columns": st.integers(1, 7), "batch_size": st.integers(1, 30)}
@@ -233,26 +232,6 @@ def test_a_matrix_fits_where_it_takes_at_most_seven_tenths_of_what_is_free(monke
     assert not fits_in_memory(701, 1)
     monkeypatch.setattr(matrix_module, "available_bytes", lambda: float("inf"))
     assert fits_in_memory(10**9, 10**6)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("MemTotal:  99 kB\nMemFree:  5 kB\nMemAvailable:     123 kB\n", 123 * 1024),
-        ("MemTotal:  99 kB\n", float("inf")),
-        ("MemAvailable:  much kB\n", float("inf")),
-        (None, float("inf")),
-    ],
-)
-def test_free_memory_is_what_the_system_says_is_available(monkeypatch, text, expected):
-    def read(path, **_):
-        assert str(path) == "/proc/meminfo"
-        if text is None:
-            raise FileNotFoundError(path)
-        return text
-
-    monkeypatch.setattr(Path, "read_text", read)
-    assert available_bytes() == expected
 
 
 @pytest.mark.parametrize(
