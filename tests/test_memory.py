@@ -86,6 +86,12 @@ def test_what_cannot_be_read_sets_no_limit(system, own):
     assert available_bytes() == 10240
 
 
+def test_groups_end_at_their_root(system):
+    system(FREE | {"own": "0::/\n"} | group(".", 10, 5, 0))
+    system({"groups/memory.max": "10", "groups/memory.current": "5", "groups/memory.stat": "cache 1\n"})
+    assert available_bytes() == 10240
+
+
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux says what is free")
 def test_this_machine_has_free_memory():
     assert 2**20 < available_bytes() < INFINITE
