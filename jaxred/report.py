@@ -12,16 +12,10 @@ from jaxred.errors import UserError
 from jaxred.files import write_text
 from jaxred.metrics import OVERALL
 from jaxred.results import fingerprint, load_result
-from jaxred.tables import (
-    Value,
-    minimal_lines,
-    models_lines,
-    not_converged,
-    rows,
-    sweep_lines,
-    tasks_lines,
-    warning,
-)
+from jaxred.tables.doubts import not_converged, warning
+from jaxred.tables.probes import minimal_lines, rows, sweep_lines
+from jaxred.tables.text import Value
+from jaxred.tables.together import models_lines, tasks_lines
 from jaxred.workdir import Workdir
 
 RESULTS = ("pipeline", "redundancy", "cluster_sweep", "minimal_neurons", "tasks", "models")

@@ -2,7 +2,9 @@ import pytest
 
 from jaxred.errors import UserError
 from jaxred.metrics import OVERALL
-from jaxred.tables import minimal_table, pipeline_table, redundancy_table, rows, sweep_table, warning
+from jaxred.tables.doubts import warning
+from jaxred.tables.probes import minimal_table, pipeline_table, rows, sweep_table
+from jaxred.tables.redundancy import redundancy_table
 from jaxred.workdir import Workdir
 
 
@@ -93,7 +95,7 @@ def test_tables_without_results_say_what_to_run(tmp_path):
 
 def test_the_table_says_how_many_rows_select(tmp_path, pipeline, monkeypatch):
     pipeline["task"]["rows"] = {"train": 810, "dev": 90, "test": 250}
-    monkeypatch.setattr("jaxred.tables.load_result", lambda path: pipeline)
+    monkeypatch.setattr("jaxred.tables.text.load_result", lambda path: pipeline)
     assert "Rows: train 810, dev 90, test 250." in pipeline_table(Workdir(tmp_path))
 
 
@@ -137,7 +139,7 @@ def test_repeats_are_means_with_deviations(tmp_path, pipeline, monkeypatch):
         ],
         "selection": [{**selected, "top_layer": spread(1, 0, [1, 1, 1]), "n_minimal": spread(5, 1, [4, 5, 6])}],
     }
-    monkeypatch.setattr("jaxred.tables.load_result", lambda path: pipeline)
+    monkeypatch.setattr("jaxred.tables.text.load_result", lambda path: pipeline)
     text = pipeline_table(Workdir(tmp_path))
     assert "0.800 ± 0.010" in text
     assert "0.700 ± 0.020" in text
@@ -185,7 +187,7 @@ def minimal():
 
 
 def loading(monkeypatch, content):
-    monkeypatch.setattr("jaxred.tables.load_result", lambda path: content)
+    monkeypatch.setattr("jaxred.tables.text.load_result", lambda path: content)
 
 
 def test_the_sweeps_table_has_the_oracle_and_every_threshold(tmp_path, sweep, monkeypatch):

@@ -1,0 +1,59 @@
+"""What belongs under a table where its numbers mean little."""
+
+from typing import Any
+
+from jaxred.metrics import OVERALL
+
+LEARNT = 0.02  # by so much accuracy an oracle must beat the majority class to have learnt something worth selecting
+CORRELATED = 0.1  # with the training scores an oracle must correlate by so much
+UNDERFIT = 0.02  # an oracle whose last epoch brought more than this share of all it has learnt could learn more
+
+
+def warning(results: dict[str, Any]) -> str:
+    """Sentences where the oracle has learnt little or could learn more, so that what is selected means little; else
+    empty. The results are those of a pipeline, or of a minimal set out of all neurons.
+    """
+    return " ".join(sentence for sentence in (_learnt_little(results), _underfits(results)) if sentence)
+
+
+def not_converged(results: dict[str, Any]) -> str:
+    """How many probes of a study were still learning when training ended."""
+    record = results["training"]
+    n_probes = sum(not entry["converged"] for entry in record.values())
+    return f"{n_probes:,} of {len(record):,} probes had not converged when training ended."
+
+
+def _learnt_little(results: dict[str, Any]) -> str:
+    majority, metric = results["task"].get("majority"), results["task"]["metric"]
+    advice = (
+        "these activations tell little about the task under this probe, and so does the selection. Try an encoder "
+        "fine-tuned on the task, --config.extraction.pooling=mean, or more --config.probe.epochs."
+    )
+    if majority is None:
+        oracle = results["oracle"]["train"][OVERALL]
+        if oracle > CORRELATED:
+            return ""
+        return f"The oracle's {metric.replace('_', ' ')} on its own training rows is {oracle:.3f}: {advice}"
+    oracle, baseline = results["oracle"]["dev"][OVERALL], majority["accuracy"]["dev"]
+    if metric != "accuracy" or oracle > baseline + LEARNT:
+        return ""
+    return f"The oracle's dev accuracy ({oracle:.3f}) hardly beats the majority class ({baseline:.3f}): {advice}"
+
+
+def _underfits(results: dict[str, Any]) -> str:
+    oracle = f"layers-0-{len(results['incremental']) - 1}" if "incremental" in results else "oracle"
+    record = results["training"][oracle]
+    losses = record["losses"]
+    if results.get("solver") == "fista":
+        return (
+            ""
+            if record["converged"]
+            else ("The oracle is not at its optimum: it had not reached probe.tolerance after probe.max_iterations.")
+        )
+    if len(losses) < 2 or losses[-2] - losses[-1] <= UNDERFIT * (losses[0] - losses[-1]):
+        return ""
+    return (
+        f"The oracle underfits: its loss fell from {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} epochs, and by "
+        f"{losses[-2] - losses[-1]:.3f} still in the last. --config.probe.solver=fista finds the optimum; more "
+        "--config.probe.epochs come closer to it."
+    )
