@@ -6,6 +6,7 @@
     activations/<split>/   activation stores
     moments/               moments of the training rows
     results/*.json         what the studies found
+    results/activations    a fingerprint of the activations that all of it is of
     probes/                their trained probes (orbax)
     figures/*.png          the report's figures
     report.html
@@ -113,10 +114,38 @@ class Workdir:
             shutil.rmtree(folder, ignore_errors=True)
             if folder.exists():
                 raise UserError(
-                    f"{folder} holds results of another configuration and cannot be removed: remove it, or choose "
+                    f"{folder} holds results of another run and cannot be removed: remove it, or choose "
                     "another --workdir."
                 )
         self.report.unlink(missing_ok=True)
+
+    def claim_results(self, activations: str, overwrite: bool) -> None:
+        """Makes sure that no results of other activations stay, which a report or table would take for these.
+
+        Args:
+            activations: their fingerprint.
+            overwrite: remove results of others.
+
+        Raises:
+            UserError: if there are such results, and `overwrite` is not set or they cannot be removed.
+        """
+        if self._entered() in (None, activations):
+            return
+        if not overwrite:
+            raise UserError(
+                f"{self.path / 'results'} holds results of other activations: choose another --workdir, or pass "
+                "--overwrite to replace them."
+            )
+        self._remove_results()
+
+    def enter_results(self, activations: str) -> None:
+        """Notes which activations the results are of."""
+        if self._entered() != activations:
+            write_text(self.path / "results" / "activations", activations + "\n")
+
+    def _entered(self) -> str | None:
+        file = self.path / "results" / "activations"
+        return file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
 
     def saved_config(self) -> dict[str, Any] | None:
         """The configuration that the folder belongs to, what is newer than it at its default; None for a new folder."""

@@ -113,6 +113,29 @@ def test_overwrite_replaces_results_and_keeps_fitting_activations(study, tmp_pat
 
 
 @pytest.mark.minilm
+def test_results_of_other_data_do_not_stay_beside_new_ones(study, tmp_path):
+    workdir, flags, _ = study
+    shutil.copytree(workdir, tmp_path / "copy")
+    shutil.copytree(workdir.parent / "task", tmp_path / "task")
+    tags = (tmp_path / "task" / "test.label").read_text().splitlines()
+    (tmp_path / "task" / "test.label").write_text("\n".join(reversed(tags)) + "\n")
+    flags = [flags[0], flags[1], f"--workdir={tmp_path / 'copy'}"]
+    shutil.rmtree(workdir.parent / "kept", ignore_errors=True)
+    (workdir.parent / "task").rename(workdir.parent / "kept")
+    (tmp_path / "task").rename(workdir.parent / "task")
+    try:
+        refused = launch("redundancy", *flags)
+        done = launch("redundancy", *flags, "--overwrite")
+    finally:
+        shutil.rmtree(workdir.parent / "task")
+        (workdir.parent / "kept").rename(workdir.parent / "task")
+    assert refused.returncode == 2
+    assert done.returncode == 0, done.stderr
+    assert [file.stem for file in (tmp_path / "copy" / "results").glob("*.json")] == ["redundancy"]
+    assert not (tmp_path / "copy" / "report.html").exists()
+
+
+@pytest.mark.minilm
 def test_redundancy_and_report_alone(study, tmp_path):
     workdir, flags, _ = study
     shutil.copytree(workdir / "activations", tmp_path / "copy" / "activations")
@@ -281,7 +304,7 @@ def test_a_study_alone_ends_with_its_table_is_kept_by_a_second_run_and_reported(
     table = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in table[2:]] == lines
     assert done.stdout.endswith(f"Results: {results / f'{name}.json'}\n")
-    assert sorted(path.stem for path in results.iterdir()) == sorted([f"all_results_{name}", name])
+    assert sorted(path.stem for path in results.glob("*.json")) == sorted([f"all_results_{name}", name])
     assert (tmp_path / "run" / "probes" / name).is_dir()
     content = json.loads((results / f"{name}.json").read_text())
     assert content["task"]["rows"] == {"train": 50, "dev": 20, "test": 20}

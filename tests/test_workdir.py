@@ -95,7 +95,7 @@ def test_a_folder_whose_results_cannot_be_removed_stays_the_others(tmp_path, mon
     Workdir.claim(tmp_path, StudyConfig())
     fill(tmp_path)
     monkeypatch.setattr("jaxred.workdir.shutil.rmtree", lambda *args, **kwargs: None)
-    with pytest.raises(UserError, match=r"results holds results of another configuration and cannot be removed"):
+    with pytest.raises(UserError, match=r"results holds results of another run and cannot be removed"):
         Workdir.claim(tmp_path, StudyConfig(probe=ProbeConfig(l1=0.1)), overwrite=True)
     assert saved(tmp_path)["probe"]["l1"] == 1e-5
 
@@ -193,3 +193,26 @@ def test_a_folder_that_is_no_runs_is_not_opened(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"task": {"nmae": "sst2"}, "encoder": {}, "probe": {}}))
     with pytest.raises(UserError, match=r"config\.task\.nmae is not known"):
         Workdir.open(tmp_path)
+
+
+def test_results_of_other_activations_are_removed_only_where_told(tmp_path):
+    workdir = Workdir.claim(tmp_path, StudyConfig())
+    fill(tmp_path)
+    workdir.claim_results("one", overwrite=False)  # of results that are older than the note
+    workdir.enter_results("one")
+    before = contents(tmp_path)
+    workdir.claim_results("one", overwrite=True)
+    with pytest.raises(UserError, match="holds results of other activations"):
+        workdir.claim_results("other", overwrite=False)
+    assert contents(tmp_path) == before
+    workdir.claim_results("other", overwrite=True)
+    assert sorted(contents(tmp_path)) == ["activations/file", "config.json", "moments/train.npz", "notes.txt"]
+    workdir.claim_results("other", overwrite=False)
+
+
+def test_the_note_of_the_activations_is_written_once(tmp_path):
+    workdir = Workdir.claim(tmp_path, StudyConfig())
+    workdir.enter_results("one")
+    written = (tmp_path / "results" / "activations").stat().st_mtime_ns
+    workdir.enter_results("one")
+    assert (tmp_path / "results" / "activations").stat().st_mtime_ns == written

@@ -13,6 +13,7 @@ from jaxred.experiments.finished import MODELS, TASKS
 from jaxred.extract import extract
 from jaxred.formats import experiment
 from jaxred.importing import STORES, import_activations, open_stores
+from jaxred.results import fingerprint
 from jaxred.store import Store
 from jaxred.workdir import Workdir
 
@@ -52,7 +53,7 @@ def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple
         stores = open_stores(config)
     else:
         stores = timed("extraction", lambda: extract(config, folder, overwrite))
-    _run(stages, stores, config, folder)
+    _run(stages, stores, config, folder, overwrite)
     return folder
 
 
@@ -80,15 +81,20 @@ def _run_original(config: StudyConfig, workdir: str, overwrite: bool, stages: tu
         publishing.check(output, Workdir(workdir), published, overwrite)
     folder = Workdir.claim(workdir, config, overwrite)
     stores = timed("import", lambda: import_activations(config, folder, overwrite))
-    _run(stages, stores, config, folder)
+    _run(stages, stores, config, folder, overwrite)
     if published and (file := publishing.publish(output, folder, published, overwrite)):
         log.info("%s: %s", published.replace("_", " "), file)
     return folder
 
 
-def _run(stages: tuple[str, ...], stores: dict[str, Store], config: StudyConfig, folder: Workdir) -> None:
+def _run(
+    stages: tuple[str, ...], stores: dict[str, Store], config: StudyConfig, folder: Workdir, overwrite: bool
+) -> None:
+    activations = fingerprint({name: store.ledger.identity for name, store in stores.items()})
+    folder.claim_results(activations, overwrite)
     for stage in stages:
         timed(stage.replace("_", " "), lambda stage=stage: STAGES[stage](stores, config, folder))
+        folder.enter_results(activations)
 
 
 def timed(name: str, work: Callable[[], Any]) -> Any:
