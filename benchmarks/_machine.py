@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 
+from jaxred.memory import available_bytes
+
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, device and versions, for the benchmark's JSON."""
+    """Processor, cores, free memory, device and versions, for the benchmark's JSON."""
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         names = [
@@ -21,6 +23,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "available_gigabytes": round(min(available_bytes(), 2**60) / 1e9, 1),
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         "jax": jax.__version__,

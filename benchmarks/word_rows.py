@@ -5,6 +5,7 @@
     python benchmarks/word_rows.py --folder=words --stages=extract   # and later, on the same activations
     python benchmarks/word_rows.py --folder=words --stages=pipeline
     python benchmarks/word_rows.py --dtype=float16                   # stores and files of half the size
+    systemd-run --scope -p MemoryMax=8G python benchmarks/word_rows.py   # where the system gives no more
 
 Writes an encoder of BERT-base's size with random weights and files of columns with labelled words, and calls the
 launchers on them, each in a process of its own: extraction, the studies, a store to HDF5 and HDF5 to a store. The
@@ -14,7 +15,8 @@ Sentences have the lengths of newspaper text (24 words on average), words are dr
 every fifth becomes two tokens, and a word's class is that of its number, but for one in ten. Prints each stage's
 seconds, compiling included, and its peak memory: what the process has for itself (Linux's RssAnon, looked at 20 times a
 second), and what is resident, which counts pages of files as well, such as those of libraries and of matrices that are
-streamed; the system takes those back where it needs them.
+streamed; the system takes those back where it needs them. In a control group or a container that is limited to 8 GB,
+training rows are streamed too.
 """
 
 import json
