@@ -23,6 +23,7 @@ from jaxred.kernels import moments as kernel
 from jaxred.kernels.moments import Place, RowSums
 
 LARGEST_SQUARE = 640  # neurons of a square on the diagonal: half of what is computed there is computed twice
+SMALLEST_VARIANCE = 64 * float(np.finfo(np.float32).tiny)  # below it, squares of float32 are lost
 _ROWS_AT_ONCE = 1024  # of the matrix, in float64
 
 
@@ -96,11 +97,12 @@ class Moments:
             raise UserError(f"Correlations need at least 2 rows of activations, but there are {sums.n_rows}.")
         rows, n = sums.rows, sums.n_rows
         offset = np.asarray(rows.total, np.float64) / n
-        constant = np.asarray(rows.low == rows.high)
         mean = (sums.shift + offset).astype(np.float32)
         products = tuple(product.copy() for product in sums.products)
         for place, piece in _pieces(len(mean), products):
             piece -= np.outer(rows.total[place.rows], offset[place.columns].astype(np.float32))
+        unseen = _diagonal(len(mean), products) / (n - 1) < SMALLEST_VARIANCE
+        constant = np.asarray(rows.low == rows.high) | unseen
         found = cls(n, len(rows.norms), mean, products, constant, _moved(sums, offset)[0])
         found._forget(constant)
         return found
@@ -137,7 +139,8 @@ class Moments:
     def correlation(self) -> Float[np.ndarray, "neuron neuron"]:
         """Pearson's r between neurons; equals `nan_to_num(np.corrcoef(X.T))` with ones on the diagonal.
 
-        A constant neuron has no correlation: it gets 0 with every other neuron, as in the original.
+        A constant neuron has no correlation: it gets 0 with every other neuron, as in the original. So does one that
+        varies less than SMALLEST_VARIANCE, where the original has the correlation of what is left of it.
         """
         deviation = np.sqrt(self.variance() * (self.n_rows - 1))
         inverse = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0).astype(np.float32)

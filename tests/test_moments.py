@@ -141,6 +141,20 @@ def test_a_neuron_that_changes_once_is_not_constant():
     assert found.centred()[3, 3] > 0
 
 
+@pytest.mark.parametrize(("deviation", "dead"), [(1e-32, True), (3e-19, True), (3e-18, False), (1e-9, False)])
+def test_a_neuron_whose_squares_float32_cannot_hold_counts_as_constant(deviation, dead):
+    """As MiniLM has: values of 1e-32, whose correlation in float64 is of what dead neurons share."""
+    x = correlated_rows()
+    x[:, 3] = (x[:, 0] + x[:, 3]) * np.float32(deviation / (x[:, 0] + x[:, 3]).std())
+    found = moments_of(x)
+    assert np.flatnonzero(found.constant).tolist() == ([3] if dead else [])
+    expected = np.corrcoef(x.T.astype(np.float64))
+    if dead:
+        expected[3], expected[:, 3] = 0, 0
+        expected[3, 3] = 1
+    np.testing.assert_allclose(found.correlation(), expected, atol=2e-6)
+
+
 def test_a_layer_of_constants_has_no_cka():
     x = correlated_rows().astype(np.float32)
     x[:, :HIDDEN_SIZE] = 0.3

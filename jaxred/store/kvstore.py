@@ -18,7 +18,7 @@ def open_kvstore(location: str) -> Any:
     spec = (
         f"{location.rstrip('/')}/"
         if "://" in location
-        else {"driver": "file", "path": f"{Path(location).absolute()}/", **_NOT_SYNCED}
+        else {"driver": "file", "path": f"{Path(location).resolve()}/", **_NOT_SYNCED}
     )
     try:
         return ts.KvStore.open(spec).result()

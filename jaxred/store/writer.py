@@ -14,6 +14,7 @@ from jaxred.store.blocks import first_not_finite, inner_rows
 from jaxred.store.kvstore import child, list_keys, open_kvstore, reason
 from jaxred.store.ledger import Ledger, changes, read_ledger, write_ledger
 
+_OWN = "ledger", "zarr", "hidden_states", "labels", "sentence_index", "word_index"  # files and folders of a store
 _PLACE = "--workdir (--output of launch/convert.py)"
 
 
@@ -36,7 +37,7 @@ class StoreWriter:
             ledger: what is to be stored; its `windows_finished` and `notes` are taken from the store if it exists.
             labels: [row] class ids into `ledger.label_names`, or scores.
             sentence_index: [row].
-            overwrite: replace a store of another identity, or a damaged one.
+            overwrite: replace a store of another identity, or a damaged one; never what is no store.
             word_index: [row], where `ledger.rows` is 'word', and only there.
 
         Raises:
@@ -118,13 +119,19 @@ class StoreWriter:
                 raise
             present = None
         if present is None:
-            if list_keys(self._kvstore, "", self.location):
-                if not overwrite:
-                    raise UserError(
-                        f"{self.location} is not empty and is not an activation store: choose another place, or "
-                        f"pass --overwrite to "
-                        "replace what is there."
-                    )
+            keys = list_keys(self._kvstore, "", self.location)
+            others = [key for key in keys if key.split("/")[0].split(".json")[0] not in _OWN]
+            if others:
+                raise UserError(
+                    f"{self.location} is not an activation store, but holds {others[0]}, which --overwrite does not "
+                    f"remove either: choose another {_PLACE}."
+                )
+            if keys and not overwrite:
+                raise UserError(
+                    f"{self.location} holds what is left of an activation store: choose another place, or pass "
+                    "--overwrite to replace it."
+                )
+            if keys:
                 self._delete()
             return None
         changed = changes(present, ledger)
@@ -157,8 +164,11 @@ class StoreWriter:
         return None
 
     def _delete(self) -> None:
+        """Removes what a store is made of, the ledger first, and nothing else that lies there."""
         try:
-            self._kvstore.delete_range(ts.KvStore.KeyRange()).result()
+            for name in _OWN:
+                self._kvstore.write(f"{name}.json", None).result()
+                self._kvstore.delete_range(ts.KvStore.KeyRange(f"{name}/", f"{name}0")).result()  # "0" follows "/"
         except (ValueError, OSError) as error:
             raise self._refused("over the old files", error) from error
 

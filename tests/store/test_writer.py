@@ -174,18 +174,39 @@ def test_overwrite_keeps_a_store_of_the_same_identity(tmp_path):
     assert writer(tmp_path, overwrite=True).ledger.windows_finished == 2
 
 
-def test_a_folder_that_holds_something_else_is_untouched_unless_told(tmp_path):
+def test_a_folder_that_holds_something_else_is_untouched_whatever_is_told(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("three years")
     before = contents(tmp_path)
-    with pytest.raises(UserError, match="not empty and is not an activation store"):
-        writer(tmp_path)
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"is not an activation store, but holds thesis/chapter\.txt"):
+            writer(tmp_path, overwrite=overwrite)
     with pytest.raises(UserError, match=r"not an activation store: it has no ledger\.json"):
         Store(tmp_path)
     assert contents(tmp_path) == before
-    fill(writer(tmp_path, overwrite=True))
-    assert not list(tmp_path.glob("thesis/*"))
-    Store(tmp_path)
+
+
+def test_a_replaced_store_leaves_what_lies_beside_it(tmp_path, finished):
+    folder = tmp_path / "train"
+    write_store(folder, -VALUES, identity={**IDENTITY, "pooling": "mean"})
+    (folder / "labels.txt").write_text("notes")
+    (folder / "zarr").mkdir()
+    (folder / "hidden_states_of_old").write_text("more notes")
+    fill(writer(folder, overwrite=True))
+    assert (folder / "labels.txt").read_text() == "notes"
+    assert (folder / "hidden_states_of_old").read_text() == "more notes"
+    assert set(contents(folder)) - set(contents(finished)) == {"labels.txt", "hidden_states_of_old"}
+    np.testing.assert_array_equal(Store(folder).matrix(), VALUES.reshape(N_ROWS, -1))
+
+
+def test_a_store_is_found_by_any_way_to_its_folder(tmp_path, finished, monkeypatch):
+    (tmp_path / "here" / "deep").mkdir(parents=True)
+    shutil.copytree(finished, tmp_path / "train")
+    monkeypatch.chdir(tmp_path / "here" / "deep")
+    for way in ("../../train", "../../here/../train", str(tmp_path / "here" / ".." / "train"), "./../../train/"):
+        np.testing.assert_array_equal(Store(way).matrix(), VALUES.reshape(N_ROWS, -1))
+    fill(writer("../made/../train2"))
+    assert contents(tmp_path / "here" / "train2") == contents(finished)
 
 
 def test_a_file_where_the_store_should_be(tmp_path):
