@@ -11,7 +11,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from jaxred.config import StudyConfig, TaskConfig
+from jaxred.config import StudyConfig, TaskConfig, unknown_field
 from jaxred.errors import UserError
 from jaxred.experiments import sweep
 from jaxred.formats import experiment
@@ -102,8 +102,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except UserError:
         raise
     except (flags.Error, KeyError) as error:
+        named = [argument.lstrip("-").partition("=")[0] for argument in argv]
+        unknown = filter(
+            None, (unknown_field(name.removeprefix("config.")) for name in named if name.startswith("config."))
+        )
         hint = "See --help for the flags and jaxred/config.py for the fields of --config."
-        raise UserError(f"{_first_line(error)}. {hint}") from error
+        raise UserError(f"{next(unknown, _first_line(error))}. {hint}".replace("?.", "?")) from error
     except Exception as error:
         raise UserError(f"--config cannot be used ({type(error).__name__}: {_first_line(error)}).") from error
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxred.agglomeration import agglomerate
+from jaxred.errors import UserError
 
 FLOAT64_NEURONS = 16_384  # up to which trees are built in float64, 8 bytes a pair of neurons twice over
 
@@ -46,8 +47,13 @@ def cluster_tree(
         linkage: average (the paper's), complete or single.
         donate: give up the correlation, so that more neurons than FLOAT64_NEURONS need no memory beside it; other
             numbers are left in it. It is read only by default.
+
+    Raises:
+        UserError: if the correlation is not square, or has values that are not finite.
     """
     n_neurons = len(correlation)
+    if correlation.shape != (n_neurons, n_neurons) or not n_neurons:
+        raise UserError(f"Correlations are a square matrix of neurons, but these are of shape {correlation.shape}.")
     if n_neurons == 1:
         return ClusterTree(np.zeros((0, 4)), 1)
     exact = n_neurons <= FLOAT64_NEURONS
@@ -58,6 +64,11 @@ def cluster_tree(
     for neuron in range(n_neurons):
         row = apart[neuron, neuron:]
         row[:] = correlation[neuron, neuron:]
+        if not np.isfinite(row).all():
+            raise UserError(
+                f"The correlations of neuron {neuron} are not all finite: give constant neurons 0, as "
+                "jaxred.moments.Moments.correlation does."
+            )
         if distance == "absolute":
             np.abs(row, out=row)
         # Float32 would round 1 - |r|, but not -|r|; SciPy's bits are those of averages of 1 - |r|.

@@ -6,9 +6,10 @@ agree on what they work on. Override any field on the command line: `--config.pr
 """
 
 import dataclasses
+import difflib
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, get_type_hints
 
 from jaxred.errors import UserError
 
@@ -183,6 +184,39 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     return found
 
 
+def unknown_field(path: str) -> str:
+    """What is wrong with the name of a field, such as task.nme, and what may be meant; empty where it exists."""
+    kind, parent = StudyConfig, "config"
+    for name in path.split("."):
+        if not is_dataclass(kind):
+            return f"{parent} has no fields"
+        known = get_type_hints(kind)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            return f"{parent} has no field {name!r}: " + (
+                f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+            )
+        kind, parent = known[name], f"{parent}.{name}"
+    return ""
+
+
+def validate_probe(probe: ProbeConfig) -> None:
+    """Refuses impossible values of how probes are trained.
+
+    Raises:
+        UserError: naming the field, the value found and the values allowed.
+    """
+    for name in ("l1", "l2"):
+        _require(0 <= getattr(probe, name) < math.inf, f"probe.{name}", getattr(probe, name), "a number of at least 0")
+    _require(0 < probe.learning_rate < math.inf, "probe.learning_rate", probe.learning_rate, "a number above 0")
+    _require(probe.epochs >= 1, "probe.epochs", probe.epochs, "at least 1")
+    _require(probe.batch_size >= 1, "probe.batch_size", probe.batch_size, "at least 1")
+    _choice("probe.solver", probe.solver, ("adam", "fista"))
+    _require(0 < probe.tolerance < 1, "probe.tolerance", probe.tolerance, "a number between 0 and 1")
+    _require(probe.max_iterations >= 1, "probe.max_iterations", probe.max_iterations, "at least 1")
+    _require(0 <= probe.seed < 2**32, "probe.seed", probe.seed, "between 0 and 2**32 - 1")
+
+
 def validate(config: StudyConfig) -> None:
     """Refuses unknown, impossible and contradictory values before any work is done.
 
@@ -226,16 +260,8 @@ def validate(config: StudyConfig) -> None:
     _require(budget == 0 or budget >= least, "extraction.token_budget", budget, f"0 (automatic) or at least {least}")
     _require(extraction.window_rows >= 1, "extraction.window_rows", extraction.window_rows, "at least 1 row")
 
-    for name in ("l1", "l2"):
-        _require(0 <= getattr(probe, name) < math.inf, f"probe.{name}", getattr(probe, name), "a number of at least 0")
-    _require(0 < probe.learning_rate < math.inf, "probe.learning_rate", probe.learning_rate, "a number above 0")
-    _require(probe.epochs >= 1, "probe.epochs", probe.epochs, "at least 1")
-    _require(probe.batch_size >= 1, "probe.batch_size", probe.batch_size, "at least 1")
-    _choice("probe.solver", probe.solver, ("adam", "fista"))
-    _require(0 < probe.tolerance < 1, "probe.tolerance", probe.tolerance, "a number between 0 and 1")
-    _require(probe.max_iterations >= 1, "probe.max_iterations", probe.max_iterations, "at least 1")
-    for section, seed in (("probe", probe.seed), ("clustering", clustering.seed)):
-        _require(0 <= seed < 2**32, f"{section}.seed", seed, "between 0 and 2**32 - 1")
+    validate_probe(probe)
+    _require(0 <= clustering.seed < 2**32, "clustering.seed", clustering.seed, "between 0 and 2**32 - 1")
 
     _require(len(clustering.thresholds) > 0, "clustering.thresholds", clustering.thresholds, "at least one threshold")
     for threshold in clustering.thresholds:

@@ -65,7 +65,7 @@ class Workdir:
             raise UserError(f"{path} holds a sweep: choose another --workdir, or pass the folder of one of its runs.")
         now = json.loads(json.dumps(to_dict(config)))
         before = workdir.saved_config()
-        if before is not None and before != now and workdir.holds_work() and not overwrite:
+        if before is not None and before != now and workdir.holds_results() and not overwrite:
             changed = "; ".join(differences(before, now))
             raise UserError(
                 f"{path} holds a run of another configuration: {changed}. Choose another --workdir, or pass "
@@ -105,19 +105,24 @@ class Workdir:
             self.stores = sweep / "activations" / name
             self.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
 
-    def holds_work(self) -> bool:
-        """Whether a run has left anything but its configuration, as one that failed at once has not."""
-        return self.path.is_dir() and any(child.name != "config.json" for child in self.path.iterdir())
+    def holds_results(self) -> bool:
+        """Whether a run has found anything; activations and moments say themselves what they are of."""
+        return any(place.exists() for place in self._findings())
 
     def _remove_results(self) -> None:
-        for folder in (self.path / "results", self.path / "probes", self.figures):
-            shutil.rmtree(folder, ignore_errors=True)
-            if folder.exists():
+        for place in self._findings():
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
+            if place.exists():
                 raise UserError(
-                    f"{folder} holds results of another run and cannot be removed: remove it, or choose "
+                    f"{place} holds results of another run and cannot be removed: remove it, or choose "
                     "another --workdir."
                 )
-        self.report.unlink(missing_ok=True)
+
+    def _findings(self) -> tuple[Path, ...]:
+        return self.path / "results", self.path / "probes", self.figures, self.report
 
     def claim_results(self, activations: str, overwrite: bool) -> None:
         """Makes sure that no results of other activations stay, which a report or table would take for these.

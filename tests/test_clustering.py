@@ -9,6 +9,7 @@ from scipy.spatial.distance import squareform
 
 from jaxred.clustering import adjusted_rand_index, cluster_tree, representatives, window_histogram
 from jaxred.config import REPRESENTATIVES
+from jaxred.errors import UserError
 from jaxred.moments import Moments
 from jaxred.streaming import from_blocks
 
@@ -209,3 +210,17 @@ def test_agreement_is_1_up_to_renaming_and_near_0_by_chance():
     one = draw.integers(1, 6, 2000)
     assert adjusted_rand_index(one, 7 - one) == 1
     assert abs(adjusted_rand_index(one, draw.permutation(one))) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("correlation", "words"),
+    [
+        (np.full((3, 3), np.nan), "neuron 0 are not all finite"),
+        (np.array([[1, 0.1, 0], [0.1, 1, np.inf], [0, np.inf, 1]]), "neuron 1 are not all finite"),
+        (np.ones((3, 2)), r"of shape \(3, 2\)"),
+        (np.ones((0, 0)), r"of shape \(0, 0\)"),
+    ],
+)
+def test_what_are_no_correlations_is_refused(correlation, words):
+    with pytest.raises(UserError, match=words):
+        cluster_tree(correlation)

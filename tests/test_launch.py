@@ -151,7 +151,10 @@ def test_redundancy_and_report_alone(study, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--config.probe.l9=1"], ["l9"]),
+        (["--config.probe.l9=1"], ["config.probe has no field 'l9': it has l1, l2"]),
+        (["--config.tsk.name=sst2"], ["config has no field 'tsk': did you mean task?"]),
+        (["--config.task.limt_instances=9"], ["did you mean limit_instances?"]),
+        (["--config.clustering.zzz=9"], ["has no field 'zzz': it has thresholds"]),
         (["--config.probe.l1=much"], ["l1", "much"]),
         (["--confg=configs/demo.py"], ["confg"]),
         (["--config=configs/none.py"], ["configs/none.py"]),

@@ -1,6 +1,7 @@
 import functools
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -260,6 +261,36 @@ def test_names_of_classes_are_refused_with_what_gives_their_numbers():
     for labels in (np.array(["yes", "no", "no", "yes"]), ["yes", "no", "no", "yes"]):
         with pytest.raises(UserError, match=r"such as \['yes'\], .* jaxred\.features\.class_ids\(labels\) gives"):
             fit(family, rows, labels, 2, ProbeConfig())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"targets": np.zeros(N_ROWS - 1, int)}, "but the features have"),
+        ({"targets": np.full(N_ROWS, 3)}, "class ids from 3 to 3, but n_outputs is 3"),
+        ({"targets": np.full(N_ROWS, -1)}, "class ids from -1 to -1"),
+        ({"targets": np.zeros(N_ROWS)}, "take one output, but n_outputs is 3"),
+        ({"features": np.zeros((N_ROWS, 3), np.float32)}, "columns up to 9"),
+        ({"config": replace(CONFIG, solver="sgd")}, "probe.solver='sgd'"),
+        ({"config": replace(CONFIG, learning_rate=-1.0)}, "probe.learning_rate"),
+        ({"features": np.full((N_ROWS, 10), np.nan, np.float32)}, "of 2 probes is not a finite number after epoch 1"),
+        ({"config": replace(CONFIG, learning_rate=1e30)}, "is 1e.30"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_with_the_reason(change, words):
+    x, _ = random_task()
+    given = {"features": x[:, :10], "targets": np.arange(N_ROWS) % 3, "config": CONFIG} | change
+    family = prefix_family(np.arange(10), [4, 10])
+    with pytest.raises(UserError, match=words):
+        fit(family, given["features"], given["targets"], 3, given["config"])
+
+
+def test_a_probe_that_is_none_is_named():
+    x, y = random_task()
+    fitted = fit(prefix_family(np.arange(10), [4, 10]), x[:, :10], y, 3, CONFIG)
+    for index in (-1, 2):
+        with pytest.raises(IndexError, match=f"no probe {index}: the family has probes 0 to 1"):
+            fitted.probe(index)
 
 
 def test_a_streamed_matrix_cannot_be_shuffled(monkeypatch, tmp_path):

@@ -100,16 +100,20 @@ def test_a_folder_whose_results_cannot_be_removed_stays_the_others(tmp_path, mon
     assert saved(tmp_path)["probe"]["l1"] == 1e-5
 
 
-def test_a_run_that_left_nothing_but_its_configuration_does_not_hold_the_folder(tmp_path):
+@pytest.mark.parametrize("found", ["results", "probes", "figures", "report.html"])
+def test_a_run_that_found_nothing_does_not_hold_the_folder(tmp_path, found):
     Workdir.claim(tmp_path, StudyConfig())
-    assert not Workdir(tmp_path).holds_work()
+    assert not Workdir(tmp_path).holds_results()
     Workdir.claim(tmp_path, StudyConfig(probe=ProbeConfig(l1=0.1)))
     assert saved(tmp_path)["probe"]["l1"] == 0.1
-    (tmp_path / "activations").mkdir()
-    assert Workdir(tmp_path).holds_work()
+    (tmp_path / "activations").mkdir()  # what they are of, they say themselves
+    (tmp_path / "moments").mkdir()
+    assert not Workdir(tmp_path).holds_results()
+    (tmp_path / found).mkdir()
+    assert Workdir(tmp_path).holds_results()
     with pytest.raises(UserError, match=r"probe\.l1 was 0\.1 and is now 1e-05"):
         Workdir.claim(tmp_path, StudyConfig())
-    assert not Workdir(tmp_path / "nowhere").holds_work()
+    assert not Workdir(tmp_path / "nowhere").holds_results()
 
 
 def test_an_impossible_configuration_claims_nothing(tmp_path):

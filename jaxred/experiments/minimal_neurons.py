@@ -31,7 +31,8 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
             content, probes = minimal_neurons(features, config, bar)
         if features.classes:
             minimal = f"first-{content['n_minimal']}"
-            content["per_class"] = per_class(probes, ["oracle", *([minimal] if minimal in probes else [])], features)
+            ends = ["oracle"] if content["minimal_scores"] == content["oracle"] else ["oracle", minimal]
+            content["per_class"] = per_class(probes, ends, features)
         return content, probes, features
 
     return kept_or_run("minimal_neurons", ("task", "probe", "selection"), stores, config, workdir, work)

@@ -253,7 +253,9 @@ def _content(
                     "base": result.base,
                     "ranking": result.ranking,
                     "sizes": result.sizes,
-                    "minimal_probe": f"{entry.name}-first-{size}" if size in result.sizes else entry.name,
+                    "minimal_probe": entry.name
+                    if chosen["minimal_scores"] is result.base
+                    else f"{entry.name}-first-{size}",
                     **chosen,
                 }
             )

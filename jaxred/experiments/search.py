@@ -26,16 +26,15 @@ class Search:
     probes: dict[int, Probe]
 
     def choose(self, delta: float, features: Features) -> dict[str, Any]:
-        """The smallest set whose dev score is less than so many percent below the base's; else all candidates.
-
-        The scores of all candidates are those of the probe retrained on them where the grid has their number, as in the
-        original's summary; else the base's.
+        """The smallest set whose dev score is less than so many percent below the base's; else all candidates, whose
+        scores are the base's.
         """
-        dev = {size: overall(entry, "dev") for size, entry in self.sizes.items()}
-        size = minimal_set_size(dev, overall(self.base, "dev"), delta, len(self.ranking))
+        dev, base = {size: overall(entry, "dev") for size, entry in self.sizes.items()}, overall(self.base, "dev")
+        size = minimal_set_size(dev, base, delta, len(self.ranking))
+        retrained = size in dev and accepted(dev[size], base, delta)
         return {
             "n_minimal": size,
-            "minimal_scores": self.sizes.get(size, self.base),
+            "minimal_scores": self.sizes[size] if retrained else self.base,
             "minimal_neurons": [features.layer_and_index(neuron) for neuron in self.ranking[:size]],
         }
 

@@ -78,7 +78,7 @@ def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
     base = {name: value for name, value in to_dict(sweep).items() if name != "axes"}
     now = json.loads(json.dumps(plain({"base": base, "axes": sweep.axes, "runs": [run.name for run in runs]})))
     before = _saved(folder / sweeps.MARK)
-    if before is not None and not overwrite and any(Workdir(folder / name).holds_work() for name in before["runs"]):
+    if before is not None and not overwrite and any(Workdir(folder / name).holds_results() for name in before["runs"]):
         fields = {line.split(" was ")[0]: line for line in differences(before["base"], now["base"])}
         changed = "; ".join(line for name, line in fields.items() if name not in sweeps.swept(sweep))
         if changed:

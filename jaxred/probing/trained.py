@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxred.config import ProbeConfig
+from jaxred.config import ProbeConfig, validate_probe
 from jaxred.errors import UserError
 from jaxred.families import Family
 from jaxred.kernels import family as kernel
@@ -49,7 +49,13 @@ class Fit:
     solution: Solution | None = None  # of fista, for every probe
 
     def probe(self, index: int) -> Probe:
-        """One probe of the family, unpacked."""
+        """One probe of the family, unpacked.
+
+        Raises:
+            IndexError: if there is no such probe.
+        """
+        if not 0 <= index < self.family.n_probes:
+            raise IndexError(f"there is no probe {index}: the family has probes 0 to {self.family.n_probes - 1}")
         part = next(part for part in self.parts if index in part.probes)
         place = part.probes.index(index)
         arrays = unpacked(part)
@@ -99,8 +105,11 @@ def fit(
         settings: penalties, learning rate and seed of every probe, in place of the configuration's.
 
     Raises:
-        UserError: if targets are names of classes, or rows are to be shuffled and the matrix does not fit in memory.
+        UserError: if features, targets and the family do not fit together, targets are names of classes, the
+            configuration is impossible, rows are to be shuffled and the matrix does not fit in memory, or a probe's
+            training ends in numbers that are not finite.
     """
+    validate_probe(config)
     targets = np.asarray(targets)
     if not np.issubdtype(targets.dtype, np.number):
         raise UserError(
@@ -110,6 +119,7 @@ def fit(
     matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, config.batch_size)
     settings = settings or repeated_settings(config, family.n_probes)
     regression = not np.issubdtype(targets.dtype, np.integer)
+    _refuse_misfits(family, matrix, targets, n_outputs, regression)
     values = matrix.batched(targets.astype(np.float32 if regression else np.int32))
     if config.solver == "fista":
         columns = optimum.columns_of(matrix)
@@ -119,4 +129,36 @@ def fit(
         parts = all_parts(family, n_outputs, config, settings)
         parts, losses = adam.train(parts, matrix, values, family.n_probes, config)
         solution = None
+    _refuse_divergence(losses, settings)
     return Fit(family, tuple(parts), losses, regression, solution)
+
+
+def _refuse_misfits(
+    family: Family, matrix: FeatureMatrix, targets: np.ndarray, n_outputs: int, regression: bool
+) -> None:
+    n_rows, n_columns = matrix.shape
+    if targets.shape != (n_rows,):
+        raise UserError(f"The targets are of shape {targets.shape}, but the features have {n_rows} rows: one a row.")
+    if family.columns.max(initial=-1) >= n_columns:
+        raise UserError(
+            f"The features have {n_columns} columns, but the family has columns up to {family.columns.max()}, counted "
+            "from 0: make it for these features."
+        )
+    if regression and n_outputs != 1:
+        raise UserError(f"The targets are scores, which take one output, but n_outputs is {n_outputs}: pass 1.")
+    if not regression and n_rows and not (targets.min() >= 0 and targets.max() < n_outputs):
+        raise UserError(
+            f"The targets are class ids from {targets.min()} to {targets.max()}, but n_outputs is {n_outputs}: they "
+            "must be from 0 to one less than the classes."
+        )
+
+
+def _refuse_divergence(losses: Float[np.ndarray, "epoch probe"], settings: Settings) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses).all(0))
+    if len(bad):
+        rate = np.asarray(settings.learning_rate)[bad[0]]
+        raise UserError(
+            f"The loss of {len(bad)} of {losses.shape[1]} probes is not a finite number after epoch "
+            f"{int(np.flatnonzero(~np.isfinite(losses[:, bad[0]]))[0]) + 1}: look for values in the features that are "
+            f"not finite or very large, or lower the learning rate (config.probe.learning_rate is {rate:g})."
+        )

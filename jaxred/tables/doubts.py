@@ -17,10 +17,10 @@ def warning(results: dict[str, Any]) -> str:
 
 
 def not_converged(results: dict[str, Any]) -> str:
-    """How many probes of a study were still learning when training ended."""
+    """A sentence where probes of a study were still learning when training ended; else empty."""
     record = results["training"]
     n_probes = sum(not entry["converged"] for entry in record.values())
-    return f"{n_probes:,} of {len(record):,} probes had not converged when training ended."
+    return f"{n_probes:,} of {len(record):,} probes had not converged when training ended." if n_probes else ""
 
 
 def _learnt_little(results: dict[str, Any]) -> str:

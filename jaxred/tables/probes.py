@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxred.metrics import OVERALL
-from jaxred.tables.doubts import warning
+from jaxred.tables.doubts import not_converged, warning
 from jaxred.tables.text import Value, load, markdown, of_repeats, value
 from jaxred.workdir import Workdir
 
@@ -106,8 +106,8 @@ def pipeline_table(workdir: Workdir) -> str:
     text = markdown([head, *map(cells, rows(pipeline))])
     counts = ", ".join(f"{split} {n:,}" for split, n in pipeline["task"]["rows"].items())
     text += f"\n\nRows: {counts}. Layers and neurons are selected on dev.{of_repeats(pipeline)}"
-    note = warning(pipeline)
-    return f"{text}\nNote: {note}" if note else text
+    notes = " ".join(filter(None, (warning(pipeline), not_converged(pipeline))))
+    return f"{text}\nNote: {notes}" if notes else text
 
 
 def sweep_table(workdir: Workdir) -> str:

@@ -134,12 +134,12 @@ def test_a_set_may_be_empty():
     assert (chosen["n_minimal"], chosen["minimal_neurons"], chosen["minimal_scores"]) == (0, [], entry(0.79))
 
 
-@pytest.mark.parametrize(("dev", "delta"), [(0.795, 1.0), (0.1, 1.0)])
-def test_all_candidates_score_what_the_probe_retrained_on_them_does_where_the_grid_has_their_number(dev, delta):
-    """Whether that is accepted or not; like the original's summary, which reads what was written last."""
-    found, _ = made_up_search([0.1] * N_NEURONS + [dev], [3, N_NEURONS], [delta], "full")
-    chosen = found.choose(delta, FEATURES)
-    assert (chosen["n_minimal"], chosen["minimal_scores"]) == (N_NEURONS, entry(dev))
+@pytest.mark.parametrize(("dev", "scores"), [(0.795, 0.795), (0.1, 0.8)])
+def test_all_candidates_score_what_the_base_does_unless_they_are_an_accepted_size(dev, scores):
+    """And not what a probe retrained on them does that was not accepted."""
+    found, _ = made_up_search([0.1] * N_NEURONS + [dev], [3, N_NEURONS], [1.0], "full")
+    chosen = found.choose(1.0, FEATURES)
+    assert (chosen["n_minimal"], chosen["minimal_scores"]) == (N_NEURONS, entry(scores))
 
 
 @pytest.mark.parametrize("seed", range(2))
