@@ -99,7 +99,7 @@ def write_parallel(examples: Sequence[Example], stem: Path, *, overwrite: bool =
     for path in (texts_path, labels_path):
         if path.exists() and not overwrite:
             raise UserError(
-                f"{path} exists and is kept: remove it, choose another name, or pass --overwrite (in Python overwrite=True)."
+                f"{path} exists and is kept: remove it, choose another name, or pass --overwrite (overwrite=True)."
             )
 
     lines = [_format(example, f"Example {i} for {stem}") for i, example in enumerate(examples)]
