@@ -110,6 +110,7 @@ def test_all_results_is_as_the_original_writes_it(found):
     assert inner.pop("base_results") == base
     tried = {f"selected-{k}": entry(f"selected-{k}", s) for k, s in content["sizes"].items() if k <= n_minimal}
     assert inner == {"selected-24": base, **tried}
-    if n_minimal < 24:  # where all are kept, the original has the retrained probe there, accepted or not
-        assert inner[f"selected-{n_minimal}"]["test_scores"] == content["minimal_scores"]["test"]
+    # Where all are kept, the original has the probe retrained on them there, accepted or not.
+    assert inner[f"selected-{n_minimal}"]["test_scores"] == content["sizes"][n_minimal]["test"]
+    assert n_minimal == 24 or content["sizes"][n_minimal] == content["minimal_scores"]
     assert "data_split" not in json.loads(minimal_neurons_results(content, None))
