@@ -4,8 +4,8 @@ A store is a directory (or any TensorStore kvstore URL) that holds one split of 
 
     ledger.json        what the store is, how many rows are planned and how many windows are finished
     zarr.json          makes the whole a zarr v3 group, which zarr-python opens
-    hidden_states/     zarr v3, [row, layer, neuron]; a shard is a window of rows with all layers, an inner chunk is
-                       (rows, one layer, all neurons), so that one layer or a prefix of layers is read alone
+    hidden_states/     zarr v3, [row, layer, neuron]; a shard is one layer of a window of rows, an inner chunk some
+                       of its rows, so that one layer or a prefix of layers is read alone
     labels/            [row], class ids (int32, names in the ledger) or scores (float64)
     sentence_index/    [row], the position of the row's sentence in the task's file
     word_index/        [row], the position of the row's word in its sentence; only where a row is a word, which the

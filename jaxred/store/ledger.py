@@ -9,7 +9,8 @@ from typing import Any
 from jaxred.errors import UserError
 from jaxred.store.kvstore import open_kvstore, reason
 
-FORMAT = 1
+FORMAT = 2
+_READ = 1, FORMAT  # of format 1, a shard has all layers of a window; it is read, but not gone on with
 MEND = "Delete this folder and run again to extract it anew."
 
 
@@ -46,6 +47,12 @@ class Ledger:
     def finished(self) -> bool:
         return self.windows_finished == self.n_windows
 
+    @property
+    def shards(self) -> list[str]:
+        """The files of the hidden states."""
+        layers = range(self.n_layers) if self.format > 1 else [0]
+        return [f"hidden_states/c/{window}/{layer}/0" for window in range(self.n_windows) for layer in layers]
+
     def window(self, index: int) -> slice:
         """The rows of a window."""
         return slice(index * self.window_rows, min((index + 1) * self.window_rows, self.n_rows))
@@ -68,9 +75,10 @@ def read_ledger(location: str | Path) -> Ledger | None:
         expected = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{location}/ledger.json is damaged: it is not a ledger written by jaxred. {MEND}") from error
-    if content.get("format") != FORMAT:
+    if content.get("format") not in _READ:
         raise UserError(
-            f"{location} was written in store format {content.get('format')}; this jaxred reads format {FORMAT}. {MEND}"
+            f"{location} was written in store format {content.get('format')}; this jaxred reads formats up to "
+            f"{FORMAT}. {MEND}"
         )
     if expected != checksum(content):
         raise UserError(f"{location}/ledger.json is damaged: its checksum does not fit its content. {MEND}")
@@ -102,7 +110,7 @@ def write_ledger(kvstore: Any, ledger: Ledger) -> None:
 
 
 def changes(old: Ledger, new: Ledger) -> list[str]:
-    pairs = [(name, getattr(old, name), getattr(new, name)) for name in ("n_rows", "window_rows", "rows")]
+    pairs = [(name, getattr(old, name), getattr(new, name)) for name in ("format", "n_rows", "window_rows", "rows")]
     pairs += [(name, old.identity.get(name), new.identity.get(name)) for name in sorted({*old.identity, *new.identity})]
     return [f"{name} was {before!r} and is now {after!r}" for name, before, after in pairs if before != after]
 

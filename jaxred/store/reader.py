@@ -40,8 +40,8 @@ class Store:
                 "written. Run the extraction again; it resumes where it stopped."
             )
         self.ledger = ledger
-        shards = [f"hidden_states/c/{i}/0/0" for i in range(ledger.n_windows)]
-        shards += [f"{name}/c/0" for name in ("labels", "sentence_index", *(["word_index"] if self.has_words else []))]
+        names = "labels", "sentence_index", *(["word_index"] if self.has_words else [])
+        shards = [*ledger.shards, *(f"{name}/c/0" for name in names)]
         present = set(list_keys(self._kvstore, "", self.location))
         missing = [shard for shard in shards if shard not in present]
         if missing and ledger.n_rows:

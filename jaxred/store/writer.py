@@ -57,7 +57,7 @@ class StoreWriter:
         self._hidden_states = self._create(
             "hidden_states",
             shape=[ledger.n_rows, ledger.n_layers, ledger.hidden_size],
-            shard=[ledger.window_rows, ledger.n_layers, ledger.hidden_size],
+            shard=[ledger.window_rows, 1, ledger.hidden_size],
             chunk=[inner_rows(ledger.window_rows), 1, ledger.hidden_size],
             dtype=ledger.dtype,
             fill_value="NaN",

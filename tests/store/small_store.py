@@ -45,5 +45,5 @@ def windows_finished_in(folder):
     return -1 if present is None else present.windows_finished
 
 
-def shard(folder, window):
-    return folder / "hidden_states" / "c" / str(window) / "0" / "0"
+def shard(folder, window, layer=0):
+    return folder / "hidden_states" / "c" / str(window) / str(layer) / "0"

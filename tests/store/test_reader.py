@@ -115,7 +115,7 @@ def test_zarr_python_reads_the_same(tmp_path, dtype):
     hidden = group["hidden_states"]
     assert hidden.dtype == dtype
     assert hidden.metadata.dimension_names == ("row", "layer", "neuron")
-    assert hidden.shards == (WINDOW, N_LAYERS, HIDDEN)  # a window is one file
+    assert hidden.shards == (WINDOW, 1, HIDDEN)  # a layer of a window is one file
     assert hidden.chunks == (WINDOW, 1, HIDDEN)  # a layer of it is read alone
     np.testing.assert_array_equal(hidden[...], stored)
     np.testing.assert_array_equal(group["labels"][...], CLASSES)
@@ -141,21 +141,23 @@ def test_there_is_no_store(tmp_path):
 
 
 @pytest.mark.parametrize("window", range(N_WINDOWS))
-def test_a_missing_shard_is_named(copy, window):
-    shard(copy, window).unlink()
+@pytest.mark.parametrize("layer", [0, N_LAYERS - 1])
+def test_a_missing_shard_is_named(copy, window, layer):
+    shard(copy, window, layer).unlink()
     with pytest.raises(
-        UserError, match=rf"cut short: its shard hidden_states/c/{window}/0/0 is missing.*Delete this folder"
+        UserError, match=rf"cut short: its shard hidden_states/c/{window}/{layer}/0 is missing.*Delete this folder"
     ):
         Store(copy)
 
 
 def test_a_shard_that_goes_missing_after_opening(copy):
     opened = Store(copy)
-    shard(copy, 1).unlink()
-    with pytest.raises(UserError, match=r"holds nan at row 4, layer 0, neuron 0"):
+    shard(copy, 1, 2).unlink()
+    with pytest.raises(UserError, match=r"holds nan at row 4, layer 2, neuron 0"):
         opened.matrix()
     with pytest.raises(UserError, match=r"holds nan at row 4, layer 2, neuron 0"):
         opened.layer(2)
+    np.testing.assert_array_equal(opened.layer(1), VALUES[:, 1])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
@@ -191,7 +193,7 @@ def flip(path, position, mask):
 
 
 @pytest.mark.parametrize(
-    "name", ["hidden_states/c/0/0/0", "hidden_states/c/2/0/0", "labels/c/0", "sentence_index/c/0", "ledger.json"]
+    "name", ["hidden_states/c/0/0/0", "hidden_states/c/2/1/0", "labels/c/0", "sentence_index/c/0", "ledger.json"]
 )
 @given(position=st.integers(0, 2**16), mask=st.integers(1, 255))
 @settings(max_examples=40, deadline=None)
