@@ -11,7 +11,6 @@ the file is large.
 """
 
 import contextlib
-import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -50,28 +49,31 @@ def survey(path: Path) -> Survey:
         UserError: the file cannot be read or is empty, its first line is not of the format, or its last line is cut
             short.
     """
-    tokens, offsets = [], [0]
-    digest, hashed = blake3(), None
-    spaces, rest = [bytearray(), bytearray()], b""  # one piece is hashed while the next is read and counted
+    tokens, offsets, rest = [], [0], bytearray()
+    digest = blake3()
+    spaces = [bytearray(_SURVEY_BYTES), bytearray(_SURVEY_BYTES)]
     with _open(path) as file, ThreadPoolExecutor(1) as other_core:
-        for turn in itertools.count():
-            n_bytes = len(rest) + max(_SURVEY_BYTES, len(rest))  # a long line is not looked through too often
-            if len(spaces[turn % 2]) < n_bytes:
-                spaces[turn % 2] = bytearray(n_bytes)
-            space = spaces[turn % 2]
-            space[: len(rest)] = rest
-            stop = len(rest) + file.readinto(memoryview(space)[len(rest) : n_bytes])
-            if stop == len(rest):
-                break
-            if hashed is not None:
-                hashed.result()
-            hashed = other_core.submit(digest.update, memoryview(space)[len(rest) : stop])
+
+        n_bytes = file.readinto(spaces[0])
+        while n_bytes:
+            piece = memoryview(spaces[0])[:n_bytes]
+            hashed = other_core.submit(digest.update, piece)
+            n_next = file.readinto(spaces[1])  # meanwhile the other core gets the interpreter, and starts
             start = 0
-            while end := space.find(b"\n", start, stop) + 1:
-                tokens.append(_count_tokens(space, start, end))
-                offsets.append(offsets[-1] + end - start)
+            while end := spaces[0].find(b"\n", start, n_bytes) + 1:
+                if rest:  # a line that began in the piece before
+                    rest += piece[:end]
+                    tokens.append(_count_tokens(rest, 0, len(rest)))
+                    offsets.append(offsets[-1] + len(rest))
+                    rest.clear()
+                else:
+                    tokens.append(_count_tokens(spaces[0], start, end))
+                    offsets.append(offsets[-1] + end - start)
                 start = end
-            rest = bytes(memoryview(space)[start:stop])
+            rest += piece[start:]
+            hashed.result()
+            spaces.reverse()
+            n_bytes = n_next
         if rest:
             tokens.append(_count_tokens(rest, 0, len(rest)))
             offsets.append(offsets[-1] + len(rest))
@@ -80,7 +82,7 @@ def survey(path: Path) -> Survey:
         file.seek(0)
         shape = _shape(file.readline(), path)
     if rest:
-        parse_json(rest, f"{path}, line {len(tokens)}")
+        parse_json(bytes(rest), f"{path}, line {len(tokens)}")
     return Survey(*shape, tokens, digest.hexdigest(), [], offsets=offsets)
 
 

@@ -10,6 +10,7 @@ whatever way. It imports little, to start soon.
 """
 
 import contextlib
+import gc
 import mmap
 import re
 import struct
@@ -127,6 +128,7 @@ def _has_list_in_list(text: bytes) -> bool:
 
 def main(path: str, n_layers: str, hidden_size: str, sentences_only: str, shared: str) -> None:
     """Answers until the input ends; `shared` is the file descriptor of the memory for vectors."""
+    gc.disable()  # nothing here is garbage that refers to itself
     parse = run_parser(int(n_layers), int(hidden_size), bool(int(sentences_only)))
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     with open(path, "rb", buffering=0) as file, mmap.mmap(int(shared), 0) as memory:

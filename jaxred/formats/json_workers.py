@@ -118,9 +118,9 @@ def _shared_memory(n_bytes: int) -> Iterator[tuple[int, mmap.mmap]]:
 
 @contextlib.contextmanager
 def _worker(arguments: list[str], descriptor: int) -> Iterator[_Worker]:
-    command = [sys.executable, "-m", "jaxred.formats.json_runs", *arguments]
-    python_path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, python_path))}
+    command = [sys.executable, "-S", "-m", "jaxred.formats.json_runs", *arguments]  # looking for packages takes time
+    python_path = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path)}
     pipe = subprocess.PIPE
     worker = subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, pass_fds=[descriptor]
