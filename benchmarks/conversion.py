@@ -5,8 +5,8 @@
 
 Writes files of random vectors of BERT-base's size: JSON lines and HDF5 with a vector a sentence, and HDF5 with a
 vector a word, 20 words a sentence. Makes stores of them, files of the stores again, and reads the matrix of a study.
-The rival is the original's loader on the first lines of the same JSON (it holds all it reads in memory): json.loads
-line by line into lists, which NumPy joins to arrays.
+The rival is the original's loader on the same JSON, or on its first lines: json.loads line by line into lists, which
+NumPy joins to arrays. It holds all it reads in memory.
 
 Every conversion is run once to warm up; then every way is run once a round, in turn. A store is removed before it is
 made again, outside of what is timed. MB are of the file, or of the matrix; CPU seconds are of all cores, and say more
@@ -37,7 +37,7 @@ from jaxred.formats import hdf5, json_lines
 from jaxred.store import Store
 
 N_SENTENCES = flags.DEFINE_integer("n_sentences", 4000, "Sentences of the file, 0.1 MB each in JSON.")
-RIVAL_SENTENCES = flags.DEFINE_integer("rival_sentences", 1000, "Lines that the original's loader reads.")
+RIVAL_SENTENCES = flags.DEFINE_integer("rival_sentences", None, "Lines that the original's loader reads; all by default.")
 N_WORD_SENTENCES = flags.DEFINE_integer("n_word_sentences", 1500, "Sentences of words, 0.8 MB each.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "How often every way is run.")
 N_LAYERS = flags.DEFINE_integer("n_layers", 13, "Layers, the embedding output included.")
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> None:
     logging.getLogger("jaxred").setLevel(logging.ERROR)
     n_sentences = 40 if SMALLEST.value else N_SENTENCES.value
     sizes = np.random.default_rng(1).integers(10, 31, 10 if SMALLEST.value else N_WORD_SENTENCES.value).tolist()
-    n_lines = min(n_sentences, RIVAL_SENTENCES.value)
+    n_lines = min(n_sentences, RIVAL_SENTENCES.value or n_sentences)
     folder = Path(tempfile.mkdtemp(dir=FOLDER.value))
     out = folder / "out"
     try:

@@ -86,15 +86,15 @@ def _write(writer: StoreWriter, chunks: Iterator[Float[np.ndarray, "row layer ne
             window = ledger.window(index)
             block = buffers[index % 2][: window.stop - window.start]
             filled = 0
-            while filled < len(block):
-                if not len(rest):
-                    rest = next(chunks)
-                taken = rest[: len(block) - filled]
-                with np.errstate(over="ignore"):
+            with np.errstate(over="ignore"):  # the writer refuses what a narrow dtype cannot hold
+                while filled < len(block):
+                    if not len(rest):
+                        rest = next(chunks)
+                    taken = rest[: len(block) - filled]
                     block[filled : filled + len(taken)] = taken
-                rest = rest[len(taken) :]
-                filled += len(taken)
-                bar.update(len(taken))
+                    rest = rest[len(taken) :]
+                    filled += len(taken)
+                    bar.update(len(taken))
             writer.write(index, block)
         for _ in chunks:  # also where the last rows are no part of any, so that damage there is found
             pass

@@ -90,7 +90,7 @@ def read(
         UserError: naming the dataset, where it cannot be read, has changed, holds a value that is not finite, or does
             not have one token where it must.
     """
-    with _open(path) as file, path.open("rb") as raw:
+    with _open(path) as file, path.open("rb", buffering=0) as raw:
         _refuse_change(raw, survey, path)
         for row in range(first, len(survey.keys)):
             key = survey.keys[row]
@@ -277,8 +277,10 @@ def _read_piece(raw: BinaryIO, survey: Survey, row: int) -> Float[np.ndarray, " 
     raw.seek(survey.offsets[row])
     if raw.readinto(values.view(np.uint8)) < values.nbytes:  # type: ignore[attr-defined]
         raise OSError("the file is cut short")
+    if values.itemsize <= 4:
+        return values
     with np.errstate(over="ignore"):
-        return values if values.itemsize <= 4 else values.astype(np.float32)
+        return values.astype(np.float32)
 
 
 def _read_dataset(file: h5py.File, key: str) -> Float[np.ndarray, "..."]:
