@@ -37,7 +37,7 @@ from jaxred.formats import hdf5, json_lines
 from jaxred.store import Store
 
 N_SENTENCES = flags.DEFINE_integer("n_sentences", 4000, "Sentences of the file, 0.1 MB each in JSON.")
-RIVAL_SENTENCES = flags.DEFINE_integer("rival_sentences", None, "Lines that the original's loader reads; all by default.")
+RIVAL_SENTENCES = flags.DEFINE_integer("rival_sentences", None, "Lines the original's loader reads; all by default.")
 N_WORD_SENTENCES = flags.DEFINE_integer("n_word_sentences", 1500, "Sentences of words, 0.8 MB each.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "How often every way is run.")
 N_LAYERS = flags.DEFINE_integer("n_layers", 13, "Layers, the embedding output included.")

@@ -53,7 +53,6 @@ def survey(path: Path) -> Survey:
     digest = blake3()
     spaces = [bytearray(_SURVEY_BYTES), bytearray(_SURVEY_BYTES)]
     with _open(path) as file, ThreadPoolExecutor(1) as other_core:
-
         n_bytes = file.readinto(spaces[0])
         while n_bytes:
             piece = memoryview(spaces[0])[:n_bytes]
