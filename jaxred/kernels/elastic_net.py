@@ -12,6 +12,7 @@ The products and the layout of the weights are those of `jaxred.kernels.family`.
 """
 
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
@@ -79,11 +80,19 @@ def train(
         The state after the last step, and each probe's loss summed over the batches of each epoch, penalties
         included.
     """
-    members = tuple(jnp.asarray(jnp.arange(packing.n_probes)[:, None] == p, jnp.float32) for p in layout.probes)
-    rates = tuple(
-        penalty.learning_rate[p][:, None] * (1 if owned is None else owned)
-        for p, owned in zip(layout.probes, layout.owned, strict=True)
-    )
+    probe_of_row = jnp.concatenate([*layout.probes, jnp.zeros(0, jnp.int32)])
+    member = jnp.asarray(probe_of_row[:, None] == jnp.arange(packing.n_probes), jnp.float32)
+    ends = np.cumsum([0, *(len(p) for p in layout.probes)]).tolist()
+
+    def of_rows(values):
+        """Each probe's value in the rows of its weights, [weight_row, 1] of each group: one gather is soon compiled."""
+        found = jax.lax.optimization_barrier(values[probe_of_row])[:, None]
+        return [found[first:last] for first, last in itertools.pairwise(ends)]
+
+    rates = [
+        rate if owned is None else rate * owned
+        for rate, owned in zip(of_rows(penalty.learning_rate), layout.owned, strict=True)
+    ]
 
     def step(index, carry, rows):
         (params, first, second, count), losses = carry
@@ -91,7 +100,8 @@ def train(
         data_loss, gradients = loss_and_gradient(params, x, targets, valid, packing)
 
         norms = [(w * w).sum(1) for w in params.weights], [jnp.abs(w).sum(1) for w in params.weights]
-        squares, absolutes = (sum(map(functools.partial(jnp.dot, precision=HIGHEST), members, n)) for n in norms)
+        of_each_row = jnp.stack([jnp.concatenate([*norm, jnp.zeros(0)]) for norm in norms])
+        squares, absolutes = jnp.dot(of_each_row, member, precision=HIGHEST)
         if squared_l2:
             shrink, l2_loss = 2 * penalty.l2, penalty.l2 * squares
         else:
@@ -112,12 +122,11 @@ def train(
             second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
             return value - size * rate * first / (jnp.sqrt(second) * scale + EPSILON), first, second
 
-        moved = []
+        moved, l1_of_rows, shrink_of_rows = [], of_rows(l1), of_rows(shrink)
         for group, weights in enumerate(params.weights):
             # The barrier keeps the packing of the products apart from Adam's pass, which is then one plain loop.
             gradient = jax.lax.optimization_barrier(gradients.weights[group])
-            mine = layout.probes[group]
-            gradient += l1[mine][:, None] * jnp.sign(weights) + shrink[mine][:, None] * weights
+            gradient += l1_of_rows[group] * jnp.sign(weights) + shrink_of_rows[group] * weights
             moved.append(adam(weights, first.weights[group], second.weights[group], gradient, rates[group]))
         weights = tuple(zip(*moved, strict=True)) or ((), (), ())
         bias = adam(params.bias, first.bias, second.bias, gradients.bias, penalty.learning_rate[:, None])
