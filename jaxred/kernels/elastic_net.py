@@ -81,7 +81,7 @@ def train(
         included.
     """
     probe_of_row = jnp.concatenate([*layout.probes, jnp.zeros(0, jnp.int32)])
-    member = jnp.asarray(probe_of_row[:, None] == jnp.arange(packing.n_probes), jnp.float32)
+    member = jnp.asarray(jnp.arange(packing.n_probes)[:, None] == probe_of_row, jnp.float32)
     ends = np.cumsum([0, *(len(p) for p in layout.probes)]).tolist()
 
     def of_rows(values):
@@ -100,8 +100,9 @@ def train(
         data_loss, gradients = loss_and_gradient(params, x, targets, valid, packing)
 
         norms = [(w * w).sum(1) for w in params.weights], [jnp.abs(w).sum(1) for w in params.weights]
-        of_each_row = jnp.stack([jnp.concatenate([*norm, jnp.zeros(0)]) for norm in norms])
-        squares, absolutes = jnp.dot(of_each_row, member, precision=HIGHEST)
+        squares, absolutes = (
+            jnp.dot(member, jnp.concatenate([*norm, jnp.zeros(0)]), precision=HIGHEST) for norm in norms
+        )
         if squared_l2:
             shrink, l2_loss = 2 * penalty.l2, penalty.l2 * squares
         else:
