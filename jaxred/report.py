@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -18,6 +19,7 @@ from jaxred.tables.text import Value
 from jaxred.tables.together import models_lines, tasks_lines
 from jaxred.workdir import Workdir
 
+VECTOR_FORMATS = ("pdf", "svg")
 RESULTS = ("pipeline", "redundancy", "cluster_sweep", "minimal_neurons", "tasks", "models")
 
 PROBES = ("pipeline", "minimal_neurons", "cluster_sweep")  # the studies of one task's probes, the main one first
@@ -60,8 +62,13 @@ def read_results(workdir: Workdir) -> dict[str, dict[str, Any]]:
     return present
 
 
-def write(workdir: Workdir, force: bool = False) -> None:
+def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> None:
     """Draws the figures and writes report.html, unless it already shows these results.
+
+    Args:
+        workdir: whose results are shown.
+        force: even where the report shows them already.
+        also: formats out of `VECTOR_FORMATS` that the figures are written in beside PNG.
 
     Raises:
         UserError: if the workdir holds no results.
@@ -73,7 +80,7 @@ def write(workdir: Workdir, force: bool = False) -> None:
         return
     from jaxred import figures  # here, because importing matplotlib takes a second
 
-    files = figures.draw(workdir.figures, results)
+    files = figures.draw(workdir.figures, results, also)
     pipeline, study = results.get("pipeline"), _study(results, workdir)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxred"), autoescape=True, undefined=jinja2.StrictUndefined

@@ -1,17 +1,24 @@
 """Draws the figures and writes the HTML report of a workdir's results; nothing is computed anew.
 
-python launch/report.py --workdir=runs/demo
+python launch/report.py --workdir=runs/demo [--vector=pdf,svg]
 """
+
+from absl import flags
 
 from jaxred import app, report
 from jaxred.config import StudyConfig
 from jaxred.workdir import Workdir
 
+VECTOR = flags.DEFINE_list("vector", [], "Formats of the figures beside PNG, for papers: pdf, svg or both.")
+flags.register_validator(
+    "vector", lambda found: {*found} <= {*report.VECTOR_FORMATS}, "choose pdf, svg or pdf,svg; PNG is always written"
+)
+
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     del config, overwrite  # the results say what they are results of
     folder = Workdir(workdir)
-    report.write(folder, force=True)
+    report.write(folder, force=True, also=VECTOR.value)
     print(f"Report: {folder.report}")
 
 

@@ -117,6 +117,16 @@ def test_the_sweep_alone_is_drawn_as_a_picture(tmp_path):
     assert mpl.rcParams["font.size"] != figures.STYLE["font.size"]  # the style is of these figures alone
 
 
+def test_figures_for_papers_are_the_same_files_every_time(tmp_path):
+    for folder in ("once", "again"):
+        figures.draw(tmp_path / folder, {"cluster_sweep": results()["cluster_sweep"]}, ["pdf", "svg"])
+    contents = [{f.name: f.read_bytes() for f in (tmp_path / folder).iterdir()} for folder in ("once", "again")]
+    assert contents[0] == contents[1]
+    assert sorted(contents[0]) == ["cluster_sweep.pdf", "cluster_sweep.png", "cluster_sweep.svg"]
+    assert contents[0]["cluster_sweep.pdf"].startswith(b"%PDF")
+    assert b"<svg" in contents[0]["cluster_sweep.svg"]
+
+
 def test_the_sweeps_curves_are_its_scores(drawn, tmp_path):
     found = results("pearson")["cluster_sweep"]
     figures.draw(tmp_path, {"cluster_sweep": found})

@@ -143,8 +143,15 @@ def test_redundancy_and_report_alone(study, tmp_path):
     done = launch("redundancy", *flags, f"--workdir={tmp_path / 'copy'}")
     assert done.returncode == 0, done.stderr
     assert "| threshold | clusters |" in done.stdout
-    report = launch("report", f"--workdir={tmp_path / 'copy'}")
+    report = launch("report", f"--workdir={tmp_path / 'copy'}", "--vector=eps")
+    assert report.returncode == 2
+    assert "choose pdf, svg or pdf,svg" in report.stderr
+    assert not (tmp_path / "copy" / "report.html").exists()
+    report = launch("report", f"--workdir={tmp_path / 'copy'}", "--vector=pdf")
     assert report.returncode == 0, report.stderr
+    assert {f.with_suffix(".png") for f in (tmp_path / "copy" / "figures").glob("*.pdf")} == set(
+        (tmp_path / "copy" / "figures").glob("*.png")
+    )
     assert (tmp_path / "copy" / "report.html").exists()
 
 

@@ -1,6 +1,7 @@
 """The report's figures, each from the result files alone."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,17 @@ from jaxred.figures.style import STYLE
 __all__ = ["STYLE", "draw", "draw_cluster_map", "metric_name"]
 
 
-def draw(folder: Path, results: dict[str, dict[str, Any]]) -> dict[str, Path]:
-    """Draws every figure that the results allow; returns their files by name, in the order of the report."""
+def draw(folder: Path, results: dict[str, dict[str, Any]], also: Sequence[str] = ()) -> dict[str, Path]:
+    """Draws every figure that the results allow.
+
+    Args:
+        folder: where to.
+        results: what is drawn, by the name of the result file.
+        also: formats that every figure is written in beside PNG: pdf, svg.
+
+    Returns:
+        The PNG files by name, in the order of the report.
+    """
     figures = {}
     with mpl.rc_context(STYLE):
         if "pipeline" in results:
@@ -47,6 +57,10 @@ def draw(folder: Path, results: dict[str, dict[str, Any]]) -> dict[str, Path]:
         for name, figure in figures.items():
             files[name] = folder / f"{name}.png"
             replace_file(files[name], functools.partial(figure.savefig, format="png"))
+            for form in also:
+                date = {"pdf": "CreationDate", "svg": "Date"}[form]  # left out, so that equal figures are equal files
+                save = functools.partial(figure.savefig, format=form, metadata={date: None})
+                replace_file(folder / f"{name}.{form}", save)
             plt.close(figure)
     return files
 

@@ -29,6 +29,8 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 150,
+    "pdf.fonttype": 42,  # TrueType, as publishers ask
+    "svg.hashsalt": "jaxred",  # names in a file that are the same in every run
 }
 
 
