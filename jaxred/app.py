@@ -19,6 +19,8 @@ from jaxred.sweeps import Sweep
 
 DEFAULT_CONFIG = "configs/demo.py"
 
+_HELP = {"help", "helpshort", "helpfull", "helpxml", "h", "?"}
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string=f"The experiment's file, by default {DEFAULT_CONFIG}; override with --config.field=value."
 )
@@ -74,6 +76,10 @@ def _run(
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit:
+        if {argument.lstrip("-") for argument in sys.argv[1:]} & _HELP:
+            sys.exit(0)  # absl says 1
+        raise
     except KeyboardInterrupt:
         print("Stopped. What was finished is kept; run again to go on.", file=sys.stderr)
         sys.exit(130)

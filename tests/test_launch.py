@@ -200,6 +200,12 @@ def test_wrong_flags_are_told_in_a_sentence(flags, words, tmp_path):
         assert word in done.stderr
 
 
+def test_help_is_no_error():
+    done = launch("study", "--help")
+    assert done.returncode == 0
+    assert "--workdir" in done.stdout
+
+
 WORDS = "w1 A\nw2 B\n\n" * 8
 CONLLU = "1\tw1\t_\tA\t_\t_\t_\t_\t_\t_\n2\tw2\t_\tB\t_\t_\t_\t_\t_\t_\n\n" * 8
 
