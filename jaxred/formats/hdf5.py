@@ -14,12 +14,14 @@ HDF5's library takes longer to find a sentence's one vector than to read it. It 
 where the numbers lie in the file; what lies in one piece, as it does unless it is compressed, is then read from there.
 """
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -90,7 +92,8 @@ def read(
         UserError: naming the dataset, where it cannot be read, has changed, holds a value that is not finite, or does
             not have one token where it must.
     """
-    with _open(path) as file, path.open("rb", buffering=0) as raw:
+    compressed = contextlib.nullcontext() if min(survey.offsets, default=0) >= 0 else _open(path)
+    with compressed as file, _open_raw(path) as raw:
         _refuse_change(raw, survey, path)
         for row in range(first, len(survey.keys)):
             key = survey.keys[row]
@@ -101,13 +104,15 @@ def read(
                 )
             shape = survey.n_layers, survey.tokens[row], survey.hidden_size
             try:
-                values = _read_piece(raw, survey, row) if survey.offsets[row] >= 0 else _read_dataset(file, key)
+                values = _read_dataset(file, key) if file and survey.offsets[row] < 0 else _read_piece(raw, survey, row)
                 vectors = values.reshape(shape)
             except (OSError, KeyError, ValueError, TypeError) as error:
                 raise UserError(
                     f"{path}: dataset {key!r} cannot be read ({_reason(error)}): write the file again."
                 ) from None
-            if not np.isfinite(vectors).all():
+            numbers = values.reshape(-1)
+            finite = np.isfinite(np.einsum("n,n->", numbers, numbers))  # in one pass; a sum that is not says nothing
+            if not finite and not np.isfinite(vectors).all():
                 layer, token, neuron = (int(i) for i in np.argwhere(~np.isfinite(vectors))[0])
                 raise UserError(
                     f"{path}: dataset {key!r} holds {vectors[layer, token, neuron]} at token {token}, layer {layer}, "
@@ -185,6 +190,13 @@ def _open(path: Path) -> h5py.File:
         raise UserError(
             f"{path} cannot be read as HDF5 ({_reason(error)}): it may be cut short; write the file again."
         ) from None
+
+
+def _open_raw(path: Path) -> FileIO:
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read any more ({error.strerror}): run again.") from None
 
 
 def _keys(file: h5py.File, texts: Sequence[str], path: Path) -> list[str]:
@@ -271,7 +283,7 @@ def _no_activations(path: Path, key: str, found: str) -> UserError:
     )
 
 
-def _read_piece(raw: BinaryIO, survey: Survey, row: int) -> Float[np.ndarray, " value"]:
+def _read_piece(raw: FileIO, survey: Survey, row: int) -> Float[np.ndarray, " value"]:
     """The numbers of a sentence from where they lie in the file."""
     values = np.empty(survey.n_layers * survey.tokens[row] * survey.hidden_size, survey.dtype)
     raw.seek(survey.offsets[row])
@@ -291,7 +303,7 @@ def _read_dataset(file: h5py.File, key: str) -> Float[np.ndarray, "..."]:
     return values
 
 
-def _refuse_change(raw: BinaryIO, survey: Survey, path: Path) -> None:
+def _refuse_change(raw: FileIO, survey: Survey, path: Path) -> None:
     if stamp_of(raw.fileno()) != survey.stamp:
         raise UserError(f"{path} was changed while it was read: run again.")
 

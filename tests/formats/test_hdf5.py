@@ -161,6 +161,17 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
         file.write(b" ")
     with pytest.raises(UserError, match="was changed while it was read"):
         list(reading)
+    found = hdf5.survey(path, ["a", "b"])
+    path.unlink()
+    with pytest.raises(UserError, match=r"cannot be read any more \(No such file"):
+        list(hdf5.read(path, found))
+
+
+def test_large_numbers_whose_squares_are_none_are_read(tmp_path):
+    large = np.full((1, 2, 3), 3e38, np.float32)
+    path = write(tmp_path / "a.hdf5", ["a"], [large])
+    (found,) = hdf5.read(path, hdf5.survey(path, ["a"]))
+    np.testing.assert_array_equal(found.ravel(), large.ravel())
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4", ">f8"])
