@@ -19,7 +19,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import FileIO
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
@@ -192,9 +192,9 @@ def _open(path: Path) -> h5py.File:
         ) from None
 
 
-def _open_raw(path: Path) -> FileIO:
+def _open_raw(path: Path) -> BufferedReader:
     try:
-        return path.open("rb", buffering=0)
+        return path.open("rb")
     except OSError as error:
         raise UserError(f"{path} cannot be read any more ({error.strerror}): run again.") from None
 
@@ -283,7 +283,7 @@ def _no_activations(path: Path, key: str, found: str) -> UserError:
     )
 
 
-def _read_piece(raw: FileIO, survey: Survey, row: int) -> Float[np.ndarray, " value"]:
+def _read_piece(raw: BufferedReader, survey: Survey, row: int) -> Float[np.ndarray, " value"]:
     """The numbers of a sentence from where they lie in the file."""
     values = np.empty(survey.n_layers * survey.tokens[row] * survey.hidden_size, survey.dtype)
     raw.seek(survey.offsets[row])
@@ -303,7 +303,7 @@ def _read_dataset(file: h5py.File, key: str) -> Float[np.ndarray, "..."]:
     return values
 
 
-def _refuse_change(raw: FileIO, survey: Survey, path: Path) -> None:
+def _refuse_change(raw: BufferedReader, survey: Survey, path: Path) -> None:
     if stamp_of(raw.fileno()) != survey.stamp:
         raise UserError(f"{path} was changed while it was read: run again.")
 
