@@ -9,9 +9,14 @@ well. What the encoder is (BERT, DistilBERT, XLNet) its folder says: `--config.e
 """
 
 from jaxred.config import StudyConfig, TaskConfig
+from jaxred.data.glue import GLUE_TASKS, glue_name
+from jaxred.errors import UserError
 
 
 def get_config(task: str = "sst2") -> StudyConfig:
-    if task.lower().replace("-", "") == "stsb":
+    name = glue_name(task)
+    if name is None:
+        raise UserError(f"configs/glue.py:{task} is not known: choose one of {', '.join(GLUE_TASKS)}.")
+    if GLUE_TASKS[name].kind == "regression":
         return StudyConfig(task=TaskConfig(name=task, kind="regression", metric="pearson_and_spearman"))
     return StudyConfig(task=TaskConfig(name=task))

@@ -339,7 +339,7 @@ def test_a_truncated_file_is_no_moments(saved):
 def test_a_damaged_byte_is_no_moments_or_does_no_harm(saved):
     path, found = saved
     whole = path.read_bytes()
-    for position in range(len(whole)):
+    for position in range(0, len(whole), 3):  # 3 divides the width of no field
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         loaded = moments.load(path, IDENTITY)
         if loaded is not None:

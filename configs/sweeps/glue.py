@@ -10,6 +10,8 @@ to go over models, as `"model": {"base": {"encoder.path": "path/to/base"}, "larg
 or over any field, as `"probe.seed": (42, 43)`.
 """
 
+from jaxred.data.glue import GLUE_TASKS, glue_name
+from jaxred.errors import UserError
 from jaxred.sweeps import Sweep
 
 
@@ -18,6 +20,9 @@ def get_config(tasks: str = "sst2,mrpc,stsb,qnli,rte") -> Sweep:
 
 
 def _fields(task: str) -> dict[str, str]:
-    if task.lower().replace("-", "") == "stsb":
+    name = glue_name(task)
+    if name is None:
+        raise UserError(f"configs/sweeps/glue.py:{task} is not known: choose some of {', '.join(GLUE_TASKS)}.")
+    if GLUE_TASKS[name].kind == "regression":
         return {"task.name": task, "task.kind": "regression", "task.metric": "pearson_and_spearman"}
     return {"task.name": task, "task.kind": "classification", "task.metric": "accuracy"}

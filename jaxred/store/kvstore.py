@@ -26,6 +26,13 @@ def open_kvstore(location: str) -> Any:
         raise UserError(f"Cannot open the activation store {location} ({reason(error)}).") from error
 
 
+def local_folder(location: str) -> Path | None:
+    """The folder of a store on a local disk; None of another."""
+    if "://" not in location:
+        return Path(location).resolve()
+    return Path(location.removeprefix("file://")) if location.startswith("file://") else None
+
+
 def child(kvstore: Any, name: str) -> dict[str, Any]:
     spec = kvstore.spec().to_json()
     own = _NOT_SYNCED if spec["driver"] == "file" else {}

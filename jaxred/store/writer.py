@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from jaxred.errors import UserError
 from jaxred.store.blocks import first_not_finite, inner_rows
-from jaxred.store.kvstore import child, list_keys, open_kvstore, reason
+from jaxred.store.kvstore import child, list_keys, local_folder, open_kvstore, reason
 from jaxred.store.ledger import Ledger, changes, read_ledger, write_ledger
+from jaxred.store.room import require_room, size
 
 _OWN = "ledger", "zarr", "hidden_states", "labels", "sentence_index", "word_index"  # files and folders of a store
 _PLACE = "--workdir (--output of launch/convert.py)"
@@ -42,13 +43,14 @@ class StoreWriter:
 
         Raises:
             UserError: if the place holds something else, a store of another identity, or one whose finished windows
-                are damaged.
+                are damaged; or if the disk has no room for what is still to be written.
         """
         assert (word_index is not None) == (ledger.rows == "word"), "word_index goes with rows that are words"
         self.location = str(location)
         self._kvstore = open_kvstore(self.location)
         present = self._resume(ledger, overwrite)
         self.ledger = present or ledger
+        require_room(self.location, self.ledger)
         if present is None:
             self._commit(self.ledger)
         if not self.ledger.finished:  # again, where an earlier run may not have written them all
@@ -132,7 +134,7 @@ class StoreWriter:
                     "--overwrite to replace it."
                 )
             if keys:
-                self._delete()
+                self._delete(ledger)
             return None
         changed = changes(present, ledger)
         damage = None if changed else self._damage(present)
@@ -148,7 +150,7 @@ class StoreWriter:
                 f"{self.location} holds activations of another configuration: {'; '.join(changed)}. Choose another "
                 f"{_PLACE}, or pass --overwrite to replace them."
             )
-        self._delete()
+        self._delete(ledger)
         return None
 
     def _damage(self, ledger: Ledger) -> str | None:
@@ -163,8 +165,10 @@ class StoreWriter:
             return f"its window {index} is damaged ({reason(error)})"
         return None
 
-    def _delete(self) -> None:
-        """Removes what a store is made of, the ledger first, and nothing else that lies there."""
+    def _delete(self, ledger: Ledger) -> None:
+        """Removes what a store is made of, the ledger first, and nothing else that lies there, if another fits then."""
+        folder = local_folder(self.location)
+        require_room(self.location, ledger, 0 if folder is None else size(folder, _OWN))
         try:
             for name in _OWN:
                 self._kvstore.write(f"{name}.json", None).result()

@@ -1,3 +1,4 @@
+import importlib.util
 import re
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxred.config import validate
 from jaxred.data.examples import Example
 from jaxred.data.glue import GLUE_TASKS, glue_name, load_glue, read_glue_file
 from jaxred.errors import UserError
@@ -78,6 +80,21 @@ def test_the_nine_tasks_are_known_in_every_spelling():
         assert glue_name(spelling) == name
     assert glue_name("sst3") is None
     assert {glue_name(task.folder) for task in GLUE_TASKS.values()} == set(GLUE_TASKS)
+
+
+def test_a_configuration_is_made_of_every_glue_task_and_no_other():
+    spec = importlib.util.spec_from_file_location("glue", Path(__file__).parents[2] / "configs" / "glue.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, task in GLUE_TASKS.items():
+        made = module.get_config(task.folder)
+        validate(made)
+        assert (glue_name(made.task.name), made.task.kind) == (name, task.kind)
+    for unknown in ("sst3", "movie_reviews", ""):
+        with pytest.raises(UserError) as caught:
+            module.get_config(unknown)
+        known = ", ".join(GLUE_TASKS)
+        assert str(caught.value) == f"configs/glue.py:{unknown} is not known: choose one of {known}."
 
 
 text = st.text(
