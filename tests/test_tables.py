@@ -73,6 +73,14 @@ def test_an_oracle_that_learnt_nothing_is_warned_of(pipeline):
     assert warning(pipeline) == ""
     pipeline["oracle"] = scores(0.61)
     assert "hardly beats the majority class (0.600)" in warning(pipeline)
+    majority, oracle = pipeline["task"]["majority"]["accuracy"], pipeline["oracle"]
+    oracle["dev"][OVERALL], majority["dev"], oracle["test"][OVERALL], majority["test"] = 0.7, 0.6, 0.5, 0.52
+    assert warning(pipeline).startswith("The oracle's test accuracy (0.500) does not beat the majority class (0.520): ")
+    oracle["dev"][OVERALL] = 0.615
+    both = (
+        "The oracle's dev accuracy (0.615) hardly beats the majority class (0.600), and its test accuracy (0.500) does"
+    )
+    assert warning(pipeline).startswith(both)
 
 
 def test_only_accuracy_is_compared_with_the_majority(pipeline):
@@ -97,6 +105,22 @@ def test_the_table_says_how_many_rows_select(tmp_path, pipeline, monkeypatch):
     pipeline["task"]["rows"] = {"train": 810, "dev": 90, "test": 250}
     monkeypatch.setattr("jaxred.tables.text.load_result", lambda path: pipeline)
     assert "Rows: train 810, dev 90, test 250." in pipeline_table(Workdir(tmp_path))
+
+
+def test_a_dev_set_whose_single_rows_decide_is_warned_of(pipeline):
+    assert pipeline["oracle"]["dev"][OVERALL] == pytest.approx(0.8)
+    assert min(entry["delta_neurons"] for entry in pipeline["selection"]) == 1
+    pipeline["task"]["rows"] = {"train": 810, "dev": 125, "test": 250}  # a row is 0.8 points, as much as is given up
+    assert warning(pipeline) == ""
+    pipeline["task"]["rows"]["dev"] = 124
+    row = "Dev has 124 rows, one of which is 0.81 points of accuracy, more than the 0.8 that δ 1 gives up"
+    assert warning(pipeline).startswith(row)
+    pipeline["selection"] = [entry | {"delta_layers": 3, "delta_neurons": 0} for entry in pipeline["selection"]]
+    assert warning(pipeline) == ""  # a δ of 0 is no matter of rows
+    pipeline["task"]["rows"]["dev"] = 12
+    assert "one of which is 8.3 points of accuracy, more than the 2.4 that δ 3 gives up" in warning(pipeline)
+    pipeline["task"]["metric"] = "f1"
+    assert warning(pipeline) == ""
 
 
 def test_an_oracle_that_still_learns_is_warned_of(pipeline):

@@ -10,10 +10,11 @@ UNDERFIT = 0.02  # an oracle whose last epoch brought more than this share of al
 
 
 def warning(results: dict[str, Any]) -> str:
-    """Sentences where the oracle has learnt little or could learn more, so that what is selected means little; else
-    empty. The results are those of a pipeline, or of a minimal set out of all neurons.
+    """Sentences where the oracle has learnt little or could learn more, or too few rows select, so that what is
+    selected means little; else empty. The results are those of a pipeline, or of a minimal set out of all neurons.
     """
-    return " ".join(sentence for sentence in (_learnt_little(results), _underfits(results)) if sentence)
+    sentences = _learnt_little(results), _underfits(results), _few_rows_select(results)
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def not_converged(results: dict[str, Any]) -> str:
@@ -34,10 +35,16 @@ def _learnt_little(results: dict[str, Any]) -> str:
         if oracle > CORRELATED:
             return ""
         return f"The oracle's {metric.replace('_', ' ')} on its own training rows is {oracle:.3f}: {advice}"
-    oracle, baseline = results["oracle"]["dev"][OVERALL], majority["accuracy"]["dev"]
-    if metric != "accuracy" or oracle > baseline + LEARNT:
+    if metric != "accuracy":
         return ""
-    return f"The oracle's dev accuracy ({oracle:.3f}) hardly beats the majority class ({baseline:.3f}): {advice}"
+    accuracy = {split: (results["oracle"][split][OVERALL], majority["accuracy"][split]) for split in ("dev", "test")}
+    low = [
+        f"{split} accuracy ({oracle:.3f}) {'hardly beats' if oracle > baseline else 'does not beat'} the majority "
+        f"class ({baseline:.3f})"
+        for split, (oracle, baseline) in accuracy.items()
+        if oracle <= baseline + LEARNT
+    ]
+    return f"The oracle's {', and its '.join(low)}: {advice}" if low else ""
 
 
 def _underfits(results: dict[str, Any]) -> str:
@@ -56,4 +63,20 @@ def _underfits(results: dict[str, Any]) -> str:
         f"The oracle underfits: its loss fell from {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} epochs, and by "
         f"{losses[-2] - losses[-1]:.3f} still in the last. --config.probe.solver=fista finds the optimum; more "
         "--config.probe.epochs come closer to it."
+    )
+
+
+def _few_rows_select(results: dict[str, Any]) -> str:
+    n_rows = results["task"].get("rows", {}).get("dev")
+    chosen, names = results.get("selection", [results]), ("delta_layers", "delta_neurons", "delta")
+    deltas = [entry[name] for entry in chosen for name in names if entry.get(name, 0) > 0]
+    if n_rows is None or results["task"]["metric"] != "accuracy" or not deltas:
+        return ""
+    allowed = min(deltas) * results["oracle"]["dev"][OVERALL]  # points: a delta is a percentage of the score
+    if 100 / n_rows <= allowed:
+        return ""
+    return (
+        f"Dev has {n_rows:,} rows, one of which is {100 / n_rows:.2g} points of accuracy, more than the {allowed:.2g} "
+        f"that δ {min(deltas):g} gives up: single rows decide what is selected. Take more rows, or see the spread by "
+        "--config.repeats=10."
     )
