@@ -34,7 +34,7 @@ def assert_rows_are_of_each_sentence_alone(folder, workdir, examples, max_length
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("launcher", "task"), [("study", "sst2"), ("extract", "rte")])
+@pytest.mark.parametrize(("launcher", "task"), [("pipeline", "sst2"), ("extract", "rte")])
 def test_a_tiny_xlnet_with_the_real_tokenizer(xlnet_tokenizer_folder, glue_dev, tmp_path, launcher, task):
     config = XLNetConfig(vocab_size=32000, hidden_size=12, n_layers=2, n_heads=2, intermediate_size=20)
     checkpoint.save(tiny_encoder.random_encoder(XLNet, config), tmp_path / "xlnet")
@@ -56,7 +56,7 @@ def test_a_tiny_xlnet_with_the_real_tokenizer(xlnet_tokenizer_folder, glue_dev, 
         f"--workdir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
-    if launcher == "study":
+    if launcher == "pipeline":
         assert any("Oracle" in line and "0–2" in line for line in done.stdout.splitlines())
         assert json.loads((tmp_path / "run" / "results" / "pipeline.json").read_text())["task"]["rows"]["test"] == 30
     pairs = [(example.text, example.pair) for example in examples[120:]]
