@@ -9,7 +9,9 @@ ranking for its 27 sizes), with compilation apart; the same algorithm in PyTorch
 columns taken as the original takes them (NumPy's `X[:, columns]`, which lays them out column by column) and with
 contiguous rows; scikit-learn's saga on the oracle for scale; and what the machine could do at best, from its measured
 matrix product and memory bandwidth. Products are measured between the trainings, for seconds each time: "sustained" is
-their mean rate, which a training of as many seconds could have at best, and "burst" the fastest single product.
+their mean rate, which a training of as many seconds could have at best, and "burst" the fastest single product. The
+limit is the longer of products and memory, as if each were hidden behind the other; "products then memory" is their
+sum, the limit of a program whose optimiser goes through memory after its products.
 
 The rivals train for --rival_epochs and are scaled to all epochs: an epoch costs what an epoch costs.
 """
@@ -170,6 +172,7 @@ def main(argv: list[str]) -> None:
             "seconds_of_products": {"sustained": products / sustained, "burst": products / burst},
             "seconds_of_memory": moved / memory,
             "fraction_reached": {name: least / total for name, least in limit.items()},
+            "fraction_reached_of_products_then_memory": (products / sustained + moved / memory) / total,
         },
         "cost_of_a_second_family_of_sizes": more / warm["sizes"],
         "ranking_seconds": ranked,

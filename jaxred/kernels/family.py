@@ -155,17 +155,18 @@ def loss_and_gradient(
 
 
 def _products(weights, x, packing):
-    """The products x W of every probe, [probe, output, row]: one a segment, summed over those of each probe."""
+    """The products x W of every probe, [probe, output, row]: one a segment, added to those of its owners."""
     if not packing.segments:
         return jnp.zeros((packing.n_probes, 1, 1))
     n_outputs, size = weights[0].shape[1], x[0].shape[1]
-    parts = [
-        jnp.dot(w.reshape(-1, w.shape[2]), columns, precision=HIGHEST).reshape(-1, n_outputs * size)
-        for w, columns in zip(weights, x, strict=True)
-    ]
-    owners = np.concatenate([segment.owners for segment in packing.segments])
-    member = jnp.asarray(np.arange(packing.n_probes)[:, None] == owners, jnp.float32)
-    return jnp.dot(member, jnp.concatenate(parts), precision=HIGHEST).reshape(-1, n_outputs, size)
+    total = jnp.zeros((packing.n_probes, n_outputs, size))
+    for segment, w, columns in zip(packing.segments, weights, x, strict=True):
+        product = jnp.dot(w.reshape(-1, w.shape[2]), columns, precision=HIGHEST).reshape(-1, n_outputs, size)
+        at = 0
+        for run in _runs(segment):
+            total = total.at[run[0] : run[-1] + 1].add(product[at : at + len(run)])
+            at += len(run)
+    return total
 
 
 def unpack(weights: Sequence[Array], packing: Packing) -> list[Array]:
@@ -190,5 +191,9 @@ def pack(parts: Sequence[Array], packing: Packing) -> tuple[Array, ...]:
 
 def of_owners(values: Array, segment: Segment) -> Array:
     """The entries of a segment's owners, as slices of runs of neighbours: they fuse, where a gather would not."""
-    runs = np.split(segment.owners, np.flatnonzero(np.diff(segment.owners) != 1) + 1)
-    return jnp.concatenate([values[run[0] : run[-1] + 1] for run in runs])
+    return jnp.concatenate([values[run[0] : run[-1] + 1] for run in _runs(segment)])
+
+
+def _runs(segment: Segment) -> list[np.ndarray]:
+    """A segment's owners as runs of neighbours."""
+    return np.split(segment.owners, np.flatnonzero(np.diff(segment.owners) != 1) + 1)
