@@ -299,7 +299,7 @@ def test_a_second_conversion_keeps_the_store_and_another_is_refused(tmp_path):
         to_store(*arguments, rows="word", dtype="bfloat16")
     assert to_store(*arguments, rows="word", dtype="bfloat16", overwrite=True).ledger.dtype == "bfloat16"
     task.label.write_text(task.label.read_text().replace("c1", "c2"))
-    with pytest.raises(UserError, match=r"another configuration: .*labels was"):
+    with pytest.raises(UserError, match=r"another configuration: .*the content of labels differs"):
         to_store(*arguments, rows="word", dtype="bfloat16")
 
 

@@ -237,7 +237,7 @@ def test_another_source_is_refused_or_replaces_the_store(tmp_path, encoder_folde
     (changed / "test.word").write_text("\n".join([lines[0] + " w5", *lines[1:]]) + "\n")
     config = study_config(encoder_folder, changed)
     before = contents(copy)
-    with pytest.raises(UserError, match=r"activations.test holds activations of another configuration: source was"):
+    with pytest.raises(UserError, match=r"activations.test holds .* configuration: the content of source differs"):
         extract(config, Workdir(copy))
     assert contents(copy) == before
     untouched = modified(copy / "activations" / "train")
@@ -250,8 +250,11 @@ def test_another_source_is_refused_or_replaces_the_store(tmp_path, encoder_folde
 @pytest.mark.parametrize(
     ("words", "change"),
     [
-        ("encoder was", lambda config, folder: tiny_encoder.write_encoder(folder, seed=1)),
-        ("tokenizer was", lambda config, folder: (folder / "special_tokens_map.json").write_text("{}")),
+        ("the content of encoder differs", lambda config, folder: tiny_encoder.write_encoder(folder, seed=1)),
+        (
+            "the content of tokenizer differs",
+            lambda config, folder: (folder / "special_tokens_map.json").write_text("{}"),
+        ),
         ("transformer_layers was -1 and is now 1", lambda config, _: setattr(config.encoder, "n_layers", 1)),
         ("compute_dtype was .*'bfloat16'", lambda config, _: setattr(config.encoder, "compute_dtype", "bfloat16")),
         ("dtype was .*'float16'", lambda config, _: setattr(config.extraction, "dtype", "float16")),

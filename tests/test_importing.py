@@ -297,10 +297,10 @@ def test_files_touched_but_not_changed_are_known_again(words):
 def test_changed_files_are_refused_unless_told_so(sentences):
     sentences.run()
     sentences.vectors["train"][2] += 1
-    assert "holds activations of another configuration: activations was" in sentences.refused()
+    assert "holds activations of another configuration: the content of activations differs" in sentences.refused()
     np.testing.assert_array_equal(sentences.run(overwrite=True)["train"].matrix(), sentences.rows("train"))
     sentences.labels["test"][0] = "A" if sentences.labels["test"][0] == "B" else "B"
-    assert "holds activations of another configuration: labels was" in sentences.refused()
+    assert "holds activations of another configuration: the content of labels differs" in sentences.refused()
 
 
 @pytest.mark.parametrize("what", ["activations", "label"])
@@ -317,7 +317,7 @@ def test_a_changed_file_of_the_same_size_and_time_is_noticed(sentences, what):
         path.write_text("".join({"A": "B", "B": "A"}.get(letter, letter) for letter in path.read_text()))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-    with pytest.raises(UserError, match=f"of another configuration: {what}s? was"):
+    with pytest.raises(UserError, match=f"of another configuration: the content of {what}s? differs"):
         import_activations(config, sentences.workdir())
 
 

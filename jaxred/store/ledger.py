@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,20 @@ def write_ledger(kvstore: Any, ledger: Ledger) -> None:
 
 
 def changes(old: Ledger, new: Ledger) -> list[str]:
+    """What two ledgers disagree on: settings with both values, and what is known by its digest alone without."""
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in ("format", "n_rows", "window_rows", "rows")]
     pairs += [(name, old.identity.get(name), new.identity.get(name)) for name in sorted({*old.identity, *new.identity})]
-    return [f"{name} was {before!r} and is now {after!r}" for name, before, after in pairs if before != after]
+    return [
+        f"the content of {name} differs"
+        if _is_digest(before) and _is_digest(after)
+        else f"{name} was {before!r} and is now {after!r}"
+        for name, before, after in pairs
+        if before != after
+    ]
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def checksum(content: dict[str, Any]) -> str:
