@@ -170,6 +170,12 @@ def test_repeats_are_means_with_deviations(tmp_path, pipeline, monkeypatch):
     assert "0–0 to 0–1" in text
     assert "5 ± 1" in text
     assert "Mean ± standard deviation of 3 repeats." in text
+    assert "LayerSelector (δ 3)" in text  # on the mean its layers might be those of δ 1: repeats differ
+
+    pipeline["repeats"]["layer_selection"][1]["top_layer"] = spread(1 / 3, 0.577, [0, 0, 1])
+    assert "LayerSelector (δ 3, 1)" in pipeline_table(Workdir(tmp_path))
+    pipeline["repeats"]["layer_selection"][1]["top_layer"] = spread(1 / 3, 0.577, [1, 0, 0])
+    assert "LayerSelector (δ 3)" in pipeline_table(Workdir(tmp_path))
 
 
 def spread(mean, sd, runs=()):

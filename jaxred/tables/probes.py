@@ -53,6 +53,11 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
             return None
         return repeats[part] if index is None else repeats[part][index]
 
+    def settled(part: str, index: int, name: str) -> Any:
+        """What was found, in every repeat: entries that agree on it share a line."""
+        spread = of(part, index)
+        return pipeline[part][index][name] if spread is None else tuple(spread[name]["runs"])
+
     table = []
     if "majority" in task:
         accuracy = task["majority"]["accuracy"] if task["metric"] == "accuracy" else {}
@@ -65,8 +70,8 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
     table.append(row("Best layer alone", str(best), Value(hidden_size), best, alone, of("independent", best)))
 
     selectors: dict[Any, list[int]] = {}
-    for i, entry in enumerate(pipeline["layer_selection"]):
-        selectors.setdefault(entry["top_layer"] if repeats is None else i, []).append(i)
+    for i in range(len(pipeline["layer_selection"])):
+        selectors.setdefault(settled("layer_selection", i, "top_layer"), []).append(i)
     for numbers in selectors.values():
         entry, spread = pipeline["layer_selection"][numbers[0]], of("layer_selection", numbers[0])
         deltas = ", ".join(f"{pipeline['layer_selection'][i]['delta']:g}" for i in numbers)
@@ -82,8 +87,8 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
 
     minimal: dict[Any, list[int]] = {}
     for i, chosen in enumerate(pipeline["selection"]):
-        key = (chosen["top_layer"], chosen["threshold"], chosen["n_minimal"]) if repeats is None else i
-        minimal.setdefault(key, []).append(i)
+        found = settled("selection", i, "top_layer"), chosen["threshold"], settled("selection", i, "n_minimal")
+        minimal.setdefault(found, []).append(i)
     for numbers in minimal.values():
         chosen, spread = pipeline["selection"][numbers[0]], of("selection", numbers[0])
         pairs = [pipeline["selection"][i] for i in numbers]
