@@ -20,6 +20,7 @@ def chosen(delta, top_layer, threshold, size):
         "top_layer": top_layer,
         "threshold": threshold,
         "clusters": clusters,
+        "base": scores(0.8),
         "n_minimal": size,
         "minimal_scores": scores(0.79),
     }
@@ -121,6 +122,17 @@ def test_a_dev_set_whose_single_rows_decide_is_warned_of(pipeline):
     assert "one of which is 8.3 points of accuracy, more than the 2.4 that δ 3 gives up" in warning(pipeline)
     pipeline["task"]["metric"] = "f1"
     assert warning(pipeline) == ""
+
+
+def test_candidates_on_which_a_probe_learnt_nothing_are_warned_of(pipeline):
+    pipeline["selection"].append(chosen(1.0, 2, 0.5, 6))
+    pipeline["selection"][-1]["base"] = scores(0.6)
+    text = "After clustering at 0.5 the probe on all that is left does not beat the majority class on dev (0.600)"
+    assert warning(pipeline).startswith(text)
+    pipeline["selection"][-2]["base"] = scores(0.5)
+    assert warning(pipeline).startswith("After clustering at 0.3, 0.5 the probe")
+    pipeline["oracle"] = scores(0.61)
+    assert "clustering" not in warning(pipeline)  # it says more that the oracle learnt nothing
 
 
 def test_an_oracle_that_still_learns_is_warned_of(pipeline):

@@ -13,8 +13,8 @@ def warning(results: dict[str, Any]) -> str:
     """Sentences where the oracle has learnt little or could learn more, or too few rows select, so that what is
     selected means little; else empty. The results are those of a pipeline, or of a minimal set out of all neurons.
     """
-    sentences = _learnt_little(results), _underfits(results), _few_rows_select(results)
-    return " ".join(sentence for sentence in sentences if sentence)
+    learnt_little = _learnt_little(results) or _candidates_learnt_little(results)
+    return " ".join(filter(None, (learnt_little, _underfits(results), _few_rows_select(results))))
 
 
 def not_converged(results: dict[str, Any]) -> str:
@@ -45,6 +45,23 @@ def _learnt_little(results: dict[str, Any]) -> str:
         if oracle <= baseline + LEARNT
     ]
     return f"The oracle's {', and its '.join(low)}: {advice}" if low else ""
+
+
+def _candidates_learnt_little(results: dict[str, Any]) -> str:
+    majority = results["task"].get("majority")
+    if majority is None or results["task"]["metric"] != "accuracy":
+        return ""
+    baseline = majority["accuracy"]["dev"]
+    clustered = [entry for entry in results.get("selection", ()) if entry["clusters"] is not None]
+    low = sorted({entry["threshold"] for entry in clustered if entry["base"]["dev"][OVERALL] <= baseline})
+    if not low:
+        return ""
+    thresholds = ", ".join(f"{threshold:g}" for threshold in low)
+    return (
+        f"After clustering at {thresholds} the probe on all that is left does not beat the majority class on dev "
+        f"({baseline:.3f}), so that its minimal set is none: take --config.probe.solver=fista, or more "
+        "--config.probe.epochs."
+    )
 
 
 def _underfits(results: dict[str, Any]) -> str:
