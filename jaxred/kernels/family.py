@@ -142,7 +142,8 @@ def loss_and_gradient(
 
     gradients = []
     for segment, columns in zip(packing.segments, x, strict=True):
-        mine = of_owners(error, segment)
+        # The barrier keeps the owners' slices out of the product's kernel, which XLA cannot always tile on a GPU.
+        mine = jax.lax.optimization_barrier(of_owners(error, segment))
         product = jax.lax.dot_general(
             mine.reshape(-1, mine.shape[2]), columns, (((1,), (1,)), ((), ())), precision=HIGHEST
         )

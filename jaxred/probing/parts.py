@@ -16,7 +16,7 @@ from jaxred.families import ALIGN, Family
 from jaxred.kernels.elastic_net import Penalty
 from jaxred.kernels.family import Layout, Packing, Params, Segment
 
-GROUP_WEIGHTS = 150_000  # weights that a pass of the optimiser goes through at once; they should stay in the cache
+GROUP_WEIGHTS = {"cpu": 150_000}  # weights that a pass of the optimiser goes through at once, to stay in the cache
 PART_BYTES = 1 << 30  # for the weights of one part of a family and what the optimiser keeps of them
 WEIGHT_BYTES = {"adam": 16, "fista": 24}  # of a weight: value, two moments, gradient; two points, their next, gradient
 
@@ -127,10 +127,11 @@ def _of_varying(family: Family, varies: Bool[np.ndarray, " matrix_column"]) -> F
 def _packing(family: Family, n_outputs: int) -> Packing:
     width = math.gcd(*(s.stop - s.start for s in family.segments)) if family.segments else 1
     tile = max(d for d in range(1, min(width, ALIGN) + 1) if width % d == 0)
+    most = GROUP_WEIGHTS.get(jax.default_backend(), math.inf)  # elsewhere one pass: launches outweigh the cache
     groups, first, held = [], 0, 0
     for number, segment in enumerate(family.segments):
         held += len(segment.owners) * n_outputs * (segment.stop - segment.start)
-        if held >= GROUP_WEIGHTS or number == len(family.segments) - 1:
+        if held >= most or number == len(family.segments) - 1:
             groups.append((first, number + 1))
             first, held = number + 1, 0
     return Packing(family.segments, tuple(groups), tile, family.n_probes, n_outputs)
