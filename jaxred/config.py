@@ -135,7 +135,8 @@ class StudyConfig:
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
-    repeats: int = 1  # run the studies so many times from other initial weights and representatives
+    repeats: int = 1  # run the studies so many times with other dev splits, initial weights and representatives
+    repeat_split: bool = True  # repeats draw dev from train again (where dev has no file); False: all on one split
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -45,15 +45,6 @@ class Family:
                 found.append((number, place, positions if mask is None else positions[mask[:, place]]))
         return found
 
-    def repeated(self, times: int) -> "Family":
-        """The same probes several times: probe p of repeat r is number r * n_probes + p."""
-        shifts = range(0, times * self.n_probes, self.n_probes)
-        segments = tuple(
-            s._replace(owners=tuple(o + shift for shift in shifts for o in s.owners)) for s in self.segments
-        )
-        masks = tuple(None if mask is None else np.tile(mask, (1, times)) for mask in self.masks)
-        return Family(self.columns, self.rank, segments, masks, times * self.n_probes)
-
     def only(self, probes: Sequence[int]) -> "Family":
         """Some of the probes, numbered anew in the order given."""
         if list(probes) == list(range(self.n_probes)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxred.data.split import DataSplit, train_dev_split, train_dev_split_of_wor
 from jaxred.data.unseen import unseen_labels
 from jaxred.errors import UserError
 from jaxred.matrix import FeatureMatrix, fits_in_memory
+from jaxred.resampling import N_RESAMPLES, Resamples, draw
 from jaxred.store import Store
 
 SPLITS = ("train", "dev", "test")
@@ -33,6 +35,15 @@ class Features:
         default_factory=dict
     )  # test and dev labels unseen in train, counted as the fallback
     scaling: tuple[np.ndarray, np.ndarray] | None = None  # mean and deviation that standardised the matrices
+    sentences: dict[str, np.ndarray] = field(default_factory=dict)  # of each row, by split, where rows are words
+
+    @cached_property
+    def resamples(self) -> dict[str, Resamples]:
+        """Resamples of the rows of dev and test, of words by whole sentences."""
+        return {
+            split: draw(len(self.targets[split]), n_resamples, self.sentences.get(split))
+            for split, n_resamples in N_RESAMPLES.items()
+        }
 
     @property
     def n_neurons(self) -> int:
@@ -108,7 +119,13 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
         scaling = mean.astype(np.float32), deviation.astype(np.float32)
         for matrix in matrices.values():
             matrix.standardize(*scaling)
-    return Features(matrices, targets, classes, train.n_layers, train.hidden_size, split, fallbacks, scaling)
+    sentences = {}
+    if train.has_words:
+        for name in SPLITS:
+            of_row = source[name].sentence_index()
+            sentences[name] = of_row if rows[name] is None else of_row[rows[name]]
+    shape = train.n_layers, train.hidden_size
+    return Features(matrices, targets, classes, *shape, split, fallbacks, scaling, sentences)
 
 
 def _matrices(

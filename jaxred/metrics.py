@@ -1,4 +1,4 @@
-"""The original's scores, computed by scikit-learn and SciPy."""
+"""Scores of predictions, computed by scikit-learn and SciPy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,23 +15,31 @@ def overall(entry: Scores, split: str) -> float:
     return entry[split][OVERALL]
 
 
-def score(metric: str, predictions: np.ndarray, targets: np.ndarray) -> float:
+def score(metric: str, predictions: np.ndarray, targets: np.ndarray, n_classes: int | None = None) -> float:
     """One of `config.METRICS` on class ids or on scores.
 
-    F1 is that of class 1 where there are two classes (the original's), and the mean over classes where there are
-    more, which the original cannot score. A correlation with a constant is 0: nothing is explained by it.
+    F1 is that of class 1 where the task has two classes, and the mean over the classes that occur in predictions or
+    targets where it has another number. A correlation with a constant is 0: nothing is explained by it.
+
+    Args:
+        metric: one of `config.METRICS`.
+        predictions: class ids or scores.
+        targets: the same of the data.
+        n_classes: classes of the task. None: as many as occur in these rows, as the original has it, so that two probes
+            of one task may be scored by different definitions of F1.
     """
     predictions, targets = np.ravel(predictions), np.ravel(targets)
     if metric == "accuracy":
         return float(np.mean(predictions == targets))
     if metric == "f1":
-        average: Any = "binary" if max(predictions.max(), targets.max()) <= 1 else "macro"
+        two = max(predictions.max(), targets.max()) <= 1 if n_classes is None else n_classes == 2
+        average: Any = "binary" if two else "macro"
         undefined: Any = 0.0
         from sklearn import metrics as sklearn_metrics  # here and below, because importing it takes a second
 
         return float(sklearn_metrics.f1_score(targets, predictions, average=average, zero_division=undefined))
     if metric == "accuracy_and_f1":
-        return (score("accuracy", predictions, targets) + score("f1", predictions, targets)) / 2
+        return (score("accuracy", predictions, targets) + score("f1", predictions, targets, n_classes)) / 2
     if metric == "matthews_corrcoef":
         from sklearn import metrics as sklearn_metrics
 
@@ -48,7 +56,9 @@ def score(metric: str, predictions: np.ndarray, targets: np.ndarray) -> float:
     raise ValueError(f"unknown metric {metric!r}")
 
 
-def scores(metric: str, predictions: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+def scores(
+    metric: str, predictions: np.ndarray, targets: np.ndarray, classes: Sequence[str], by_rows: bool = False
+) -> dict[str, float]:
     """The original's score entry: the metric under "__OVERALL__", then each class's share of right answers.
 
     Args:
@@ -56,12 +66,23 @@ def scores(metric: str, predictions: np.ndarray, targets: np.ndarray, classes: S
         predictions: class ids or scores.
         targets: the same of the data.
         classes: names of the class ids; empty for regression. A class without examples scores 0.
+        by_rows: F1 by the classes that occur in these rows, as the original has it, and not by those of the task.
     """
-    entry = {OVERALL: score(metric, predictions, targets)}
+    entry = {OVERALL: score(metric, predictions, targets, None if by_rows else len(classes))}
     for class_id, name in enumerate(classes):
         mine = targets == class_id
         entry[name] = float(np.mean(predictions[mine] == class_id)) if mine.any() else 0.0
     return entry
+
+
+def best_constant(metric: str, targets: np.ndarray, n_classes: int) -> int:
+    """The class that scores best where it is every row's answer: that of the most rows, but for F1 of class 1."""
+    counts = np.bincount(targets, minlength=n_classes)
+    if metric == "accuracy" or n_classes == 1:
+        return int(counts.argmax())
+    candidates = np.argsort(-counts, kind="stable")[:2].tolist()
+    answers = dict.fromkeys([*candidates, min(1, n_classes - 1)])
+    return max(answers, key=lambda label: score(metric, np.full(len(targets), label), targets, n_classes))
 
 
 def class_scores(predictions: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:

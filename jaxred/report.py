@@ -11,10 +11,10 @@ from markupsafe import Markup
 import jaxred
 from jaxred.errors import UserError
 from jaxred.files import write_text
-from jaxred.metrics import OVERALL
 from jaxred.results import fingerprint, load_result
 from jaxred.tables.doubts import not_converged, warning
-from jaxred.tables.probes import minimal_lines, rows, sweep_lines
+from jaxred.tables.findings import headline, searches, smallest_finding
+from jaxred.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.tables.text import Value
 from jaxred.tables.together import models_lines, tasks_lines
 from jaxred.workdir import Workdir
@@ -47,6 +47,7 @@ CAPTIONS = {
     "models_clusters": "The neurons of both models clustered together: how many share a cluster with the other's.",
     "windows": "How far apart the layers are whose neurons share a cluster.",
 }
+OF_ONE_REPEAT = ("minimal_neurons", "training", "minimal_of_all")  # figures of curves, which differ in their sizes
 
 
 def read_results(workdir: Workdir) -> dict[str, dict[str, Any]]:
@@ -82,6 +83,8 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
 
     files = figures.draw(workdir.figures, results, also)
     pipeline, study = results.get("pipeline"), _study(results, workdir)
+    table = rows(pipeline) if pipeline else []
+    notes = [INTERVALS, marks_note(pipeline, table), not_converged(pipeline)] if pipeline else []
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxred"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -99,16 +102,25 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
         redundancy=results.get("redundancy"),
         studies=_titled(STUDIES, results),
         together=_titled(TOGETHER, results),
-        rows=rows(pipeline) if pipeline else [],
-        headline=_headline(study) if study else "",
-        warning=warning(study) if study and _smallest(study) else "",
+        head=pipeline_head(pipeline) if pipeline else [],
+        lines=list(map(cells, table)),
+        notes=notes,
+        headline=headline(study) if study else "",
+        warning=warning(study) if study and searches(study) else "",
         class_scores=_class_scores(study) if study else {},
-        not_converged=not_converged(pipeline) if pipeline else "",
         metric=figures.metric_name(study) if study else "",
         images=images,
-        captions=CAPTIONS,
+        captions=_captions(study),
     )
     write_text(workdir.report, html)
+
+
+def _captions(study: dict[str, Any] | None) -> dict[str, str]:
+    """Of the figures; those that show one repeat out of several say so."""
+    if study is None or "repeats" not in study:
+        return CAPTIONS
+    first = f" Of the first of {study['repeats']['n']} repeats."
+    return {name: text + (first if name in OF_ONE_REPEAT else "") for name, text in CAPTIONS.items()}
 
 
 def _titled(
@@ -127,34 +139,19 @@ def _study(results: dict[str, dict[str, Any]], workdir: Workdir) -> dict[str, An
     return {**found, "encoder": {"path": path, "n_layers": found["n_layers"], "hidden_size": found["hidden_size"]}}
 
 
-def _headline(study: dict[str, Any]) -> str:
-    """The study's outcome in a sentence: the smallest set found, and what it keeps of the oracle's score."""
-    best = _smallest(study)
-    if best is None:
-        return ""
-    encoder = study["encoder"]
-    n_neurons = encoder["n_layers"] * encoder["hidden_size"]
-    oracle, kept = study["oracle"]["test"][OVERALL], best["minimal_scores"]["test"][OVERALL]
-    share = f"{best['n_minimal'] / n_neurons:.1%}"
-    ratio = f", {kept / oracle:.1%} of the oracle's {oracle:.3f}" if oracle > 0 else ""
-    layers = f"from layers 0–{best['top_layer']} of 0–{encoder['n_layers'] - 1}, " if "top_layer" in best else ""
-    return f"{best['n_minimal']:,} of {n_neurons:,} neurons ({share}), {layers}score {kept:.3f} on test{ratio}."
-
-
-def _smallest(study: dict[str, Any]) -> dict[str, Any] | None:
-    """The smallest minimal set found; None of a study that looks for none."""
-    if "selection" not in study:
-        return study if "n_minimal" in study else None
-    chosen: list[dict[str, Any]] = study["selection"]
-    smallest = min(chosen, key=lambda entry: (entry["n_minimal"], entry["top_layer"]))
-    return smallest
-
-
 def _class_scores(study: dict[str, Any]) -> dict[str, Any]:
-    """Every class's scores on test, of the oracle and of the smallest minimal set; empty where results have none."""
-    found, best = study.get("per_class"), _smallest(study)
-    if found is None or best is None:
+    """Every class's scores on test, of the oracle and of the smallest minimal set that is a finding, with repeats the
+    means over them; empty where results have none.
+    """
+    scores, number = study.get("per_class"), smallest_finding(study)
+    if scores is None:
         return {}
-    oracle = "oracle" if "oracle" in found else f"layers-0-{study['encoder']['n_layers'] - 1}"
-    minimal = best.get("minimal_probe", f"first-{best['n_minimal']}")
-    return {"oracle": found[oracle]["test"], "minimal": found.get(minimal, found[oracle])["test"]}
+    if "repeats" in study:
+        means = study["repeats"]["per_class"]
+        minimal = None if number is None else means["selection"][number] if "selection" in means else means["minimal"]
+        return {"oracle": means["oracle"]["test"], "minimal": minimal and minimal["test"]}
+    oracle = "oracle" if "oracle" in scores else f"layers-0-{study['encoder']['n_layers'] - 1}"
+    if number is None:
+        return {"oracle": scores[oracle]["test"], "minimal": None}
+    best = study["selection"][number] if "selection" in study else study
+    return {"oracle": scores[oracle]["test"], "minimal": scores[best["minimal_probe"]]["test"]}

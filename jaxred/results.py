@@ -15,7 +15,7 @@ import orjson
 from jaxred.errors import UserError
 from jaxred.files import write_text
 
-FORMAT = 1
+FORMAT = 2  # of result files: 1 had no intervals
 
 
 def fingerprint(content: Any) -> str:
@@ -42,7 +42,7 @@ def as_csv(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def load_result(path: Path, identity: str | None = None) -> dict[str, Any] | None:
-    """A saved result; None where there is none, or one of another identity.
+    """A saved result; None where there is none, or one of another identity or an older format where one is asked for.
 
     Raises:
         UserError: if the file is damaged.
@@ -54,6 +54,8 @@ def load_result(path: Path, identity: str | None = None) -> dict[str, Any] | Non
     except (OSError, ValueError) as error:
         raise UserError(f"Cannot read the result {path} ({error}): delete it and run again.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or "identity" not in content:
+        if identity is not None and isinstance(content, dict) and content.get("format") in range(1, FORMAT):
+            return None
         raise UserError(f"{path} is not a result of this version of jaxred: delete it and run again.")
     return content if identity is None or content["identity"] == identity else None
 

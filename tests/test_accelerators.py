@@ -36,7 +36,7 @@ def as_on_a_gpu(monkeypatch):
 
 
 def prepared(family, n_classes):
-    settings = parts.repeated_settings(CONFIG, family.n_probes)
+    settings = parts.settings_of(CONFIG, family.n_probes)
     (part,) = parts.all_parts(family, n_classes, CONFIG, settings)
     return part
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import made_up_scores
 import matplotlib as mpl
 import pytest
 from matplotlib import pyplot as plt
@@ -18,20 +19,22 @@ FIGURES = {
 
 
 def scores(value):
-    return {split: {OVERALL: value - 0.01 * i} for i, split in enumerate(("train", "dev", "test"))}
+    return made_up_scores.scores(value - 0.01, value - 0.02, value)
 
 
 def spread_of(value):
-    return {split: {"mean": value, "sd": 0.01, "runs": [value, value]} for split in ("train", "dev", "test")}
+    return made_up_scores.spread_of_scores(value, value)
 
 
 def results(metric="accuracy", repeats=False):
     """3 layers of 10 neurons."""
     task = {"metric": metric}
-    if metric == "accuracy":
-        task["majority"] = {"class": "yes", "accuracy": {"train": 0.5, "dev": 0.5, "test": 0.5}}
+    if metric in ("accuracy", "f1"):
+        even = {"train": 0.5, "dev": 0.5, "test": 0.5}
+        task["majority"] = {"class": "yes", "accuracy": even}
+        task["constant"] = {"class": "yes" if metric == "accuracy" else "no", "scores": even}
     sizes = {"0": scores(0.5), "3": scores(0.7), "15": scores(0.8)}
-    chosen = {"base": scores(0.8), "sizes": sizes, "minimal_scores": scores(0.7), "n_minimal": 3}
+    chosen = {"base": scores(0.8), "sizes": sizes, "minimal_scores": scores(0.7), "n_minimal": 3, "finding": True}
     clustered = {"top_layer": 1, "threshold": 0.3, "clusters": [1, 2], "minimal_neurons": [[0, 1], [1, 2], [1, 3]]}
     empty = {"n_minimal": 0, "minimal_neurons": [], "minimal_scores": scores(0.5)}
     found = {
@@ -63,9 +66,13 @@ def results(metric="accuracy", repeats=False):
         },
     }
     if repeats:
-        both = [spread_of(0.7)] * 3
-        found["pipeline"]["repeats"] = {"n": 2, "independent": both, "incremental": both}
-        found["cluster_sweep"]["repeats"] = {"n": 2, "oracle": spread_of(0.8), "thresholds": both}
+        both, spread = [spread_of(0.7)] * 3, made_up_scores.spread
+        tops = {"top_layer": spread(1.5, 0.7, [1, 2]), "n_minimal": spread(4.5, 2.1, [3, 6])}
+        chosen = {**tops, "findings": 1, "neurons_by_layer": {"0": 1.5, "1": 3.0}}
+        found["pipeline"]["repeats"] = {"n": 2, "independent": both, "incremental": both, "oracle": spread_of(0.8)}
+        found["pipeline"]["repeats"]["selection"] = [chosen, chosen]
+        thresholds = [{**entry, "n_clusters": spread(27.5, 0.7, [27, 28])} for entry in both]
+        found["cluster_sweep"]["repeats"] = {"n": 2, "oracle": spread_of(0.8), "thresholds": thresholds}
         found["minimal_neurons"]["repeats"] = {"n": 2, "oracle": spread_of(0.8), "minimal_scores": spread_of(0.7)}
     return found
 
@@ -99,15 +106,22 @@ def test_every_combination_of_results_has_its_figures_in_the_order_of_the_report
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-@pytest.mark.parametrize("metric", ["accuracy", "matthews_corrcoef", "pearson_and_spearman"])
-def test_figures_name_the_metric_and_show_the_majority_only_beside_accuracy(metric, repeats, drawn, tmp_path):
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "pearson_and_spearman"])
+def test_figures_name_the_metric_and_show_what_a_finding_must_beat(metric, repeats, drawn, tmp_path):
     figures.draw(tmp_path, results(metric, repeats))
-    words = {"matthews_corrcoef": "matthews correlation"}.get(metric, metric.replace("_", " "))
+    words = metric.replace("_", " ")
     for name in ("layers", "minimal_neurons", "minimal_of_all", "cluster_sweep"):
         (axes,) = drawn[f"{name}.png"].axes
         assert words in axes.get_ylabel()
         labels = [text.get_text() for text in axes.get_legend().get_texts()]
         assert ("majority class" in labels) == (metric == "accuracy"), name
+        assert ("always the class no" in labels) == (metric == "f1"), name
+        assert ("repeat 1 of 2" in axes.get_title("left")) == (
+            repeats and name in ("minimal_neurons", "minimal_of_all")
+        )
+    labels = [text.get_text() for text in drawn["kept_neurons.png"].axes[0].get_legend().get_texts()]
+    mean = "layers 0–1 to 0–2, clustering 0.3: 4 ± 2 neurons (no finding in 1 of 2 repeats)"
+    assert (mean in labels) == repeats
 
 
 def test_the_sweep_alone_is_drawn_as_a_picture(tmp_path):
@@ -132,7 +146,7 @@ def test_the_sweeps_curves_are_its_scores(drawn, tmp_path):
     figures.draw(tmp_path, {"cluster_sweep": found})
     (axes,) = drawn["cluster_sweep.png"].axes
     for split in ("dev", "test"):
-        (curve,) = [line for line in axes.lines if line.get_label() == split]
+        (curve,) = [bars.lines[0] for bars in axes.containers if bars.get_label() == split]
         assert list(curve.get_xdata()) == [0.1, 0.5, 0.9]
         assert list(curve.get_ydata()) == [entry["scores"][split][OVERALL] for entry in found["thresholds"]]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0.1\n29", "0.5\n25", "0.9\n21"]

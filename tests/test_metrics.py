@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxred.config import METRICS, REGRESSION_METRICS
-from jaxred.metrics import OVERALL, class_scores, score, scores
+from jaxred.metrics import OVERALL, best_constant, class_scores, score, scores
 
 GOLDEN = Path(__file__).parent / "golden"
 ORIGINAL = json.loads((GOLDEN / "metrics.json").read_text())
@@ -153,3 +153,28 @@ def test_scores_of_classes_are_scikit_learn_s(pairs):
         np.testing.assert_allclose([found["classes"][label][name] for label in "abcde"], column, rtol=1e-15)
     macro = theirs(targets, predictions, average="macro", zero_division=undefined)
     np.testing.assert_allclose([found["macro"][name] for name in ("precision", "recall", "f1")], macro[:3], rtol=1e-14)
+
+
+@pytest.mark.parametrize("metric", ["f1", "accuracy_and_f1"])
+def test_f1_has_one_definition_a_task_whatever_the_rows_hold(metric):
+    """Three classes; the third is neither predicted nor there in one case, and predicted once in the other."""
+    classes, targets = ("anger", "joy", "surprise"), np.array([0] * 8 + [1] * 2)
+    for predictions in (np.array([0] * 8 + [1, 0]), np.array([0] * 7 + [2] + [1, 0])):
+        found = scores(metric, predictions, targets, classes)[OVERALL]
+        f1 = class_scores(predictions, targets, classes)["macro"]["f1"]
+        assert found == pytest.approx(f1 if metric == "f1" else (f1 + np.mean(predictions == targets)) / 2)
+    by_rows = scores("f1", np.array([0] * 8 + [1, 0]), targets, classes, by_rows=True)[OVERALL]
+    assert by_rows == pytest.approx(2 / 3)  # of class 1 alone, as the original has it
+
+
+@pytest.mark.parametrize(("metric", "best"), [("accuracy", 0), ("f1", 1), ("matthews_corrcoef", 0)])
+def test_the_best_constant_answer_is_the_majority_but_for_f1_of_class_1(metric, best):
+    targets = np.array([0] * 7 + [1] * 3)
+    assert best_constant(metric, targets, 2) == best
+    answers = [score(metric, np.full(10, label), targets, 2) for label in range(2)]
+    assert answers[best] == max(answers)
+
+
+def test_the_best_constant_answer_of_several_classes_is_the_majority():
+    targets = np.array([0] * 2 + [1] * 3 + [2] * 5)
+    assert [best_constant(metric, targets, 3) for metric in ("accuracy", "f1", "accuracy_and_f1")] == [2, 2, 2]

@@ -191,21 +191,20 @@ def test_a_family_without_any_columns_can_be_trained(sizes):
     assert fitted.predict(features).shape == (N_ROWS, len(sizes))
 
 
-# Repeats, parts, devices, streams
+# Seeds, parts, devices, streams
 
 
-def test_repeats_are_the_same_probes_from_other_seeds():
-    family = prefix_family(np.arange(N_COLUMNS), [16, 48])
-    settings = probing.repeated_settings(CONFIG, 2, repeats=3)
-    repeated = fit(family.repeated(3), *random_task(), N_CLASSES, CONFIG, settings)
-    for repeat in range(3):
-        config = ProbeConfig(**{**vars(CONFIG), "seed": CONFIG.seed + repeat})
-        for probe, size in enumerate((16, 48)):
-            assert_same_probe(repeated.probe(2 * repeat + probe), alone(np.arange(size), config))
+def test_probes_of_a_family_start_from_their_own_seeds():
+    family = subset_family([np.arange(size) for size in (16, 48, 16, 48)], N_COLUMNS)
+    settings = probing.settings_of(CONFIG, 4)._replace(seed=CONFIG.seed + np.array([0, 0, 1, 1]))
+    together = fit(family, *random_task(), N_CLASSES, CONFIG, settings)
+    for probe, size in enumerate((16, 48, 16, 48)):
+        config = ProbeConfig(**{**vars(CONFIG), "seed": CONFIG.seed + probe // 2})
+        assert_same_probe(together.probe(probe), alone(np.arange(size), config))
 
 
 def test_every_probe_has_its_own_penalty():
-    family = prefix_family(np.arange(N_COLUMNS), [48]).repeated(2)
+    family = subset_family([np.arange(48), np.arange(48)], N_COLUMNS)
     settings = probing.Settings(*(np.float32([0.0, v]) for v in (0.5, 0.5)), np.float32([1e-2, 1e-3]), np.array([1, 2]))
     together = fit(family, *random_task(), N_CLASSES, CONFIG, settings)
     for probe in range(2):

@@ -1,6 +1,8 @@
 """Accuracy at every clustering threshold, over all layers (Dalvi et al. 2020, section 5.2)."""
 
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,10 @@ from jaxred.config import StudyConfig
 from jaxred.experiments import repeats
 from jaxred.experiments.kept import describe_task, kept_or_run
 from jaxred.experiments.redundancy import training_moments
-from jaxred.experiments.scoring import fit_and_score
+from jaxred.experiments.scoring import compare_with, fit_and_score
 from jaxred.families import subset_family
-from jaxred.features import Features, load_features
-from jaxred.probing import Probe, repeated_settings
+from jaxred.features import Features
+from jaxred.probing import Probe
 from jaxred.store import Store
 from jaxred.workdir import Workdir
 
@@ -25,10 +27,15 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     results/cluster_sweep.json, and as results/all_results_cluster_sweep.json (the original's format).
     """
 
+    def once(one: StudyConfig, load: Callable[[], Features]) -> tuple[dict[str, Any], dict[str, Probe], Features]:
+        features = load()
+        correlation = training_moments(stores, one, workdir, config).correlation()
+        return *cluster_sweep(features, correlation, one), replace(features, matrices={})
+
     def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
-        features = load_features(stores, config, workdir.scratch)
-        correlation = training_moments(stores, config, workdir).correlation()
-        return *cluster_sweep(features, correlation, config), features
+        runs = repeats.run_each(stores, config, workdir.scratch, once)
+        _, probes, features = runs[0]
+        return together([content for content, _, _ in runs]), probes, features
 
     return kept_or_run("cluster_sweep", ("task", "probe", "clustering"), stores, config, workdir, work)
 
@@ -36,23 +43,17 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
 def cluster_sweep(
     features: Features, correlation: np.ndarray, config: StudyConfig
 ) -> tuple[dict[str, Any], dict[str, Probe]]:
-    """The content of results/cluster_sweep.json, and the probes of the first repeat by name."""
+    """The content of results/cluster_sweep.json without repeats, and the probes by name."""
     tree = cluster_tree(correlation, config.clustering.distance, config.clustering.linkage)
     thresholds = [t for t in config.clustering.sweep_thresholds if t >= 0]
-    labels = {threshold: tree.cut(threshold) for threshold in thresholds}
-    configs = repeats.configs(config)
-    variance = features.variance() if config.clustering.representative == "highest_variance" else None
-    sets = []
-    for mine in configs:
-        sets.append(np.arange(features.n_neurons))
-        for found in labels.values():
-            rule, seed = config.clustering.representative, mine.clustering.seed
-            sets.append(representatives(found, rule, correlation, seed, variance))
-    n_sets = 1 + len(thresholds)
+    clusters = [tree.cut(threshold) for threshold in thresholds]
+    rule, seed = config.clustering.representative, config.clustering.seed
+    variance = features.variance() if rule == "highest_variance" else None
+    sets = [np.arange(features.n_neurons)]
+    sets += [representatives(labels, rule, correlation, seed, variance) for labels in clusters]
     log.info("cluster sweep: %d probes", len(sets))
-    family = subset_family(sets, features.n_neurons)
-    settings = repeated_settings(config.probe, n_sets, config.repeats)
-    fitted, scored = fit_and_score(family, features, config, settings)
+    fitted, scored = fit_and_score(subset_family(sets, features.n_neurons), features, config)
+    compare_with(scored[0], scored)
     names = ["no-clustering", *(f"clustering-{threshold:.2f}" for threshold in thresholds)]
     probes = {name: fitted.probe(i) for i, name in enumerate(names)}
     content = {
@@ -65,14 +66,33 @@ def cluster_sweep(
                 "threshold": threshold,
                 "n_clusters": len(sets[i]),
                 "scores": scored[i],
-                "clusters": labels[threshold],
+                "clusters": clusters[i - 1],
                 "neurons": sets[i],
             }
             for i, threshold in enumerate(thresholds, 1)
         ],
+        "solver": config.probe.solver,
         "training": repeats.training_record(probes),
     }
-    if config.repeats > 1:
-        spreads = [repeats.spread_of_scores(scored[i::n_sets]) for i in range(n_sets)]
-        content["repeats"] = {"n": config.repeats, "oracle": spreads[0], "thresholds": spreads[1:]}
     return content, probes
+
+
+def together(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The results of the first repeat and, where there are several, mean, deviation and every run under `repeats`."""
+    if len(runs) == 1:
+        return runs[0]
+    oracles = [run["oracle"] for run in runs]
+    spread = {
+        "n": len(runs),
+        "constant": repeats.spread_of_constant([run["task"] for run in runs]),
+        "oracle": repeats.spread_of_scores(oracles, oracles),
+        "thresholds": [
+            {
+                **repeats.spread_of_scores([entry["scores"] for entry in entries], oracles),
+                "n_clusters": repeats.spread([entry["n_clusters"] for entry in entries]),
+            }
+            for entries in zip(*(run["thresholds"] for run in runs), strict=True)
+        ],
+        "training": repeats.not_converged([run["training"] for run in runs]),
+    }
+    return {**runs[0], "repeats": spread}

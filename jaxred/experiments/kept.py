@@ -6,7 +6,8 @@ from typing import Any
 
 from jaxred.checkpoints import save_probes
 from jaxred.config import StudyConfig, to_dict
-from jaxred.features import Features, describe
+from jaxred.experiments.scoring import constant_answer, constant_score
+from jaxred.features import SPLITS, Features, describe
 from jaxred.files import write_text
 from jaxred.formats.all_results import ORIGINALS
 from jaxred.probing import Probe
@@ -39,7 +40,7 @@ def kept_or_run(
     """
     activations = {name: store.ledger.identity for name, store in stores.items()}
     settings = [to_dict(getattr(config, section)) for section in sections]
-    identity = fingerprint([stage, activations, settings, config.repeats])
+    identity = fingerprint([stage, activations, settings, config.repeats, config.repeat_split])
     original, in_original_format = ORIGINALS[stage]
     known = load_result(workdir.result(stage), identity)
     if known is not None and workdir.result(original).exists():
@@ -55,6 +56,10 @@ def kept_or_run(
 
 
 def describe_task(config: StudyConfig, features: Features) -> dict[str, Any]:
-    """The task as results name it."""
-    task = config.task
-    return {"name": task.name, "kind": task.kind, "metric": task.metric, **describe(features)}
+    """The task as results name it, with the scores of the class that scores best as every row's answer."""
+    task, constant = config.task, constant_answer(features, config)
+    described = {"name": task.name, "kind": task.kind, "metric": task.metric, **describe(features)}
+    if constant is None:
+        return described
+    scores = {split: constant_score(constant, split, features, config) for split in SPLITS}
+    return {**described, "constant": {"class": features.classes[constant], "scores": scores}}

@@ -1,5 +1,7 @@
 """The minimal neuron set out of all neurons of all layers (Dalvi et al. 2020; the original's `run_max_features.py`)."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +10,11 @@ from tqdm import tqdm
 from jaxred.config import StudyConfig
 from jaxred.experiments import repeats
 from jaxred.experiments.kept import describe_task, kept_or_run
-from jaxred.experiments.per_class import per_class
-from jaxred.experiments.scoring import fit_and_score
-from jaxred.experiments.search import Search, search
+from jaxred.experiments.per_class import mean_of_repeats, per_class
+from jaxred.experiments.scoring import compare_with, fit_and_score
+from jaxred.experiments.search import search
 from jaxred.families import subset_family
-from jaxred.features import Features, load_features
+from jaxred.features import Features
 from jaxred.probing import Probe
 from jaxred.progress import progress_bar
 from jaxred.selection import MINIMAL_FRACTIONS, minimal_set_sizes
@@ -26,52 +28,72 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     """
 
     def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
-        features = load_features(stores, config, workdir.scratch)
         with progress_bar(0, "minimal neurons", "probes") as bar:
-            content, probes = minimal_neurons(features, config, bar)
-        if features.classes:
-            minimal = f"first-{content['n_minimal']}"
-            ends = ["oracle"] if content["minimal_scores"] == content["oracle"] else ["oracle", minimal]
-            content["per_class"] = per_class(probes, ends, features)
-        return content, probes, features
+
+            def once(one: StudyConfig, load: Callable[[], Features]) -> tuple[dict[str, Any], dict[str, Probe], Any]:
+                features = load()
+                content, probes = minimal_neurons(features, one, bar)
+                if features.classes:
+                    ends = ["oracle", content["minimal_probe"]]
+                    content["per_class"] = per_class(probes, ends, features)
+                return content, probes, replace(features, matrices={})
+
+            runs = repeats.run_each(stores, config, workdir.scratch, once)
+        _, probes, features = runs[0]
+        return together([content for content, _, _ in runs]), probes, features
 
     return kept_or_run("minimal_neurons", ("task", "probe", "selection"), stores, config, workdir, work)
 
 
 def minimal_neurons(features: Features, config: StudyConfig, bar: tqdm) -> tuple[dict[str, Any], dict[str, Probe]]:
-    """The content of results/minimal_neurons.json, and the probes of the first repeat by name."""
+    """The content of results/minimal_neurons.json without repeats, and the probes by name."""
     everyone = np.arange(features.n_neurons)
     sizes = minimal_set_sizes(len(everyone), len(everyone), config.selection.fractions or MINIMAL_FRACTIONS)
     delta = config.selection.minimal_delta
-    bar.total = config.repeats * (1 + len(sizes))
-    family, settings = repeats.repeated(subset_family([everyone], len(everyone)), config)
-    fitted, scored = fit_and_score(family, features, config, settings)
-    bar.update(config.repeats)
-    searches: list[Search] = []
-    for repeat, mine in enumerate(repeats.configs(config)):
-        searches.append(search(fitted.probe(repeat), scored[repeat], sizes, [delta], features, mine, bar.update))
-    bar.total = bar.n  # where searches stopped early
-    chosen = [found.choose(delta, features) for found in searches]
-    first = searches[0]
-    probes = {"oracle": fitted.probe(0), **{f"first-{size}": probe for size, probe in first.probes.items()}}
+    bar.total = bar.n + 1 + len(sizes)
+    fitted, (oracle,) = fit_and_score(subset_family([everyone], len(everyone)), features, config)
+    bar.update(1)
+    result = search(fitted.probe(0), oracle, sizes, [delta], features, config, bar.update)
+    bar.total = bar.n  # where the search stopped early
+    compare_with(oracle, [oracle, *result.sizes.values()])
+    chosen = result.choose(delta, features)
+    probes = {"oracle": fitted.probe(0), **{f"first-{size}": probe for size, probe in result.probes.items()}}
     content = {
         "task": describe_task(config, features),
         "n_layers": features.n_layers,
         "hidden_size": features.hidden_size,
-        "oracle": first.base,
+        "oracle": oracle,
         "delta": delta,
         "n_candidates": len(everyone),
-        "ranking": first.ranking,
-        "sizes": first.sizes,
-        **chosen[0],
+        "ranking": result.ranking,
+        "sizes": result.sizes,
+        "minimal_probe": "oracle" if chosen["minimal_scores"] is oracle else f"first-{chosen['n_minimal']}",
+        **chosen,
         "solver": config.probe.solver,
         "training": repeats.training_record(probes),
     }
-    if config.repeats > 1:
-        content["repeats"] = {
-            "n": config.repeats,
-            "oracle": repeats.spread_of_scores([found.base for found in searches]),
-            "n_minimal": repeats.spread([entry["n_minimal"] for entry in chosen]),
-            "minimal_scores": repeats.spread_of_scores([entry["minimal_scores"] for entry in chosen]),
-        }
     return content, probes
+
+
+def together(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The results of the first repeat and, where there are several, mean, deviation and every run under `repeats`."""
+    if len(runs) == 1:
+        return runs[0]
+    oracles = [run["oracle"] for run in runs]
+    spread = {
+        "n": len(runs),
+        "constant": repeats.spread_of_constant([run["task"] for run in runs]),
+        "oracle": repeats.spread_of_scores(oracles, oracles),
+        "n_minimal": repeats.spread([run["n_minimal"] for run in runs]),
+        "minimal_scores": repeats.spread_of_scores([run["minimal_scores"] for run in runs], oracles),
+        "findings": sum(run["finding"] for run in runs),
+        "neurons_by_layer": repeats.by_layer([run["minimal_neurons"] for run in runs]),
+        "in_every_run": repeats.in_every_run([run["minimal_neurons"] for run in runs]),
+        "training": repeats.not_converged([run["training"] for run in runs]),
+    }
+    if "per_class" in runs[0]:
+        spread["per_class"] = {
+            "oracle": mean_of_repeats([run["per_class"]["oracle"] for run in runs]),
+            "minimal": mean_of_repeats([run["per_class"][run["minimal_probe"]] for run in runs]),
+        }
+    return {**runs[0], "repeats": spread}

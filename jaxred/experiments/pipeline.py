@@ -6,14 +6,12 @@ selection (CCFS).
 3. Their neurons are clustered by correlation at each threshold, and one of each cluster is kept.
 4. A probe on those ranks them, and the minimal set is the shortest prefix of the ranking whose retrained probe gives
 up less than a delta of that probe's dev score.
-
-Repeats do all of it again from other initial weights and with other representatives, in the same families.
 """
 
 import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,14 @@ from jaxred.clustering import cluster_tree, representatives
 from jaxred.config import StudyConfig
 from jaxred.experiments import repeats
 from jaxred.experiments.kept import describe_task, kept_or_run
-from jaxred.experiments.per_class import per_class
+from jaxred.experiments.per_class import mean_of_repeats, per_class
 from jaxred.experiments.redundancy import training_moments
-from jaxred.experiments.scoring import fit_and_score
+from jaxred.experiments.scoring import Scored, compare_with, fit_and_score
 from jaxred.experiments.search import Search, search
 from jaxred.families import layer_family, subset_family
-from jaxred.features import Features, load_features
-from jaxred.metrics import Scores, overall
-from jaxred.probing import Probe, repeated_settings
+from jaxred.features import Features
+from jaxred.metrics import overall
+from jaxred.probing import Probe
 from jaxred.progress import progress_bar
 from jaxred.selection import CCFS_FRACTIONS, minimal_set_sizes, select_layer
 from jaxred.store import Store
@@ -44,13 +42,12 @@ AT_ONCE = 2  # families in work: one compiles while another trains
 class Candidates:
     """The neurons among which a minimal set is searched: those of layers 0..top_layer, clustered at a threshold."""
 
-    repeat: int
     top_layer: int
     threshold: float  # NO_CLUSTERING: all of them
     neurons: np.ndarray  # numbered globally; in the order of their clusters
     clusters: np.ndarray | None  # the cluster of every neuron of those layers
     base: Probe  # trained on them
-    scores: Scores
+    scores: Scored
 
     @property
     def name(self) -> str:
@@ -61,10 +58,10 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Layers:
-    """One repeat's probes on layers."""
+    """The probes on layers."""
 
-    independent: list[Scores]
-    incremental: list[Scores]
+    independent: list[Scored]
+    incremental: list[Scored]
     probes: dict[str, Probe]
     top_layers: dict[float, int]  # what LayerSelector picks, by delta
 
@@ -75,18 +72,28 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
     """
 
     def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
-        with ThreadPoolExecutor(2) as pool:  # for what is not needed before the layers are trained
-            # Of a list, so that who takes the correlations out of it alone has them, and may let them go.
-            correlation = [pool.submit(lambda: training_moments(stores, config, workdir).correlation())]
-            for module in ("scipy.cluster.hierarchy", "orbax.checkpoint"):  # each takes a third of a second to import
-                pool.submit(importlib.import_module, module)
-            features = load_features(stores, config, workdir.scratch)
-            with progress_bar(0, "pipeline", "probes") as bar:
-                content, probes = pipeline(features, lambda: correlation.pop().result(), config, bar)
-        if features.classes:
-            ends = [f"layers-0-{entry['top_layer']}" for entry in content["layer_selection"]]
-            ends += [entry["minimal_probe"] for entry in content["selection"]]
-            content["per_class"] = per_class(probes, [f"layers-0-{features.n_layers - 1}", *ends], features)
+        with progress_bar(0, "pipeline", "probes") as bar:
+
+            def once(one: StudyConfig, load: Callable[[], Features]) -> tuple[dict[str, Any], dict[str, Probe], Any]:
+                with ThreadPoolExecutor(2) as pool:  # for what is not needed before the layers are trained
+                    # In a list, so that the caller who takes the correlations out of it alone has them.
+                    moments = pool.submit(lambda: training_moments(stores, one, workdir, config).correlation())
+                    correlation = [moments]
+                    del moments
+                    for module in ("scipy.cluster.hierarchy", "orbax.checkpoint"):  # each takes a third of a second
+                        pool.submit(importlib.import_module, module)
+                    features = load()
+                    content, probes = pipeline(features, lambda: correlation.pop().result(), one, bar)
+                if features.classes:
+                    ends = [f"layers-0-{entry['top_layer']}" for entry in content["layer_selection"]]
+                    ends += [entry["minimal_probe"] for entry in content["selection"]]
+                    content["per_class"] = per_class(probes, [f"layers-0-{features.n_layers - 1}", *ends], features)
+                return content, probes, replace(features, matrices={})
+
+            runs = repeats.run_each(stores, config, workdir.scratch, once)
+        contents = [content for content, _, _ in runs]
+        _, probes, features = runs[0]
+        content = together(contents)
         content["encoder"] = {
             "path": config.encoder.path,
             "n_layers": features.n_layers,
@@ -101,125 +108,102 @@ def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict
 def pipeline(
     features: Features, correlations: Callable[[], np.ndarray], config: StudyConfig, bar: tqdm
 ) -> tuple[dict[str, Any], dict[str, Probe]]:
-    """The content of results/pipeline.json, and the probes of the first repeat by name.
+    """The content of results/pipeline.json without repeats, and the probes by name.
 
     Args:
         features: the data.
         correlations: gives the neurons' correlations [neuron, neuron] once they are needed.
         config: what is done.
-        bar: told of every probe.
+        bar: updated by the number of probes trained.
     """
-    configs = repeats.configs(config)
     layers = _layers(features, config, bar)
-    found = _all_candidates(layers, features, correlations(), config)
-    bar.update(sum(entry.threshold != NO_CLUSTERING for entry in found))
-    sizes = [_sizes(entry, features, config) for entry in found]
+    candidates = _all_candidates(layers, features, correlations(), config)
+    bar.update(sum(entry.threshold != NO_CLUSTERING for entry in candidates))
+    sizes = [_sizes(entry, features, config) for entry in candidates]
     bar.total = bar.n + sum(map(len, sizes))
     bar.refresh()
 
     def search_one(entry: Candidates, sizes: Sequence[int]) -> Search:
-        top_layers = layers[entry.repeat].top_layers
-        deltas = [n for layer_delta, n in config.selection.deltas if top_layers[layer_delta] == entry.top_layer]
-        mine = configs[entry.repeat]
-        return search(entry.base, entry.scores, sizes, deltas, features, mine, bar.update)
+        tops = layers.top_layers
+        deltas = [n for layer_delta, n in config.selection.deltas if tops[layer_delta] == entry.top_layer]
+        return search(entry.base, entry.scores, sizes, deltas, features, config, bar.update)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        searches = list(pool.map(search_one, found, sizes))
+        searches = list(pool.map(search_one, candidates, sizes))
     bar.total = bar.n  # where searches stopped early
 
-    runs = []
-    for repeat, mine in enumerate(layers):
-        searched = {
-            (entry.top_layer, entry.threshold): (entry, result)
-            for entry, result in zip(found, searches, strict=True)
-            if entry.repeat == repeat
-        }
-        runs.append(_content(mine, searched, features, config))
-    probes = dict(layers[0].probes)
-    for entry, result in zip(found, searches, strict=True):
-        if entry.repeat == 0:
-            probes[entry.name] = entry.base
-            probes |= {f"{entry.name}-first-{size}": probe for size, probe in result.probes.items()}
+    oracle = layers.incremental[-1]
+    probes = dict(layers.probes)
+    compare_with(oracle, [*layers.independent, *layers.incremental])
+    for entry, result in zip(candidates, searches, strict=True):
+        compare_with(oracle, [entry.scores, *result.sizes.values()])
+        probes[entry.name] = entry.base
+        probes |= {f"{entry.name}-first-{size}": probe for size, probe in result.probes.items()}
+    searched = {
+        (entry.top_layer, entry.threshold): (entry, result) for entry, result in zip(candidates, searches, strict=True)
+    }
     content = {
         "task": describe_task(config, features),
-        **runs[0],
+        **_content(layers, searched, features, config),
         "solver": config.probe.solver,
         "training": repeats.training_record(probes),
     }
-    if config.repeats > 1:
-        content["repeats"] = _spread(runs)
     return content, probes
 
 
-def _layers(features: Features, config: StudyConfig, bar: tqdm) -> list[Layers]:
-    """Probes on layers, of all repeats at once."""
+def _layers(features: Features, config: StudyConfig, bar: tqdm) -> Layers:
+    """Probes on every layer alone, and on every prefix of layers."""
     n_layers = features.n_layers
-    once = layer_family(n_layers, features.hidden_size)
-    family, settings = repeats.repeated(once, config)
-    fitted, scored = fit_and_score(family, features, config, settings)
+    family = layer_family(n_layers, features.hidden_size)
+    fitted, scored = fit_and_score(family, features, config)
     bar.update(family.n_probes)
-    found = []
-    for first in range(0, family.n_probes, once.n_probes):
-        independent = scored[first : first + n_layers]
-        incremental = scored[first + n_layers : first + 2 * n_layers]
-        probes = {f"layer-{layer}": fitted.probe(first + layer) for layer in range(n_layers)}
-        probes |= {f"layers-0-{layer}": fitted.probe(first + n_layers + layer) for layer in range(n_layers)}
-        dev = [overall(entry, "dev") for entry in incremental]
-        top_layers = {delta: select_layer(dev, dev[-1], delta) for delta, _ in config.selection.deltas}
-        found.append(Layers(independent, incremental, probes, top_layers))
-    return found
+    independent, incremental = scored[:n_layers], scored[n_layers:]
+    probes = {f"layer-{layer}": fitted.probe(layer) for layer in range(n_layers)}
+    probes |= {f"layers-0-{layer}": fitted.probe(n_layers + layer) for layer in range(n_layers)}
+    dev = [overall(entry, "dev") for entry in incremental]
+    top_layers = {delta: select_layer(dev, dev[-1], delta) for delta, _ in config.selection.deltas}
+    return Layers(independent, incremental, probes, top_layers)
 
 
 def _all_candidates(
-    layers: Sequence[Layers], features: Features, correlation: np.ndarray, config: StudyConfig
+    layers: Layers, features: Features, correlation: np.ndarray, config: StudyConfig
 ) -> list[Candidates]:
-    """The candidate sets of every prefix of layers that a repeat selected; the correlations are needed no longer."""
+    """The candidate sets of every selected prefix of layers; the correlations are not needed after this."""
     variance = features.variance() if config.clustering.representative == "highest_variance" else None
-    wanted = sorted({top for repeat in layers for top in repeat.top_layers.values()})
 
     def candidates(top_layer: int) -> list[Candidates]:
         return _candidates(top_layer, layers, features, correlation, variance, config)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [entry for group in pool.map(candidates, wanted) for entry in group]
+        return [entry for group in pool.map(candidates, sorted(set(layers.top_layers.values()))) for entry in group]
 
 
 def _candidates(
     top_layer: int,
-    layers: Sequence[Layers],
+    layers: Layers,
     features: Features,
     correlation: np.ndarray,
     variance: np.ndarray | None,
     config: StudyConfig,
 ) -> list[Candidates]:
-    """The candidate sets of layers 0..top_layer at every threshold, for each repeat that selected them."""
-    mine = [repeat for repeat, found in enumerate(layers) if top_layer in found.top_layers.values()]
+    """The candidate sets of layers 0..top_layer at every threshold."""
     n_columns = (top_layer + 1) * features.hidden_size
-    found = []
+    candidates = []
     if NO_CLUSTERING in config.clustering.thresholds:
-        for repeat in mine:
-            base, scores = layers[repeat].probes[f"layers-0-{top_layer}"], layers[repeat].incremental[top_layer]
-            found.append(Candidates(repeat, top_layer, NO_CLUSTERING, np.arange(n_columns), None, base, scores))
-    clustered = [t for t in config.clustering.thresholds if t != NO_CLUSTERING]
-    if not clustered:
-        return found
+        base, scores = layers.probes[f"layers-0-{top_layer}"], layers.incremental[top_layer]
+        candidates.append(Candidates(top_layer, NO_CLUSTERING, np.arange(n_columns), None, base, scores))
+    thresholds = [t for t in config.clustering.thresholds if t != NO_CLUSTERING]
+    if not thresholds:
+        return candidates
     correlation = correlation[:n_columns, :n_columns]
     tree = cluster_tree(correlation, config.clustering.distance, config.clustering.linkage)
-    configs = repeats.configs(config)
-    keys, sets = [], []
-    for threshold in clustered:
-        labels = tree.cut(threshold)
-        for repeat in mine:
-            rule, seed = config.clustering.representative, configs[repeat].clustering.seed
-            keys.append((repeat, threshold, labels))
-            sets.append(representatives(labels, rule, correlation, seed, variance))
-    seeds = np.array([configs[repeat].probe.seed for repeat, _, _ in keys])
-    family = subset_family(sets, features.n_neurons)
-    settings = repeated_settings(config.probe, family.n_probes)._replace(seed=seeds)
-    fitted, scored = fit_and_score(family, features, config, settings)
-    for i, (repeat, threshold, labels) in enumerate(keys):
-        found.append(Candidates(repeat, top_layer, threshold, sets[i], labels, fitted.probe(i), scored[i]))
-    return found
+    rule, seed = config.clustering.representative, config.clustering.seed
+    clusters = [tree.cut(threshold) for threshold in thresholds]
+    sets = [representatives(labels, rule, correlation, seed, variance) for labels in clusters]
+    fitted, scored = fit_and_score(subset_family(sets, features.n_neurons), features, config)
+    for i, (threshold, labels) in enumerate(zip(thresholds, clusters, strict=True)):
+        candidates.append(Candidates(top_layer, threshold, sets[i], labels, fitted.probe(i), scored[i]))
+    return candidates
 
 
 def _sizes(entry: Candidates, features: Features, config: StudyConfig) -> list[int]:
@@ -233,8 +217,9 @@ def _content(
     features: Features,
     config: StudyConfig,
 ) -> dict[str, Any]:
-    """What one repeat found."""
+    """What was selected."""
     selection = []
+    oracle = layers.incremental[-1]
     for delta_layers, delta_neurons in config.selection.deltas:
         for threshold in config.clustering.thresholds:
             entry, result = searched[layers.top_layers[delta_layers], threshold]
@@ -257,10 +242,11 @@ def _content(
                     if chosen["minimal_scores"] is result.base
                     else f"{entry.name}-first-{size}",
                     **chosen,
+                    "finding": chosen["finding"] and oracle["beats_constant"],
                 }
             )
     return {
-        "oracle": layers.incremental[-1],
+        "oracle": oracle,
         "independent": layers.independent,
         "incremental": layers.incremental,
         "layer_selection": [
@@ -271,33 +257,59 @@ def _content(
     }
 
 
-def _spread(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean, deviation and every run of what the repeats found."""
+def together(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The results of the first repeat and, where there are several, mean, deviation and every run under `repeats`."""
+    if len(runs) == 1:
+        return runs[0]
+    oracles = [run["oracle"] for run in runs]
 
-    def each(part: str) -> list[list[dict[str, Any]]]:
+    def each(part: str) -> list[list[Any]]:
         return [list(entries) for entries in zip(*(run[part] for run in runs), strict=True)]
 
-    return {
+    def scores(entries: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+        return repeats.spread_of_scores([entry[name] for entry in entries], oracles)
+
+    spread: dict[str, Any] = {
         "n": len(runs),
-        "oracle": repeats.spread_of_scores([run["oracle"] for run in runs]),
-        "independent": [repeats.spread_of_scores(entries) for entries in each("independent")],
-        "incremental": [repeats.spread_of_scores(entries) for entries in each("incremental")],
+        "constant": repeats.spread_of_constant([run["task"] for run in runs]),
+        "oracle": repeats.spread_of_scores(oracles, oracles),
+        "independent": [repeats.spread_of_scores(entries, oracles) for entries in each("independent")],
+        "incremental": [repeats.spread_of_scores(entries, oracles) for entries in each("incremental")],
         "layer_selection": [
             {
                 "delta": entries[0]["delta"],
                 "top_layer": repeats.spread([entry["top_layer"] for entry in entries]),
-                "scores": repeats.spread_of_scores([entry["scores"] for entry in entries]),
+                "scores": scores(entries, "scores"),
             }
             for entries in each("layer_selection")
         ],
         "selection": [
             {
                 **{key: entries[0][key] for key in ("delta_layers", "delta_neurons", "threshold")},
-                **{key: repeats.spread([entry[key] for entry in entries]) for key in ("top_layer", "n_minimal")},
-                "n_candidates": repeats.spread([entry["n_candidates"] for entry in entries]),
-                "base": repeats.spread_of_scores([entry["base"] for entry in entries]),
-                "minimal_scores": repeats.spread_of_scores([entry["minimal_scores"] for entry in entries]),
+                **{
+                    key: repeats.spread([entry[key] for entry in entries])
+                    for key in ("top_layer", "n_minimal", "n_candidates")
+                },
+                "base": scores(entries, "base"),
+                "minimal_scores": scores(entries, "minimal_scores"),
+                "findings": sum(entry["finding"] for entry in entries),
+                "neurons_by_layer": repeats.by_layer([entry["minimal_neurons"] for entry in entries]),
+                "in_every_run": repeats.in_every_run([entry["minimal_neurons"] for entry in entries]),
             }
             for entries in each("selection")
         ],
+        "training": repeats.not_converged([run["training"] for run in runs]),
     }
+    if "per_class" in runs[0]:
+        spread["per_class"] = {
+            "oracle": mean_of_repeats([run["per_class"][_oracle_probe(run)] for run in runs]),
+            "selection": [
+                mean_of_repeats([run["per_class"][run["selection"][i]["minimal_probe"]] for run in runs])
+                for i in range(len(runs[0]["selection"]))
+            ],
+        }
+    return {**runs[0], "repeats": spread}
+
+
+def _oracle_probe(run: dict[str, Any]) -> str:
+    return f"layers-0-{len(run['incremental']) - 1}"

@@ -58,8 +58,24 @@ def kept_sums(store: Store | SideBySide, rows: np.ndarray | None, identity: dict
     return sums
 
 
-def training_moments(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> Moments:
-    """Moments over the rows that probes train on."""
+def training_moments(
+    stores: dict[str, Store], config: StudyConfig, workdir: Workdir, of_workdir: StudyConfig | None = None
+) -> Moments:
+    """Moments over the rows that probes train on.
+
+    Args:
+        stores: the activations.
+        config: which rows those are.
+        workdir: keeps their sums.
+        of_workdir: the workdir's configuration, where `config` is that of a repeat. Sums over the rows of another
+            split are not kept, so that those of the study stay.
+    """
+    if of_workdir is not None and config.task.split_seed != of_workdir.task.split_seed:
+        split = split_of(stores, config)
+        if split is not None:
+            with progress_bar(stores["train"].n_rows, "moments", "rows") as bar:
+                first, second = streaming.from_store(stores["train"], np.asarray(split.train_idx), bar.update)
+            return Moments.of(first + second)
     first, second = training_sums(stores, config, workdir)
     return Moments.of(first + second)
 

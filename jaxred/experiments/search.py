@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxred.config import StudyConfig
-from jaxred.experiments.scoring import fit_and_score
+from jaxred.experiments.scoring import Scored, fit_and_score
 from jaxred.families import prefix_family
 from jaxred.features import Features
-from jaxred.metrics import Scores, overall
+from jaxred.metrics import overall
 from jaxred.probing import Probe
 from jaxred.ranking import rank_neurons
 from jaxred.selection import accepted, minimal_set_size
@@ -21,27 +21,29 @@ class Search:
     """What a search tried."""
 
     ranking: Any  # [neuron]: the candidates, numbered globally, most salient first
-    base: Scores  # of the probe on all candidates
-    sizes: dict[int, Scores]  # of the probes retrained on the first k, by k
+    base: Scored  # of the probe on all candidates
+    sizes: dict[int, Scored]  # of the probes retrained on the first k, by k
     probes: dict[int, Probe]
 
     def choose(self, delta: float, features: Features) -> dict[str, Any]:
         """The smallest set whose dev score is less than so many percent below the base's; else all candidates, whose
-        scores are the base's.
+        scores are the base's. It is a finding if both beat the best constant answer.
         """
         dev, base = {size: overall(entry, "dev") for size, entry in self.sizes.items()}, overall(self.base, "dev")
         size = minimal_set_size(dev, base, delta, len(self.ranking))
         retrained = size in dev and accepted(dev[size], base, delta)
+        scores = self.sizes[size] if retrained else self.base
         return {
             "n_minimal": size,
-            "minimal_scores": self.sizes[size] if retrained else self.base,
+            "minimal_scores": scores,
+            "finding": scores["beats_constant"] and self.base["beats_constant"],
             "minimal_neurons": [features.layer_and_index(neuron) for neuron in self.ranking[:size]],
         }
 
 
 def search(
     base: Probe,
-    base_scores: Scores,
+    base_scores: Scored,
     sizes: Sequence[int],
     deltas: Sequence[float],
     features: Features,
@@ -64,7 +66,7 @@ def search(
     """
     ranking = base.columns[rank_neurons(base.weights).order]
     reference = overall(base_scores, "dev")
-    scores: dict[int, Scores] = {}
+    scores: dict[int, Scored] = {}
     probes: dict[int, Probe] = {}
     for wave in waves(sizes) if stops_early(sizes, features, config) else [list(sizes)]:
         trained, scored = fit_and_score(prefix_family(ranking, wave, features.n_neurons), features, config)

@@ -10,6 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxred.figures.style import BLUE, GREEN, GREY, INK, MORE_COLORS, ORANGE, new_axes
 from jaxred.metrics import OVERALL
+from jaxred.tables.findings import constant, layer_range, mark, mean_score, n_repeats
+from jaxred.tables.text import Value
 
 
 def metric_name(pipeline: dict[str, Any]) -> str:
@@ -17,16 +19,21 @@ def metric_name(pipeline: dict[str, Any]) -> str:
     return pipeline["task"]["metric"].replace("_", " ").replace("corrcoef", "correlation")
 
 
+def _which_repeat(results: dict[str, Any]) -> str:
+    """What a title says where curves are those of one repeat out of several, which try different sizes."""
+    return f" (repeat 1 of {results['repeats']['n']})" if "repeats" in results else ""
+
+
 def _score(entry: dict[str, Any], split: str) -> float:
     return entry[split][OVERALL]
 
 
 def _majority(axes: Axes, pipeline: dict[str, Any], split: str) -> None:
-    majority = pipeline["task"].get("majority")
-    if majority and pipeline["task"]["metric"] == "accuracy":
-        axes.axhline(
-            majority["accuracy"][split], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), label="majority class"
-        )
+    """A line at the best constant answer, which a finding must beat."""
+    if (baseline := constant(pipeline)) is not None:
+        name, scores = baseline
+        label = name.split(" (")[0].lower()
+        axes.axhline(scores[split].mean, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
 
 
 def layers(pipeline: dict[str, Any]) -> Figure:
@@ -42,7 +49,10 @@ def layers(pipeline: dict[str, Any]) -> Figure:
             spread = [e["test"]["sd"] for e in pipeline["repeats"][name]]
         style = {"color": color, "marker": marker, "ms": 4.5, "capsize": 2.5, "elinewidth": 0.9}
         axes.errorbar(layers, scores, spread, label=label, **style)
-    axes.axhline(_score(pipeline["oracle"], "test"), color=INK, linewidth=1, label="oracle (all layers)")
+    of_repeats = pipeline.get("repeats", {}).get("oracle")
+    axes.axhline(
+        mean_score(pipeline["oracle"], of_repeats, "test"), color=INK, linewidth=1, label="oracle (all layers)"
+    )
     _majority(axes, pipeline, "test")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="layer (0 is the embedding output)", ylabel=f"test {metric_name(pipeline)}", title="Score by layer")
@@ -75,7 +85,7 @@ def minimal_neurons(pipeline: dict[str, Any]) -> Figure:
     axes.set(
         xlabel="neurons kept, best first (ring: minimal set; dotted: all candidates)",
         ylabel=f"dev {metric_name(pipeline)}",
-        title="Score by number of neurons",
+        title=f"Score by number of neurons{_which_repeat(pipeline)}",
     )
     axes.legend(fontsize=8)
     return figure
@@ -85,11 +95,20 @@ def kept_neurons(pipeline: dict[str, Any]) -> Figure:
     n_layers = pipeline["encoder"]["n_layers"]
     hidden_size = pipeline["encoder"]["hidden_size"]
     shown: dict[str, np.ndarray] = {}
-    for chosen in pipeline["selection"]:
+    for i, chosen in enumerate(pipeline["selection"]):
         what = "no clustering" if chosen["clusters"] is None else f"clustering {chosen['threshold']:g}"
-        label = f"layers 0–{chosen['top_layer']}, {what}: {chosen['n_minimal']:,} neurons"
+        tops, size = [chosen["top_layer"]], Value(chosen["n_minimal"])
         layers = [layer for layer, _ in chosen["minimal_neurons"]]
-        shown.setdefault(label, np.bincount(layers, minlength=n_layers))
+        counts = np.bincount(np.asarray(layers, int), minlength=n_layers).astype(float)
+        findings, n_runs = int(chosen["finding"]), n_repeats(pipeline)
+        if "repeats" in pipeline:
+            spread = pipeline["repeats"]["selection"][i]
+            tops, size = spread["top_layer"]["runs"], Value(spread["n_minimal"]["mean"], spread["n_minimal"]["sd"])
+            counts = np.array([spread["neurons_by_layer"].get(str(layer), 0.0) for layer in range(n_layers)])
+            findings = spread["findings"]
+        marked = mark(findings, n_runs)
+        label = f"layers {layer_range(tops)}, {what}: {size.text(0)} neurons{f' ({marked})' if marked else ''}"
+        shown.setdefault(label, counts)
     figure, axes = new_axes()
     width = 0.8 / len(shown)
     for i, ((label, counts), color) in enumerate(
@@ -120,7 +139,7 @@ def minimal_of_all(found: dict[str, Any]) -> Figure:
     axes.set(
         xlabel="neurons kept, best first (ring: minimal set; dotted: all neurons)",
         ylabel=metric_name(found),
-        title=f"Minimal set out of {found['n_candidates']:,} neurons",
+        title=f"Minimal set out of {found['n_candidates']:,} neurons{_which_repeat(found)}",
     )
     axes.legend(fontsize=8.5)
     return figure
@@ -136,26 +155,28 @@ def training(pipeline: dict[str, Any]) -> Figure:
         style = {"color": colors(0.92 * layer / max(last, 1)), "lw": 2 if layer == last else 1.1, "label": label}
         axes.plot(np.arange(1, len(losses) + 1), losses, **style)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="mean loss in training", title="Training of the probes on layers 0 to l")
+    axes.set(xlabel="epoch", ylabel="mean loss in training", title=f"Training, layers 0 to l{_which_repeat(pipeline)}")
     axes.legend(fontsize=8.5)
     return figure
 
 
 def cluster_sweep(sweep: dict[str, Any]) -> Figure:
     figure, axes = new_axes()
-    thresholds = [entry["threshold"] for entry in sweep["thresholds"]]
+    thresholds, repeats = [entry["threshold"] for entry in sweep["thresholds"]], sweep.get("repeats")
+    counts = [Value(entry["n_clusters"]) for entry in sweep["thresholds"]]
     for split, color, marker in (("dev", ORANGE, "s"), ("test", BLUE, "o")):
-        axes.plot(
-            thresholds,
-            [_score(e["scores"], split) for e in sweep["thresholds"]],
-            color=color,
-            marker=marker,
-            ms=4.5,
-            label=split,
-        )
-        axes.axhline(_score(sweep["oracle"], split), color=color, linewidth=0.9, linestyle=":")
+        scores, spread = [_score(e["scores"], split) for e in sweep["thresholds"]], None
+        if repeats:
+            scores = [entry[split]["mean"] for entry in repeats["thresholds"]]
+            spread = [entry[split]["sd"] for entry in repeats["thresholds"]]
+            counts = [Value(entry["n_clusters"]["mean"]) for entry in repeats["thresholds"]]
+        style = {"color": color, "marker": marker, "ms": 4.5, "capsize": 2.5, "elinewidth": 0.9}
+        axes.errorbar(thresholds, scores, spread, label=split, **style)
+        oracle = mean_score(sweep["oracle"], repeats and repeats["oracle"], split)
+        axes.axhline(oracle, color=color, linewidth=0.9, linestyle=":")
     _majority(axes, sweep, "test")
-    axes.set_xticks(thresholds, [f"{e['threshold']:g}\n{e['n_clusters']:,}" for e in sweep["thresholds"]])
+    labels = [f"{threshold:g}\n{count.text(0)}" for threshold, count in zip(thresholds, counts, strict=True)]
+    axes.set_xticks(thresholds, labels)
     axes.set(
         xlabel="clustering threshold, and neurons left (dotted: all neurons)",
         ylabel=metric_name(sweep),

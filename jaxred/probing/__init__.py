@@ -5,7 +5,7 @@ budget and spread over devices), or from a matrix that is streamed.
 """
 
 from jaxred.probing.optimum import Solution
-from jaxred.probing.parts import Settings, repeated_settings
+from jaxred.probing.parts import Settings, settings_of
 from jaxred.probing.trained import Fit, Probe, fit
 
-__all__ = ["Fit", "Probe", "Settings", "Solution", "fit", "repeated_settings"]
+__all__ = ["Fit", "Probe", "Settings", "Solution", "fit", "settings_of"]

@@ -42,10 +42,10 @@ class Part(NamedTuple):
     device: Any
 
 
-def repeated_settings(config: ProbeConfig, n_probes: int, repeats: int = 1) -> Settings:
-    """The configuration's settings for a family repeated so many times; repeat r takes the seed + r."""
-    seeds = config.seed + np.repeat(np.arange(repeats), n_probes)
-    everyone = np.ones(len(seeds), np.float32)
+def settings_of(config: ProbeConfig, n_probes: int) -> Settings:
+    """The configuration's settings, for every probe of a family."""
+    everyone = np.ones(n_probes, np.float32)
+    seeds = np.full(n_probes, config.seed)
     return Settings(everyone * config.l1, everyone * config.l2, everyone * config.learning_rate, seeds)
 
 

@@ -13,7 +13,7 @@ from jaxred.kernels import family as kernel
 from jaxred.matrix import FeatureMatrix
 from jaxred.probing import adam, optimum
 from jaxred.probing.optimum import Solution
-from jaxred.probing.parts import Part, Settings, all_parts, repeated_settings, unpacked
+from jaxred.probing.parts import Part, Settings, all_parts, settings_of, unpacked
 
 PREDICT_BATCHES = 8  # batches asked for predictions at once
 CONVERGED = 0.01  # the share of its loss that a probe may still lose in its last epoch
@@ -117,7 +117,7 @@ def fit(
             "(floats): jaxred.features.class_ids(labels) gives the ids and their names."
         )
     matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, config.batch_size)
-    settings = settings or repeated_settings(config, family.n_probes)
+    settings = settings or settings_of(config, family.n_probes)
     regression = not np.issubdtype(targets.dtype, np.integer)
     _refuse_misfits(family, matrix, targets, n_outputs, regression)
     values = matrix.batched(targets.astype(np.float32 if regression else np.int32))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxred.metrics import OVERALL
+from jaxred.tables.findings import mean_score, n_repeats, what_is_beaten
 
 LEARNT = 0.02  # by so much accuracy an oracle must beat the majority class to have learnt something worth selecting
 CORRELATED = 0.1  # with the training scores an oracle must correlate by so much
@@ -18,10 +19,27 @@ def warning(results: dict[str, Any]) -> str:
 
 
 def not_converged(results: dict[str, Any]) -> str:
-    """A sentence where probes of a study were still learning when training ended; else empty."""
-    record = results["training"]
-    n_probes = sum(not entry["converged"] for entry in record.values())
-    return f"{n_probes:,} of {len(record):,} probes had not converged when training ended." if n_probes else ""
+    """A sentence where probes of a study were still learning when training ended, or had not met the tolerance of
+    their optimum; else empty.
+    """
+    if "repeats" in results:
+        found = results["repeats"]["training"]
+        n_probes, n_left = found["probes"], found["not_converged"]
+    else:
+        record = results["training"]
+        n_probes, n_left = len(record), sum(not entry["converged"] for entry in record.values())
+    if not n_left:
+        return ""
+    if results.get("solver") == "fista":
+        return (
+            f"{n_left:,} of {n_probes:,} probes had not met probe.tolerance after probe.max_iterations: their scores "
+            "are not those of the optimum."
+        )
+    return f"{n_left:,} of {n_probes:,} probes had not converged when training ended."
+
+
+def _oracle(results: dict[str, Any], split: str) -> float:
+    return mean_score(results["oracle"], results.get("repeats", {}).get("oracle"), split)
 
 
 def _learnt_little(results: dict[str, Any]) -> str:
@@ -32,34 +50,43 @@ def _learnt_little(results: dict[str, Any]) -> str:
     )
     if majority is None:
         oracle = results["oracle"]["train"][OVERALL]
-        if oracle > CORRELATED:
-            return ""
-        return f"The oracle's {metric.replace('_', ' ')} on its own training rows is {oracle:.3f}: {advice}"
-    if metric != "accuracy":
-        return ""
-    accuracy = {split: (results["oracle"][split][OVERALL], majority["accuracy"][split]) for split in ("dev", "test")}
-    low = [
-        f"{split} accuracy ({oracle:.3f}) {'hardly beats' if oracle > baseline else 'does not beat'} the majority "
-        f"class ({baseline:.3f})"
-        for split, (oracle, baseline) in accuracy.items()
-        if oracle <= baseline + LEARNT
-    ]
-    return f"The oracle's {', and its '.join(low)}: {advice}" if low else ""
+        if oracle <= CORRELATED:
+            return f"The oracle's {metric.replace('_', ' ')} on its own training rows is {oracle:.3f}: {advice}"
+    if majority is not None and metric == "accuracy":
+        found = results.get("repeats", {}).get("constant")
+        accuracy = {
+            split: (_oracle(results, split), found[split]["mean"] if found else majority["accuracy"][split])
+            for split in ("dev", "test")
+        }
+        low = [
+            f"{split} accuracy ({oracle:.3f}) {'hardly beats' if oracle > baseline else 'does not beat'} the majority "
+            f"class ({baseline:.3f})"
+            for split, (oracle, baseline) in accuracy.items()
+            if oracle <= baseline + LEARNT
+        ]
+        if low:
+            return f"The oracle's {', and its '.join(low)}: {advice}"
+    beats = results.get("repeats", results)["oracle"]["beats_constant"]
+    if int(beats) < n_repeats(results):
+        return (
+            f"The oracle's dev {metric.replace('_', ' ')} ({_oracle(results, 'dev'):.3f}) does not beat "
+            f"{what_is_beaten(results)} by more than its uncertainty: {advice}"
+        )
+    return ""
 
 
 def _candidates_learnt_little(results: dict[str, Any]) -> str:
-    majority = results["task"].get("majority")
-    if majority is None or results["task"]["metric"] != "accuracy":
-        return ""
-    baseline = majority["accuracy"]["dev"]
-    clustered = [entry for entry in results.get("selection", ()) if entry["clusters"] is not None]
-    low = sorted({entry["threshold"] for entry in clustered if entry["base"]["dev"][OVERALL] <= baseline})
+    low, n_runs = set(), n_repeats(results)
+    for i, entry in enumerate(results.get("selection", ())):
+        base = results["repeats"]["selection"][i]["base"] if n_runs > 1 else entry["base"]
+        if entry["clusters"] is not None and int(base["beats_constant"]) < n_runs:
+            low.add(entry["threshold"])
     if not low:
         return ""
-    thresholds = ", ".join(f"{threshold:g}" for threshold in low)
+    thresholds = ", ".join(f"{threshold:g}" for threshold in sorted(low))
     return (
-        f"After clustering at {thresholds} the probe on all that is left does not beat the majority class on dev "
-        f"({baseline:.3f}), so that its minimal set is none: take --config.probe.solver=fista, or more "
+        f"After clustering at {thresholds} the probe on all that is left does not beat {what_is_beaten(results)} by "
+        "more than its uncertainty, so that its minimal set is none: take --config.probe.solver=fista, or more "
         "--config.probe.epochs."
     )
 
@@ -84,16 +111,23 @@ def _underfits(results: dict[str, Any]) -> str:
 
 
 def _few_rows_select(results: dict[str, Any]) -> str:
+    """Where the standard error of the oracle's dev score is more than a delta gives up."""
     n_rows = results["task"].get("rows", {}).get("dev")
     chosen, names = results.get("selection", [results]), ("delta_layers", "delta_neurons", "delta")
-    deltas = [entry[name] for entry in chosen for name in names if entry.get(name, 0) > 0]
-    if n_rows is None or results["task"]["metric"] != "accuracy" or not deltas:
+    deltas = [entry[name] for entry in chosen for name in names if name in entry]
+    if n_rows is None or not deltas:
         return ""
-    allowed = min(deltas) * results["oracle"]["dev"][OVERALL]  # points: a delta is a percentage of the score
-    if 100 / n_rows <= allowed:
+    error = results.get("repeats", results)["oracle"]["standard_error"]["dev"]
+    allowed = min(deltas) / 100 * max(_oracle(results, "dev"), 0.0)  # a delta is a percentage of the score
+    if error <= allowed:
         return ""
+    advice = (
+        "the spread over repeats says how much."
+        if "repeats" in results
+        else "take more rows, or see the spread by --config.repeats=10."
+    )
     return (
-        f"Dev has {n_rows:,} rows, one of which is {100 / n_rows:.2g} points of accuracy, more than the {allowed:.2g} "
-        f"that δ {min(deltas):g} gives up: single rows decide what is selected. Take more rows, or see the spread by "
-        "--config.repeats=10."
+        f"Dev has {n_rows:,} rows: the standard error of the oracle's score there is {100 * error:.2g} points, more "
+        f"than the {100 * allowed:.2g} that δ {min(deltas):g} gives up, so that chance decides part of what is "
+        f"selected; {advice}"
     )

@@ -4,10 +4,24 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from jaxred.metrics import OVERALL
+from jaxred.resampling import LEVEL
 from jaxred.tables.doubts import not_converged, warning
-from jaxred.tables.text import Value, load, markdown, of_repeats, value
+from jaxred.tables.findings import (
+    constant,
+    layer_range,
+    mark,
+    mark_of_scores,
+    mean_score,
+    n_repeats,
+    no_finding_note,
+)
+from jaxred.tables.text import Value, load, markdown, of_repeats, to_oracle, value
 from jaxred.workdir import Workdir
+
+INTERVALS = (
+    f"In brackets, {LEVEL:.0%} bootstrap intervals over the test rows; of the difference to the oracle, of the paired "
+    "bootstrap."
+)
 
 
 @dataclass(frozen=True)
@@ -20,23 +34,40 @@ class Row:
     share: float  # of all neurons
     dev: Value | None
     test: Value | None
+    to_oracle: Value | None  # the difference on test
     encoder_parameters: int | None  # of the encoder cut after the highest layer used
     probe_parameters: int | None
+    marks: tuple[str, ...] = ()  # that it is no finding, or not at its optimum
+
+    @property
+    def title(self) -> str:
+        """The name with its marks."""
+        return f"{self.name}: {', '.join(self.marks)}" if self.marks else self.name
 
 
 def rows(pipeline: dict[str, Any]) -> list[Row]:
-    """Majority class, oracle, best layer, LayerSelector, and LS + CCFS at every delta and threshold.
+    """The best constant answer, oracle, best layer, LayerSelector, and LS + CCFS at every delta and threshold.
 
-    With repeats, scores and numbers of neurons are means over them; layers are those of the first.
+    With repeats, scores, numbers of neurons and parameters are means over them; layers are a range.
     """
     task, encoder, repeats = pipeline["task"], pipeline["encoder"], pipeline.get("repeats")
     hidden_size, n_layers = encoder["hidden_size"], encoder["n_layers"]
-    n_outputs = len(task.get("classes", ())) or 1
+    n_outputs, n_runs = len(task.get("classes", ())) or 1, n_repeats(pipeline)
 
     def row(
-        name: str, layers: str, n_neurons: Value, top_layer: int, scores: dict[str, Any], spread: dict[str, Any] | None
+        name: str,
+        layers: str,
+        n_neurons: Value,
+        top_layers: list[Any],
+        scores: dict[str, Any],
+        spread: dict[str, Any] | None,
+        probe: str,
+        n_findings: int | None = None,
     ) -> Row:
-        count = round(n_neurons.mean)
+        parameters = encoder["parameters"] and [encoder["parameters"][int(layer)] for layer in top_layers]
+        not_a_finding = mark_of_scores(scores, spread, n_runs) if n_findings is None else mark(n_findings, n_runs)
+        record = pipeline["training"].get(probe)
+        unsolved = pipeline["solver"] == "fista" and repeats is None and record and not record["converged"]
         return Row(
             name,
             layers,
@@ -44,8 +75,10 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
             n_neurons.mean / (n_layers * hidden_size),
             value(scores, spread, "dev"),
             value(scores, spread, "test"),
-            encoder["parameters"][top_layer] if encoder["parameters"] else None,
-            (count + 1) * n_outputs,
+            None if name == "Oracle" else to_oracle(scores, spread),
+            round(sum(parameters) / len(parameters)) if parameters else None,
+            (round(n_neurons.mean) + 1) * n_outputs,
+            tuple(filter(None, (not_a_finding, "not at its optimum" if unsolved else ""))),
         )
 
     def of(part: str, index: int | None = None) -> dict[str, Any] | None:
@@ -59,15 +92,16 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
         return pipeline[part][index][name] if spread is None else tuple(spread[name]["runs"])
 
     table = []
-    if "majority" in task:
-        accuracy = task["majority"]["accuracy"] if task["metric"] == "accuracy" else {}
-        dev, test = (Value(accuracy[split]) if split in accuracy else None for split in ("dev", "test"))
-        table.append(Row(f"Majority class ({task['majority']['class']})", "none", Value(0), 0.0, dev, test, None, None))
-    everyone = Value(n_layers * hidden_size)
-    table.append(row("Oracle", _layers(n_layers - 1), everyone, n_layers - 1, pipeline["oracle"], of("oracle")))
-    best = max(range(n_layers), key=lambda layer: pipeline["independent"][layer]["dev"][OVERALL])
-    alone = pipeline["independent"][best]
-    table.append(row("Best layer alone", str(best), Value(hidden_size), best, alone, of("independent", best)))
+    if (baseline := constant(pipeline)) is not None:
+        name, scores = baseline
+        table.append(Row(name, "none", Value(0), 0.0, scores["dev"], scores["test"], None, None, None))
+    last, everyone = n_layers - 1, Value(n_layers * hidden_size)
+    oracle = f"layers-0-{last}"
+    table.append(row("Oracle", layer_range([last]), everyone, [last], pipeline["oracle"], of("oracle"), oracle))
+    alone = [mean_score(entry, of("independent", i), "dev") for i, entry in enumerate(pipeline["independent"])]
+    best = max(range(n_layers), key=alone.__getitem__)
+    entry, spread = pipeline["independent"][best], of("independent", best)
+    table.append(row("Best layer alone", str(best), Value(hidden_size), [best], entry, spread, f"layer-{best}"))
 
     selectors: dict[Any, list[int]] = {}
     for i in range(len(pipeline["layer_selection"])):
@@ -75,44 +109,55 @@ def rows(pipeline: dict[str, Any]) -> list[Row]:
     for numbers in selectors.values():
         entry, spread = pipeline["layer_selection"][numbers[0]], of("layer_selection", numbers[0])
         deltas = ", ".join(f"{pipeline['layer_selection'][i]['delta']:g}" for i in numbers)
+        tops = [entry["top_layer"]] if spread is None else spread["top_layer"]["runs"]
+        sizes = [(layer + 1) * hidden_size for layer in tops]
+        sd = None if spread is None else spread["top_layer"]["sd"] * hidden_size
+        n_neurons, probe = Value(sum(sizes) / len(sizes), sd), f"layers-0-{entry['top_layer']}"
+        scores, spread = entry["scores"], spread and spread["scores"]
         name = f"LayerSelector (δ {deltas})"
-        top, layers = entry["top_layer"], _layers(entry["top_layer"])
-        if spread is not None:
-            runs = [(layer + 1) * hidden_size for layer in spread["top_layer"]["runs"]]
-            n_neurons = Value(sum(runs) / len(runs), spread["top_layer"]["sd"] * hidden_size)
-            layers = _layers_of_repeats(spread["top_layer"]["runs"])
-        else:
-            n_neurons = Value((top + 1) * hidden_size)
-        table.append(row(name, layers, n_neurons, top, entry["scores"], spread and spread["scores"]))
+        table.append(row(name, layer_range(tops), n_neurons, tops, scores, spread, probe))
 
     minimal: dict[Any, list[int]] = {}
     for i, chosen in enumerate(pipeline["selection"]):
-        found = settled("selection", i, "top_layer"), chosen["threshold"], settled("selection", i, "n_minimal")
-        minimal.setdefault(found, []).append(i)
+        key = settled("selection", i, "top_layer"), chosen["threshold"], settled("selection", i, "n_minimal")
+        minimal.setdefault(key, []).append(i)
     for numbers in minimal.values():
         chosen, spread = pipeline["selection"][numbers[0]], of("selection", numbers[0])
         pairs = [pipeline["selection"][i] for i in numbers]
         deltas = ", ".join(f"{pair['delta_layers']:g}/{pair['delta_neurons']:g}" for pair in pairs)
         clustering = "no clustering" if chosen["clusters"] is None else f"clustering {chosen['threshold']:g}"
-        top, layers, n_neurons = chosen["top_layer"], _layers(chosen["top_layer"]), Value(chosen["n_minimal"])
+        tops, n_neurons = [chosen["top_layer"]], Value(chosen["n_minimal"])
+        n_findings = int(chosen["finding"])
         if spread is not None:
-            layers = _layers_of_repeats(spread["top_layer"]["runs"])
+            tops, n_findings = spread["top_layer"]["runs"], spread["findings"]
             n_neurons = Value(spread["n_minimal"]["mean"], spread["n_minimal"]["sd"])
-        scores, mine = chosen["minimal_scores"], spread and spread["minimal_scores"]
-        table.append(row(f"LS + CCFS (δ {deltas}; {clustering})", layers, n_neurons, top, scores, mine))
+        name, scores = f"LS + CCFS (δ {deltas}; {clustering})", chosen["minimal_scores"]
+        spread, probe = spread and spread["minimal_scores"], chosen["minimal_probe"]
+        table.append(row(name, layer_range(tops), n_neurons, tops, scores, spread, probe, n_findings))
     return table
 
 
 def pipeline_table(workdir: Workdir) -> str:
     """The pipeline's outcome as a Markdown table, and a note where it means little."""
     pipeline = load(workdir, "pipeline")
-    metric = pipeline["task"]["metric"]
-    head = ["", "layers", "neurons", "share", f"dev {metric}", f"test {metric}", "encoder params", "probe params"]
-    text = markdown([head, *map(cells, rows(pipeline))])
+    table = rows(pipeline)
+    text = markdown([pipeline_head(pipeline), *map(cells, table)])
     counts = ", ".join(f"{split} {n:,}" for split, n in pipeline["task"]["rows"].items())
-    text += f"\n\nRows: {counts}. Layers and neurons are selected on dev.{of_repeats(pipeline)}"
-    notes = " ".join(filter(None, (warning(pipeline), not_converged(pipeline))))
+    text += f"\n\nRows: {counts}. Layers and neurons are selected on dev. {INTERVALS}{of_repeats(pipeline)}"
+    notes = " ".join(filter(None, (marks_note(pipeline, table), warning(pipeline), not_converged(pipeline))))
     return f"{text}\nNote: {notes}" if notes else text
+
+
+def pipeline_head(pipeline: dict[str, Any]) -> list[str]:
+    """The head of the pipeline's table."""
+    metric = pipeline["task"]["metric"]
+    scores = [f"dev {metric}", f"test {metric}", "test - oracle"]
+    return ["", "layers", "neurons", "share", *scores, "encoder params", "probe params"]
+
+
+def marks_note(pipeline: dict[str, Any], table: list[Row]) -> str:
+    """What the marks of the table's lines mean."""
+    return no_finding_note(pipeline, [text for row in table for text in row.marks if text.startswith("no ")])
 
 
 def sweep_table(workdir: Workdir) -> str:
@@ -124,16 +169,24 @@ def sweep_table(workdir: Workdir) -> str:
 def sweep_lines(sweep: dict[str, Any]) -> list[tuple[list[list[str]], str]]:
     """The table of a cluster sweep, with what it says."""
     metric, repeats = sweep["task"]["metric"], sweep.get("repeats")
-    n_neurons = sweep["n_layers"] * sweep["hidden_size"]
-    lines = [["threshold", "neurons", "share", f"dev {metric}", f"test {metric}"]]
-    entries = [("none", n_neurons, sweep["oracle"], repeats and repeats["oracle"])]
+    n_neurons, n_runs = sweep["n_layers"] * sweep["hidden_size"], n_repeats(sweep)
+    lines = [["threshold", "neurons", "share", f"dev {metric}", f"test {metric}", "test - oracle"]]
+    entries = [("none", Value(n_neurons), sweep["oracle"], repeats and repeats["oracle"])]
     for i, entry in enumerate(sweep["thresholds"]):
         spread = repeats and repeats["thresholds"][i]
-        entries.append((f"{entry['threshold']:g}", entry["n_clusters"], entry["scores"], spread))
+        count = Value(entry["n_clusters"])
+        if spread:
+            count = Value(spread["n_clusters"]["mean"], spread["n_clusters"]["sd"])
+        entries.append((f"{entry['threshold']:g}", count, entry["scores"], spread))
+    marks = []
     for name, count, scores, spread in entries:
+        marks.append(mark_of_scores(scores, spread, n_runs))
         values = [value(scores, spread, split).text() for split in ("dev", "test")]
-        lines.append([name, f"{count:,}", f"{count / n_neurons:.1%}", *values])
-    return [(lines, f"One neuron of each correlation cluster of all layers is kept.{of_repeats(sweep)}")]
+        against = "" if name == "none" else to_oracle(scores, spread).text()
+        title = f"{name}: {marks[-1]}" if marks[-1] else name
+        lines.append([title, count.text(0), f"{count.mean / n_neurons:.1%}", *values, against])
+    note = f"One neuron of each correlation cluster of all layers is kept. {INTERVALS}{of_repeats(sweep)}"
+    return [(lines, " ".join(filter(None, (note, no_finding_note(sweep, marks), not_converged(sweep)))))]
 
 
 def minimal_table(workdir: Workdir) -> str:
@@ -146,33 +199,41 @@ def minimal_table(workdir: Workdir) -> str:
 
 def minimal_lines(found: dict[str, Any]) -> list[tuple[list[list[str]], str]]:
     """The table of the minimal set out of all neurons, with what it says."""
-    metric, repeats = found["task"]["metric"], found.get("repeats")
-    lines = [["", "neurons", "share", f"dev {metric}", f"test {metric}"]]
-    if "majority" in found["task"]:
-        accuracy = found["task"]["majority"]["accuracy"] if metric == "accuracy" else {}
-        scores = [Value(accuracy[split]).text() if split in accuracy else "" for split in ("dev", "test")]
-        lines.append([f"Majority class ({found['task']['majority']['class']})", "0", "0.0%", *scores])
-    minimal = Value(found["n_minimal"])
+    metric, repeats, n_runs = found["task"]["metric"], found.get("repeats"), n_repeats(found)
+    lines = [["", "neurons", "share", f"dev {metric}", f"test {metric}", "test - oracle"]]
+    if (baseline := constant(found)) is not None:
+        name, scores = baseline
+        lines.append([name, "0", "0.0%", *(scores[split].text() for split in ("dev", "test")), ""])
+    minimal, by_layer = Value(found["n_minimal"]), dict(Counter(layer for layer, _ in found["minimal_neurons"]))
     if repeats:
         minimal = Value(repeats["n_minimal"]["mean"], repeats["n_minimal"]["sd"])
-    entries = [
-        ("Oracle", Value(found["n_candidates"]), found["oracle"], repeats and repeats["oracle"]),
-        (
-            f"Minimal set (δ {found['delta']:g})",
-            minimal,
-            found["minimal_scores"],
-            repeats and repeats["minimal_scores"],
-        ),
+        by_layer = {int(layer): n for layer, n in repeats["neurons_by_layer"].items()}
+    oracle, spread_of_oracle = found["oracle"], repeats and repeats["oracle"]
+    scores, spread = found["minimal_scores"], repeats and repeats["minimal_scores"]
+    marks = [
+        mark_of_scores(oracle, spread_of_oracle, n_runs),
+        mark(repeats["findings"] if repeats else int(found["finding"]), n_runs),
     ]
-    for name, count, scores, spread in entries:
-        values = [value(scores, spread, split).text() for split in ("dev", "test")]
-        lines.append([name, count.text(0), f"{count.mean / found['n_candidates']:.1%}", *values])
-    tried = f"{len(found['sizes']):,} sizes were tried, up to {max(map(int, found['sizes']), default=0):,}."
+    entries = [
+        ("Oracle", Value(found["n_candidates"]), oracle, spread_of_oracle),
+        (f"Minimal set (δ {found['delta']:g})", minimal, scores, spread),
+    ]
+    for text, (name, count, entry, spread_of_entry) in zip(marks, entries, strict=True):
+        values = [value(entry, spread_of_entry, split).text() for split in ("dev", "test")]
+        against = "" if name == "Oracle" else to_oracle(entry, spread_of_entry).text()
+        share = f"{count.mean / found['n_candidates']:.1%}"
+        lines.append([f"{name}: {text}" if text else name, count.text(0), share, *values, against])
+    tried = f" {len(found['sizes']):,} sizes were tried, up to {max(map(int, found['sizes']), default=0):,}."
     counts = ", ".join(f"{split} {n:,}" for split, n in found["task"]["rows"].items())
-    by_layer = Counter(layer for layer, _ in found["minimal_neurons"])
-    where = ", ".join(f"{n:,} of layer {layer}" for layer, n in sorted(by_layer.items()))
-    note = f"Rows: {counts}. The set is selected on dev. {tried}{f' It has {where}.' if where else ''}"
-    return [(lines, f"{note}{of_repeats(found)}")]
+    digits = 0 if repeats is None else 1
+    where = ", ".join(f"{n:,.{digits}f} of layer {layer}" for layer, n in sorted(by_layer.items()))
+    has = f" It has {where}." if where else ""
+    if repeats:
+        tried, has = "", ""
+        if where:
+            has = f" On the mean it has {where}; {repeats['in_every_run']:,} neurons are in the set of every repeat."
+    note = f"Rows: {counts}. The set is selected on dev.{tried}{has} {INTERVALS}{of_repeats(found)}"
+    return [(lines, " ".join(filter(None, (note, no_finding_note(found, marks), not_converged(found)))))]
 
 
 def cells(row: Row) -> list[str]:
@@ -181,15 +242,6 @@ def cells(row: Row) -> list[str]:
     def grouped(n: int | None) -> str:
         return "" if n is None else f"{n:,}"
 
-    scores = ["" if value is None else value.text() for value in (row.dev, row.test)]
+    scores = ["" if value is None else value.text() for value in (row.dev, row.test, row.to_oracle)]
     numbers = [grouped(row.encoder_parameters), grouped(row.probe_parameters)]
-    return [row.name, row.layers, row.n_neurons.text(0), f"{row.share:.1%}", *scores, *numbers]
-
-
-def _layers(top_layer: int) -> str:
-    return f"0–{top_layer}" if top_layer else "0"
-
-
-def _layers_of_repeats(top_layers: list[float]) -> str:
-    lowest, highest = int(min(top_layers)), int(max(top_layers))
-    return _layers(lowest) if lowest == highest else f"0–{lowest} to 0–{highest}"
+    return [row.title, row.layers, row.n_neurons.text(0), f"{row.share:.1%}", *scores, *numbers]

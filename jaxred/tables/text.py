@@ -12,19 +12,31 @@ from jaxred.workdir import Workdir
 
 @dataclass(frozen=True)
 class Value:
-    """A number, or the mean of its repeats with their standard deviation."""
+    """A number, or the mean of its repeats with their standard deviation; and its interval."""
 
     mean: float
     sd: float | None = None
+    interval: tuple[float, float] | None = None
 
     def text(self, decimals: int = 3) -> str:
         spread = "" if self.sd is None else f" ± {self.sd:,.{decimals}f}"
-        return f"{self.mean:,.{decimals}f}{spread}"
+        ends = "" if self.interval is None else " [{:.{n}f}, {:.{n}f}]".format(*self.interval, n=decimals)
+        return f"{self.mean:,.{decimals}f}{spread}{ends}"
 
 
 def value(scores: dict[str, Any], spread: dict[str, Any] | None, split: str) -> Value:
-    """The score of a split over all its rows, or the mean of its repeats."""
-    return Value(scores[split][OVERALL]) if spread is None else Value(spread[split]["mean"], spread[split]["sd"])
+    """The score of a split over all its rows, or the mean of its repeats; of test, with its interval."""
+    holder = scores if spread is None else spread
+    interval = tuple(holder["interval"]) if split == "test" else None
+    if spread is None:
+        return Value(scores[split][OVERALL], None, interval)
+    return Value(spread[split]["mean"], spread[split]["sd"], interval)
+
+
+def to_oracle(scores: dict[str, Any], spread: dict[str, Any] | None) -> Value:
+    """The difference to the oracle's test score, with its interval."""
+    found = (scores if spread is None else spread)["to_oracle"]
+    return Value(found["difference"], None, tuple(found["interval"]))
 
 
 def of_repeats(results: dict[str, Any]) -> str:

@@ -11,9 +11,10 @@ import pytest
 
 from jaxred.clustering import cluster_tree
 from jaxred.config import ProbeConfig, StudyConfig
-from jaxred.experiments import study
-from jaxred.experiments.cluster_sweep import cluster_sweep
+from jaxred.experiments import repeats, study
+from jaxred.experiments.cluster_sweep import cluster_sweep, together
 from jaxred.experiments.minimal_neurons import minimal_neurons
+from jaxred.experiments.minimal_neurons import together as minimal_neurons_together
 from jaxred.experiments.scoring import fit_and_score
 from jaxred.families import layer_family
 from jaxred.features import load_features
@@ -145,7 +146,8 @@ def test_the_sweeps_split_keys_and_clusters_are_met(original_sweep):
 def test_the_sweeps_scores_lie_within_the_spread_over_seeds(original_sweep):
     _, expected, features, config = original_sweep
     correlation = Moments.of(from_blocks([np.asarray(features.matrices["train"])])).correlation()
-    content, _ = cluster_sweep(features, correlation, replace(config, repeats=REPEATS))
+    configs = repeats.configs(replace(config, repeats=REPEATS))
+    content = together([cluster_sweep(features, correlation, one)[0] for one in configs])
     ours = [content["repeats"]["oracle"], *content["repeats"]["thresholds"]]
     for spread, theirs in zip(ours, expected["selection"].values(), strict=True):
         for split in ("train", "dev", "test"):
@@ -200,7 +202,8 @@ def test_the_searchs_split_keys_and_sizes_are_met(original_search):
 def test_the_searchs_size_and_scores_lie_within_the_spread_over_seeds(original_search):
     _, expected, features, config = original_search
     theirs = expected["selection"]["no-clustering"]
-    content, _ = minimal_neurons(features, replace(config, repeats=REPEATS), progress_bar(0, "search", "probes"))
+    bar, configs = progress_bar(0, "search", "probes"), repeats.configs(replace(config, repeats=REPEATS))
+    content = minimal_neurons_together([minimal_neurons(features, one, bar)[0] for one in configs])
     runs = content["repeats"]["n_minimal"]["runs"]
     assert min(runs) <= theirs["minimal_neuron_set_size"] <= max(runs)
     for split in ("train", "dev", "test"):
