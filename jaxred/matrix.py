@@ -5,6 +5,7 @@ reordered copy of the matrix is ever made. Blocks lie in memory, or in a scratch
 """
 
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -174,4 +175,7 @@ def _mapped(shape: tuple[int, int], folder: Path) -> np.ndarray:
         return np.zeros(shape, np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:  # unlinked at once, so that a killed run leaves nothing
+        os.posix_fallocate(
+            file.fileno(), 0, 4 * shape[0] * shape[1]
+        )  # a full disk is told now, and does not kill later
         return np.memmap(file, np.float32, "w+", shape=shape)

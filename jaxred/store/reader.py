@@ -10,6 +10,7 @@ import tensorstore as ts
 from jaxtyping import Float
 
 from jaxred.errors import UserError
+from jaxred.memory import available_bytes
 from jaxred.store.blocks import first_not_finite, run_rows
 from jaxred.store.kvstore import child, list_keys, open_kvstore, reason
 from jaxred.store.ledger import MEND, read_ledger
@@ -70,6 +71,12 @@ class Store:
     def labels(self) -> np.ndarray:
         """Each row's label: a class name (classification) or a score (regression)."""
         values = self._read("labels")
+        longest = 4 * max(map(len, self.ledger.label_names), default=0)  # bytes
+        if longest * len(values) > available_bytes():
+            raise UserError(
+                f"The activation store {self.location} has a class of {longest // 4:,} characters, and a label a row "
+                f"so wide would take {longest * len(values) / 1e9:,.1f} GB: shorten the labels, and make it again."
+            )
         return np.array(self.ledger.label_names)[values] if self.ledger.label_names else values
 
     def sentence_index(self) -> np.ndarray:
