@@ -65,6 +65,19 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
         raise
 
 
+def reserve(folder: Path, n_bytes: int) -> None:
+    """Tries whether a folder takes so many bytes, by giving them to a file that is gone at once.
+
+    It is for libraries that meet a full disk badly. Where the system has no such call, only the folder is tried.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(n_bytes, 1))
+
+
 def refuse_special(path: Path, expected: str = "a file") -> None:
     """Refuses what is no regular file: a folder, or what may never answer, as a named pipe, a device or a socket.
 
