@@ -291,7 +291,9 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _labels(values: np.ndarray | None, path: Path) -> np.ndarray | None:
-    if values is None or values.dtype.kind == "O":
+    if values is None:
+        return None
+    if values.dtype.kind == "O":
         for row, label in enumerate(values.tolist()):
             if len(label) > LONGEST_CLASS:
                 raise UserError(
