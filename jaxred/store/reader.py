@@ -55,8 +55,9 @@ class Store:
         shards = [*ledger.shards, *(f"{name}/c/0" for name in names)]
         present = set(list_keys(self._kvstore, "", self.location))
         folder = local_folder(self.location)
-        for key in present if folder is not None else ():
-            refuse_special(folder / key, "a file of an activation store")
+        if folder is not None:
+            for key in present:
+                refuse_special(folder / key, "a file of an activation store")
         missing = [shard for shard in shards if shard not in present]
         if missing and ledger.n_rows:
             raise UserError(
