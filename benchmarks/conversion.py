@@ -63,8 +63,13 @@ def write_files(folder: Path, sizes: Sequence[int], words: bool) -> None:
     folder.mkdir()
     draw = np.random.default_rng(0)
     pool = draw.normal(size=(4 * max(sizes), N_LAYERS.value, HIDDEN_SIZE.value)).astype(np.float32)
-    with (folder / "a.json").open("wb") as file, (folder / "a.word").open("w") as text:
-        writers = [hdf5.Writer(folder / "a.hdf5"), *([] if words else [json_lines.Writer(file)])]
+    names = "a.json", "a.hdf5", "a.word"
+    with (
+        (folder / names[0]).open("wb") as file,
+        (folder / names[1]).open("w+b") as hdf5_file,
+        (folder / names[2]).open("w") as text,
+    ):
+        writers = [hdf5.Writer(hdf5_file), *([] if words else [json_lines.Writer(file)])]
         for i, n_tokens in enumerate(sizes):
             start = draw.integers(len(pool) - n_tokens + 1)
             sentence = " ".join([f"word{i}"] * n_tokens)

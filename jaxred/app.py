@@ -15,6 +15,7 @@ from jaxred.config import StudyConfig, TaskConfig, unknown_field
 from jaxred.errors import UserError
 from jaxred.experiments import sweep
 from jaxred.formats import experiment
+from jaxred.refusals import refusal
 from jaxred.sweeps import Sweep
 
 DEFAULT_CONFIG = "configs/demo.py"
@@ -72,6 +73,7 @@ def _run(
     for flag in own:  # so that --help lists them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
+        _refuse_undecodable(sys.argv)
         app.run(call, arguments(sys.argv), flags_parser=_parse)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -80,9 +82,24 @@ def _run(
         if {argument.lstrip("-") for argument in sys.argv[1:]} & _HELP:
             sys.exit(0)  # absl says 1
         raise
+    except (OSError, MemoryError, RuntimeError) as error:
+        sentence = refusal(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped. What was finished is kept; run again to go on.", file=sys.stderr)
         sys.exit(130)
+
+
+def _refuse_undecodable(argv: Sequence[str]) -> None:
+    """Names of files are written into results and stores, which are UTF-8."""
+    for argument in argv:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"The argument {argument!r} is not valid UTF-8: rename the file or the folder.") from None
 
 
 def _refuse_arguments(argv: Sequence[str]) -> None:

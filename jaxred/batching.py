@@ -12,6 +12,7 @@ from jaxred.tokenization import PaddedBatch, TokenizedWords, Tokenizer
 # The padded lengths; longer ones are powers of two.
 LENGTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 ROW_MULTIPLE = 8
+LEAST_BUDGET = 2048  # padded tokens that a batch may have however few there are
 SLOT_SHARES = 4  # the words taken from a batch fill up to 1/4, 2/4, 3/4 or 4/4 of its tokens, so that shapes are few
 
 
@@ -47,6 +48,15 @@ def plan_batches(lengths: np.ndarray, token_budget: int, longest: int = sys.maxs
         batches.append(Batch(order[start : start + n_rows], length, n_rows))
         start += n_rows
     return batches
+
+
+def justified_budget(token_budget: int, lengths: np.ndarray) -> int:
+    """A token budget, cut to what a window's sentences can fill: memory is not asked for padding alone.
+
+    It is a power of two where it is cut, so that windows of about as many tokens have batches of the same shapes.
+    """
+    n_tokens = max(int(lengths.sum()), LEAST_BUDGET)
+    return min(token_budget, 1 << (n_tokens - 1).bit_length())
 
 
 def padded_length(length: int) -> int:

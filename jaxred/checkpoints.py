@@ -1,15 +1,22 @@
 """Trained probes on disk, by orbax."""
 
+import contextlib
+import io
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from jaxred.errors import UserError
 from jaxred.features import Features
+from jaxred.files import reserve
 from jaxred.probing import Probe
+from jaxred.store.kvstore import reason
+
+_ARRAY_BYTES, _CHECKPOINT_BYTES = 4096, 2**18  # what orbax writes beside the numbers: of each array, and of all
 
 
 def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> None:
@@ -30,20 +37,40 @@ def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> N
         tree["scaling"] = dict(zip(("mean", "deviation"), features.scaling, strict=True))
     place = folder.absolute()
     fresh, old = place.with_name(f".{place.name}.new"), place.with_name(f".{place.name}.old")
+    arrays = [array for probe in tree.values() for array in probe.values()]
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        reserve(place.parent, sum(array.nbytes + _ARRAY_BYTES for array in arrays) + _CHECKPOINT_BYTES)
+        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(fresh, tree)
         if place.exists():
             os.replace(place, old)
         os.replace(fresh, place)
         shutil.rmtree(old, ignore_errors=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
+        for leftover in place.parent.glob(f"{fresh.name}*"):  # orbax has temporary names of its own
+            shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            place.parent.rmdir()  # where it is empty
         raise UserError(
-            f"Cannot write the probes to {folder} ({error}). Make room or choose another --workdir."
+            f"Cannot write the probes to {folder} ({reason(error)}). Make room or choose another --workdir, and run "
+            "again: finished results are kept."
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps orbax's tracebacks of what is told in a sentence, those of its threads too, off the screen."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def load_probes(folder: Path) -> dict[str, dict[str, np.ndarray]]:

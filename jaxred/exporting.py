@@ -185,7 +185,7 @@ def _write_array(store: Store, path: Path, dtype: str) -> None:
 
 
 def _writer(file: BinaryIO, suffix: str, decimals: int, dtype: str) -> Any:
-    return json_lines.Writer(file, decimals) if FORMATS[suffix] is json_lines else hdf5.Writer(file.name, dtype)
+    return json_lines.Writer(file, decimals) if FORMATS[suffix] is json_lines else hdf5.Writer(file, dtype)
 
 
 def _narrow(block: Float[np.ndarray, "row ..."], dtype: str, first: int) -> np.ndarray:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxred import pretrained, tokenization
-from jaxred.batching import plan_batches, word_batches
+from jaxred.batching import justified_budget, plan_batches, word_batches
 from jaxred.config import ExtractionConfig, StudyConfig
 from jaxred.data import load_task
 from jaxred.data.examples import Dataset, Example, LabelledSentence, WordDataset
@@ -140,7 +140,7 @@ def extract_sentences(
                 upcoming = background.submit(tokenize, window + 1)
             shape = (len(tokens), writer.ledger.n_layers, writer.ledger.hidden_size)
             block = np.empty(shape, jnp.dtype(config.dtype))
-            batches = plan_batches(tokens.lengths, budget, tokenizer.longest)
+            batches = plan_batches(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
             given = (
                 (batch.rows, encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
                 for batch in batches

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,8 +13,17 @@ from typing import Any, BinaryIO
 from blake3 import blake3
 
 from jaxred.errors import UserError
+from jaxred.memory import available_bytes
 
 N_PIECES, PIECE = 16, 1 << 20  # of a large file, what a glimpse reads
+MEMORY_SHARE = 0.25  # of the free memory that one file may take when it is read whole: what is made of it is larger
+_KINDS = (
+    (stat.S_ISDIR, "folder"),
+    (stat.S_ISFIFO, "named pipe"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+    (stat.S_ISSOCK, "socket"),
+)
 _HASHED_BYTES = 16 * 2**20  # after each, a thread waits for its turn with the interpreter, 5 ms beside a busy one
 
 
@@ -52,6 +63,79 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
             where = ", ".join(str(path) for path in paths[:2]) + (" ..." if len(paths) > 2 else "")
             raise UserError(f"Cannot write {where} ({reason}). Make room or choose another place.") from error
         raise
+
+
+def reserve(folder: Path, n_bytes: int) -> None:
+    """Tries whether a folder takes so many bytes, by giving them to a file that is gone at once.
+
+    It is for libraries that meet a full disk badly. Where the system has no such call, only the folder is tried.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(n_bytes, 1))
+
+
+def refuse_special(path: Path, expected: str = "a file") -> None:
+    """Refuses what is no regular file: a folder, or what may never answer, as a named pipe, a device or a socket.
+
+    Args:
+        path: the file; a missing one passes, as opening it says so.
+        expected: what it should be, for the message.
+
+    Raises:
+        UserError: saying what lies there.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # opening it says why
+        return
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), None)
+    if kind is not None:
+        raise UserError(f"{path} is a {kind}, but {expected} is expected there; check the path.")
+
+
+def read_whole(path: Path, expected: str = "a file") -> bytes:
+    """The content of a file of the user, if it is one and memory has room for it.
+
+    Raises:
+        UserError: it is no regular file, or too large.
+        OSError: it cannot be read.
+    """
+    refuse_special(path, expected)
+    with path.open("rb") as file:
+        size, free = os.fstat(file.fileno()).st_size, available_bytes()
+        if size > MEMORY_SHARE * free:
+            raise UserError(
+                f"{path} has {size / 1e9:,.1f} GB, but it is read whole, and of the {free / 1e9:,.1f} GB of free "
+                f"memory it may take {MEMORY_SHARE:.0%}: check that it is {expected}, cut it, or use a larger machine."
+            )
+        return file.read()
+
+
+def read_json(path: Path, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The content of a JSON file of the user.
+
+    Args:
+        path: the file.
+        pairs: makes something of each object's names and values, as in `json.loads`.
+
+    Raises:
+        UserError: it is no regular file, or too large.
+        OSError: it cannot be read.
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    return parse_json(read_whole(path, "a JSON file"), pairs)
+
+
+def parse_json(text: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The content of JSON; what is nested too deeply for the parser is a ValueError too."""
+    try:
+        return json.loads(text, object_pairs_hook=pairs)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:

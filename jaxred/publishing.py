@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from jaxred.errors import UserError
-from jaxred.files import replace_file, write_text
+from jaxred.files import read_json, replace_file, write_text
 from jaxred.formats.all_results import ORIGINALS
 from jaxred.workdir import Workdir
 
@@ -57,7 +57,7 @@ def publish(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> Path
 def _record(workdir: Workdir) -> dict[str, list[str]]:
     """Fingerprints of what each stage of the workdir has published."""
     try:
-        return json.loads((workdir.path / "published.json").read_text(encoding="utf-8"))
+        return read_json(workdir.path / "published.json")
     except (OSError, ValueError):
         return {}
 

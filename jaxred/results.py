@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from jaxred.errors import UserError
-from jaxred.files import write_text
+from jaxred.files import read_json, write_text
 
 FORMAT = 2  # of result files: 1 had no intervals
 
@@ -48,7 +48,7 @@ def load_result(path: Path, identity: str | None = None) -> dict[str, Any] | Non
         UserError: if the file is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxred.data.lines import parse_score, read_lines
+from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
 from jaxred.formats.sentences import SentenceFile, open_sentences
 
@@ -196,4 +196,4 @@ def _word_rows(
 
 def parse_label(text: str, path: Path, line: int, kind: str) -> str | float:
     """A class name, or the score that a text stands for; `line` counts from 0."""
-    return parse_score(text, path, line + 1) if kind == "regression" else text
+    return (parse_score if kind == "regression" else class_name)(text, path, line + 1)

@@ -29,7 +29,7 @@ from typing import Any
 
 from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
-from jaxred.files import write_text
+from jaxred.files import read_json, write_text
 from jaxred.results import fingerprint
 from jaxred.sweeps import MARK, sweep_of
 
@@ -156,7 +156,7 @@ class Workdir:
         """The configuration that the folder belongs to, what is newer than it at its default; None for a new folder."""
         file = self.path / "config.json"
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_json(file)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

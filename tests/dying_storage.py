@@ -9,7 +9,7 @@ class _Done:
     def __init__(self, value):
         self._value = value
 
-    def result(self):
+    def result(self, timeout: float | None = None):
         return self._value
 
 

@@ -74,7 +74,7 @@ def test_a_file_that_is_no_result_is_told(tmp_path, content):
 
 
 def test_a_folder_in_its_place_is_told(tmp_path):
-    with pytest.raises(UserError, match="Cannot read the result"):
+    with pytest.raises(UserError, match="is a folder, but a JSON file is expected there"):
         load_result(tmp_path)
     with pytest.raises(UserError, match="Cannot write"):
         save_result(tmp_path, "ab12", {})

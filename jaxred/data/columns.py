@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxred.data.examples import LabelledSentence
-from jaxred.data.lines import parse_score, read_lines
+from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
 
 SEPARATORS = {"whitespace": re.compile("[ \t]+"), "tab": re.compile("\t")}
@@ -66,7 +66,9 @@ def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "clas
                 )
             words.append(_spaced(_cell(line, word_at, "word", path), layout.space))
             cell = _cell(line, label_at, "label", path)
-            labels.append(parse_score(cell, path, line.number) if kind == "regression" else cell)
+            labels.append(
+                parse_score(cell, path, line.number) if kind == "regression" else class_name(cell, path, line.number)
+            )
         found.append(LabelledSentence(tuple(words), tuple(labels), sentence[0].number))
     if not found:
         raise UserError(f"{path} holds no words, but a word a line is expected: check the file.")

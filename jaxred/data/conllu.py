@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxred.data.columns import Line, column_index, split_sentences
 from jaxred.data.examples import LabelledSentence
-from jaxred.data.lines import parse_score
+from jaxred.data.lines import class_name, parse_score
 from jaxred.errors import UserError
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -45,7 +45,9 @@ def read_conllu(path: Path, label: str = "upos", kind: str = "classification") -
                 missing = "form" if not form else COLUMNS[index]
                 raise UserError(f"{path}, line {line.number}: {missing} is empty: fill it, or write an underscore.")
             words.append(form)
-            labels.append(parse_score(cell, path, line.number) if kind == "regression" else cell)
+            labels.append(
+                parse_score(cell, path, line.number) if kind == "regression" else class_name(cell, path, line.number)
+            )
         if words:
             found.append(LabelledSentence(tuple(words), tuple(labels), sentence[0].number))
     if not found:

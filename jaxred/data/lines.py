@@ -5,6 +5,9 @@ import math
 from pathlib import Path
 
 from jaxred.errors import UserError
+from jaxred.files import read_whole
+
+LONGEST_CLASS = 1000  # characters of a class's name
 
 
 def read_lines(path: Path) -> list[str]:
@@ -23,11 +26,9 @@ def read_lines(path: Path) -> list[str]:
         UserError: the file is missing, a folder, unreadable, empty, or not UTF-8 (naming the line).
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path, "a UTF-8 text file")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a UTF-8 text file is expected there; check the path.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder, but a UTF-8 text file is expected there; check the path.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it a readable UTF-8 text file.") from None
 
@@ -42,6 +43,25 @@ def read_lines(path: Path) -> list[str]:
             f"{path}, line {line}: byte 0x{content[error.start]:02x} is not valid UTF-8; convert the file to UTF-8."
         ) from None
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def class_name(cell: str, path: Path, line: int) -> str:
+    """The class that a cell of a text file names.
+
+    Args:
+        cell: the text of the cell.
+        path: the file, for the message.
+        line: the 1-based line, for the message.
+
+    Raises:
+        UserError: it is a text rather than a name: arrays of labels are as wide as the longest one.
+    """
+    if len(cell) > LONGEST_CLASS:
+        raise UserError(
+            f"{path}, line {line}: the label has {len(cell):,} characters ({cell[:40]!r}...), but a class has at "
+            f"most {LONGEST_CLASS:,}: check that this file, or column, is the one of labels."
+        )
+    return cell
 
 
 def parse_score(cell: str, path: Path, line: int) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxred.data.examples import Dataset, Example
-from jaxred.data.lines import parse_score, read_lines
+from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
 from jaxred.files import replacing
 
@@ -71,7 +71,8 @@ def read_parallel(stem: Path, kind: str) -> list[Example]:
                 f"sentence, or every line as a pair (a{PAIR_SEPARATOR}b)."
             )
         label = _parse_label(label_line, f"{labels_path}, line {line}")
-        examples.append(Example(text, pair, parse_score(label, labels_path, line) if kind == "regression" else label))
+        parse = parse_score if kind == "regression" else class_name
+        examples.append(Example(text, pair, parse(label, labels_path, line)))
     return examples
 
 

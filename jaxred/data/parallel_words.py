@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxred.data.examples import LabelledSentence
-from jaxred.data.lines import parse_score, read_lines
+from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
 from jaxred.files import replacing
 
@@ -46,7 +46,8 @@ def read_parallel_words(stem: Path, kind: str = "classification") -> ParallelWor
         if len(words) != len(mine):
             dropped.append((line, len(words), len(mine)))
         elif words:
-            parsed = [parse_score(tag, labels_path, line) if kind == "regression" else tag for tag in mine]
+            parse = parse_score if kind == "regression" else class_name
+            parsed = [parse(tag, labels_path, line) for tag in mine]
             found.append(LabelledSentence(tuple(words), tuple(parsed), line))
     if len(dropped) > MOST_DROPPED or (dropped and not found):
         line, n_words, n_labels = dropped[0]

@@ -13,7 +13,7 @@ from typing import Any
 from jaxred import sweep_table, sweeps
 from jaxred.config import differences, to_dict
 from jaxred.errors import UserError
-from jaxred.files import write_text
+from jaxred.files import read_json, write_text
 from jaxred.results import plain
 from jaxred.sweeps import Run, Sweep
 from jaxred.workdir import Workdir
@@ -99,7 +99,7 @@ def runs_of(folder: Path) -> list[str]:
 
 def _saved(file: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         return {"base": dict(content["base"]), "axes": content["axes"], "runs": list(map(str, content["runs"]))}
     except FileNotFoundError:
         return None

@@ -18,6 +18,7 @@ from jaxred.config import (
     TaskConfig,
 )
 from jaxred.errors import UserError
+from jaxred.files import read_json
 
 TASK = "original"  # the config.task.name of a study that comes from an experiment file
 
@@ -215,7 +216,7 @@ def study_config(experiment: Experiment) -> StudyConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=_once)
+        content = read_json(path, _once)
     except FileNotFoundError:
         raise UserError(
             f"The experiment file {path} does not exist: check the path after configs/original.py:"

@@ -16,19 +16,20 @@ where the numbers lie in the file; what lies in one piece, as it does unless it 
 
 import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
 from jaxtyping import Float
 
 from jaxred.errors import UserError
-from jaxred.files import file_digest
+from jaxred.files import file_digest, parse_json, refuse_special
 from jaxred.formats.survey import Survey, stamp_of
 
 INDEX = "sentence_to_index"
@@ -125,14 +126,15 @@ def read(
 class Writer:
     """Writes a file, sentence by sentence."""
 
-    def __init__(self, path: Path | str, dtype: str = "float32"):
-        """Opens the file.
+    def __init__(self, file: BinaryIO, dtype: str = "float32"):
+        """Takes an open file.
 
         Args:
-            path: made, or replaced.
+            file: empty, open for reading and writing; it is left open.
             dtype: of the numbers: float32 or float16.
         """
-        self._file = h5py.File(path, "w")
+        self._sink = _Sink(file)
+        self._file = h5py.File(self._sink, "w")
         self._dtype = np.dtype(dtype)
         self._type = h5py.h5t.py_create(self._dtype)
         self._properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -153,13 +155,81 @@ class Writer:
         space = h5py.h5s.create_simple(values.shape)
         dataset = h5py.h5d.create(self._file.id, key.encode(), self._type, space, self._properties)
         dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        self._sink.tell_failure()
         self._index[self._names.of(_normal(sentence))] = key
 
     def close(self) -> None:
-        """Writes the index."""
-        index = self._file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())
-        index[0] = json.dumps(self._index)
+        """Writes the index.
+
+        Raises:
+            OSError: if the disk is full.
+        """
+        failed = self._sink.failed
+        if not failed:
+            index = self._file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())
+            index[0] = json.dumps(self._index)
         self._file.close()
+        if not failed:
+            self._sink.tell_failure()
+
+
+class _Sink:
+    """A file as HDF5's library writes it, whose failures are kept from the library.
+
+    After a write that failed, as on a full disk, HDF5 cannot close a file, tries so again when Python ends and crashes
+    the process. So it is told that every write succeeded, and the failure is raised by `tell_failure`.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._error: OSError | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
+
+    def tell_failure(self) -> None:
+        """Raises what a write met, if any failed."""
+        if self._error is not None:
+            raise self._error
+
+    def write(self, piece: memoryview) -> int:
+        if self._error is None:
+            try:
+                return self._file.write(piece)
+            except OSError as error:
+                self._error = error
+        return len(piece)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def readinto(self, space: memoryview) -> int:
+        try:
+            return self._file.readinto(space)  # type: ignore[attr-defined]
+        except OSError as error:  # reading may have to write first what a buffer holds
+            self._error = self._error or error
+            return 0
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(position, whence)
+        except OSError as error:
+            self._error = self._error or error
+            return position
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def truncate(self, size: int) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size
+
+    def flush(self) -> None:
+        """Called for every close; what the buffer holds is written by whoever opened the file."""
 
 
 class _Names:
@@ -182,8 +252,7 @@ class _Names:
 def _open(path: Path) -> h5py.File:
     if not path.exists():
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, but a file of activations is expected there; check the path.")
+    refuse_special(path, "a file of activations")
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -232,7 +301,7 @@ def _index(file: h5py.File, path: Path) -> dict[str, str]:
             "extract the activations with that."
         ) from None
     try:
-        content = json.loads(np.ravel(np.asarray(value, object))[0])
+        content = parse_json(np.ravel(np.asarray(value, object))[0])
         if not isinstance(content, dict) or not content:
             raise ValueError(f"a {type(content).__name__} of {len(content)}")
         return {_normal(text): str(key) for text, key in content.items()}

@@ -25,9 +25,11 @@ from blake3 import blake3
 from jaxtyping import Float
 
 from jaxred.errors import UserError
+from jaxred.files import MEMORY_SHARE, refuse_special
 from jaxred.formats import json_workers
 from jaxred.formats.json_parsing import LAYOUT, find_features, find_layers, parse_json, sentence_parser
 from jaxred.formats.survey import Survey
+from jaxred.memory import available_bytes
 
 # Inside a JSON string a quote is escaped, so this matches keys alone.
 _TOKEN = re.compile(rb'"layers"\s*:')
@@ -51,6 +53,7 @@ def survey(path: Path) -> Survey:
     """
     tokens, offsets, rest = [], [0], bytearray()
     digest = blake3()
+    longest = MEMORY_SHARE * available_bytes()
     spaces = [bytearray(_SURVEY_BYTES), bytearray(_SURVEY_BYTES)]
     with _open(path) as file, ThreadPoolExecutor(1) as other_core:
         n_bytes = file.readinto(spaces[0])
@@ -70,6 +73,11 @@ def survey(path: Path) -> Survey:
                     offsets.append(offsets[-1] + end - start)
                 start = end
             rest += piece[start:]
+            if len(rest) > longest:
+                raise UserError(
+                    f"{path}, line {len(tokens) + 1}: more than {len(rest) / 1e9:,.1f} GB without a line's end, which "
+                    f"is more than memory has room for, but {LAYOUT} is expected: write a line a sentence."
+                )
             hashed.result()
             spaces.reverse()
             n_bytes = n_next
@@ -204,12 +212,11 @@ def _layers_text(values: Float[np.ndarray, "layer neuron"]) -> bytes:
 
 
 def _open(path: Path) -> BufferedReader:
+    refuse_special(path, "a file of activations")
     try:
         return path.open("rb")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder, but a file of activations is expected there; check the path.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it a readable file.") from None
 

@@ -13,7 +13,9 @@ memory does not grow with the file. Arrays of objects, which are pickles, are re
 
 import contextlib
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,10 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxred.data.lines import LONGEST_CLASS
 from jaxred.errors import UserError
-from jaxred.files import file_digest
+from jaxred.files import MEMORY_SHARE, file_digest, refuse_special
+from jaxred.memory import available_bytes
 
 SUFFIXES = (".npy", ".npz")
 HIDDEN_STATES = "hidden_states"
@@ -39,7 +43,7 @@ class ArrayFile:
     n_layers: int
     hidden_size: int
     digest: str  # `jaxred.files.file_digest`
-    labels: np.ndarray | None  # [row], texts or float64
+    labels: np.ndarray | None  # [row], texts (as objects) or float64
     sentence_index: Int[np.ndarray, " row"] | None
     word_index: Int[np.ndarray, " row"] | None
 
@@ -81,14 +85,10 @@ def open_array(path: Path) -> ArrayFile:
         n_rows, n_layers, hidden_size = shape
     beside = {"labels": None, "sentence_index": None, "word_index": None}
     if path.suffix.lower() == ".npz":
-        with _told(path), np.load(path, allow_pickle=False) as archive:
-            beside = {name: archive[name] if name in archive.files else None for name in beside}
-    for name, values in beside.items():
-        if values is not None and values.shape != (n_rows,):
-            raise UserError(
-                f"{path}: {name} is of shape {values.shape}, but hidden_states has {n_rows} rows: one value a row is "
-                "expected."
-            )
+        with _told(path), zipfile.ZipFile(path) as archive:
+            _check_members(archive, path)
+            present = {info.filename.removesuffix(".npy") for info in archive.infolist()}
+            beside = {name: _vector(archive, name, n_rows, path) if name in present else None for name in beside}
     index = {name: _index(beside[name], name, path) for name in ("sentence_index", "word_index")}
     return ArrayFile(path, n_rows, n_layers, hidden_size, file_digest(path), _labels(beside["labels"], path), **index)
 
@@ -138,23 +138,25 @@ def _write_array(
 def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dtype]]:
     """The activations' bytes, their shape and type."""
     with contextlib.ExitStack() as stack:
+        refuse_special(path, "a file of activations")
         with _told(path):
             if path.suffix.lower() == ".npz":
                 archive = stack.enter_context(zipfile.ZipFile(path))
+                _check_members(archive, path)
                 names = [name.removesuffix(".npy") for name in archive.namelist()]
                 if HIDDEN_STATES not in names:
                     raise UserError(
                         f"{path} has no array {HIDDEN_STATES!r} of activations, but {', '.join(map(repr, names))}: "
                         "save it under that name."
                     )
-                file: IO[bytes] = stack.enter_context(archive.open(f"{HIDDEN_STATES}.npy"))
+                member = archive.getinfo(_stored_name(archive, HIDDEN_STATES))
+                file: IO[bytes] = stack.enter_context(archive.open(member))
+                n_bytes = member.file_size
             else:
                 file = stack.enter_context(path.open("rb"))
-            version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read_header(file)  # type: ignore[arg-type]
+                n_bytes = path.stat().st_size
+            shape, fortran, dtype = _header(file)
+            n_bytes -= file.tell()
         if dtype.hasobject:
             raise UserError(
                 f"{path} holds an array of objects, which is a pickle, and reading one runs whatever is in it: save "
@@ -172,7 +174,80 @@ def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dty
                 f"{path}: the activations lie in Fortran's order, by which rows cannot be read one after the other: "
                 "save np.ascontiguousarray of them."
             )
+        _require_values(HIDDEN_STATES, shape, dtype, n_bytes, path)
+        _require_memory(HIDDEN_STATES, math.prod(shape[1:]) * dtype.itemsize, path)
         yield file, shape, dtype
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type of the array that follows; the file stands at its first value then."""
+    version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)  # type: ignore[arg-type]
+
+
+def _stored_name(archive: zipfile.ZipFile, name: str) -> str:
+    return f"{name}.npy" if f"{name}.npy" in archive.namelist() else name
+
+
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuses an archive that NumPy has not written: members that are encrypted, twice, or pressed otherwise."""
+    names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
+    for info, name in zip(archive.infolist(), names, strict=True):
+        if info.flag_bits & 1:
+            found = "is encrypted"
+        elif names.count(name) > 1:
+            found = "stands there twice"
+        elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            found = f"is compressed by method {info.compress_type}"
+        else:
+            continue
+        raise UserError(
+            f"{path}: its member {info.filename!r} {found}, but an archive as np.savez or np.savez_compressed writes "
+            "it is expected: save it with one of these."
+        )
+
+
+def _vector(archive: zipfile.ZipFile, name: str, n_rows: int, path: Path) -> np.ndarray:
+    """An array of one value a row; texts as an array of objects, which takes the memory of the texts themselves."""
+    member = archive.getinfo(_stored_name(archive, name))
+    with archive.open(member) as file:
+        shape, _, dtype = _header(file)
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded")
+        if shape != (n_rows,):
+            raise UserError(
+                f"{path}: {name} is of shape {shape}, but hidden_states has {n_rows} rows: one value a row is expected."
+            )
+        _require_values(name, shape, dtype, member.file_size - file.tell(), path)
+        texts = dtype.kind == "U"
+        _require_memory(name, dtype.itemsize * (1 if texts else n_rows), path)
+        step = max(1, _PIECE_BYTES // max(1, dtype.itemsize)) if texts else n_rows
+        values = np.empty(n_rows, object if texts else dtype)
+        for start in range(0, n_rows, step):
+            size = min(step, n_rows - start)
+            raw = _exactly(file, size * dtype.itemsize, path)
+            values[start : start + size] = np.ndarray(size, dtype, raw)
+        file.read(1)  # past the end, where the archive's checksum is compared
+    return values
+
+
+def _require_values(name: str, shape: tuple[int, ...], dtype: np.dtype, n_bytes: int, path: Path) -> None:
+    needed = math.prod(shape) * dtype.itemsize
+    if needed > n_bytes:
+        raise UserError(
+            f"{path}: {name} is {shape} of {dtype} by its header, which are {needed:,} bytes, but {n_bytes:,} follow: "
+            "the file is cut short, as by a full disk or a killed run, or damaged; write it again."
+        )
+
+
+def _require_memory(name: str, n_bytes: int, path: Path) -> None:
+    free = available_bytes()
+    if n_bytes > MEMORY_SHARE * free:
+        raise UserError(
+            f"{path}: {name} needs {n_bytes / 1e9:,.1f} GB of memory at once, but of the {free / 1e9:,.1f} GB that are "
+            f"free it may take {MEMORY_SHARE:.0%}: check that the file is one of activations."
+        )
 
 
 def _exactly(file: IO[bytes], n_bytes: int, path: Path) -> bytes:
@@ -194,9 +269,16 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder, but a file of activations is expected there; check the path.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         if "Object arrays" in reason:
             raise UserError(
@@ -209,7 +291,15 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _labels(values: np.ndarray | None, path: Path) -> np.ndarray | None:
-    if values is None or values.dtype.kind == "U":
+    if values is None:
+        return None
+    if values.dtype.kind == "O":
+        for row, label in enumerate(values.tolist()):
+            if len(label) > LONGEST_CLASS:
+                raise UserError(
+                    f"{path}: the label of row {row} has {len(label):,} characters, but a class has at most "
+                    f"{LONGEST_CLASS:,}: check what is saved as labels."
+                )
         return values
     if values.dtype.kind in "iub":
         return values.astype(str)

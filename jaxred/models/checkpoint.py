@@ -1,6 +1,7 @@
 """The safetensors files of Hugging Face folders to parameters by a table of names, and back."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxred.errors import UserError
+from jaxred.memory import available_bytes
 from jaxred.pretrained import CONFIG, WEIGHTS, weight_files
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -72,8 +74,11 @@ def load_weights(model: _AnyEncoder, folder: Path) -> _AnyEncoder:
     """
     graphdef, state = nnx.split(model)
     parameters = dict(nnx.to_flat_state(state))
-    arrays = {path: np.empty(parameter.shape, np.float32) for path, parameter in parameters.items()}
-    expected, found = _match(model, arrays, folder)
+    shapes = {path: parameter.shape for path, parameter in parameters.items()}
+    found = _match(model, shapes, folder)  # before memory is asked for, which a wrong configuration would waste
+    _require_memory(shapes, folder)
+    arrays = {path: np.empty(shape, np.float32) for path, shape in shapes.items()}
+    expected = _tensors(model, arrays)
     for name, view in expected.items():
         file, stored_name = found[name]
         view[...] = file.get_tensor(stored_name)
@@ -87,8 +92,7 @@ def check(model: _Encoder, folder: Path) -> None:
     Raises:
         UserError: as `load_weights`.
     """
-    shapes = {path: leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model))}
-    _match(model, {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}, folder)
+    _match(model, {path: leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model))}, folder)
 
 
 def state_dict(model: _Encoder) -> dict[str, np.ndarray]:
@@ -106,16 +110,29 @@ def save(model: _Encoder, folder: Path) -> None:
     save_file(state_dict(model), folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def _match(
-    model: _Encoder, arrays: Mapping[Any, np.ndarray], folder: Path
-) -> tuple[dict[str, np.ndarray], dict[str, tuple[Any, str]]]:
-    """The checkpoint's tensors as views of the model's arrays, and where each is; all names, shapes and types agree."""
+def _match(model: _Encoder, shapes: Mapping[Any, tuple[int, ...]], folder: Path) -> dict[str, tuple[Any, str]]:
+    """Where each of the checkpoint's tensors is; all names, shapes and types agree with the model's."""
+    found = _open_tensors(folder, model.weights)
+    arrays = {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}  # of no memory
+    _check_tensors(_tensors(model, arrays), found, folder)
+    return found
+
+
+def _tensors(model: _Encoder, arrays: Mapping[Any, np.ndarray]) -> dict[str, np.ndarray]:
+    """The checkpoint's tensors as views of the model's arrays."""
     expected: dict[str, np.ndarray] = {}
     for path, array in arrays.items():
         expected |= model.weights.tensors(path, array)
-    found = _open_tensors(folder, model.weights)
-    _check_tensors(expected, found, folder)
-    return expected, found
+    return expected
+
+
+def _require_memory(shapes: Mapping[Any, tuple[int, ...]], folder: Path) -> None:
+    needed, free = 4 * sum(math.prod(shape) for shape in shapes.values()), available_bytes()
+    if needed > free:
+        raise UserError(
+            f"The weights of {folder} take {needed / 1e9:,.1f} GB of memory in float32, but {free / 1e9:,.1f} GB are "
+            "free: choose a smaller model or a larger machine."
+        )
 
 
 def _open_tensors(folder: Path, table: WeightTable) -> dict[str, tuple[Any, str]]:
@@ -124,6 +141,8 @@ def _open_tensors(folder: Path, table: WeightTable) -> dict[str, tuple[Any, str]
     for path in weight_files(folder):
         try:
             file = safe_open(path, framework="numpy")
+        except (MemoryError, OSError) as error:
+            raise UserError(f"{path} cannot be opened ({error}): make it a readable file, or close others.") from error
         except SafetensorError as error:
             raise UserError(f"{path} is truncated or not a safetensors file ({error}): download it again.") from error
         for stored_name in file.keys():  # noqa: SIM118 (not a dict)

@@ -5,7 +5,6 @@ needs PyTorch, and is run once, by a launcher of its own.
 """
 
 import importlib.util
-import json
 import pickle
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxred.errors import UserError
-from jaxred.files import replace_file
+from jaxred.files import read_json, replace_file
 from jaxred.models import abstract_encoder, checkpoint
 
 _WEIGHTS, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -72,7 +71,7 @@ def _files(source: Path) -> list[Path]:
     if not (source / _INDEX).is_file():
         raise UserError(f"{source} has no weights to convert: neither {_WEIGHTS} nor {_INDEX} is there.")
     try:
-        shards = sorted(set(json.loads((source / _INDEX).read_text())["weight_map"].values()))
+        shards = sorted(set(read_json(source / _INDEX)["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{source / _INDEX} is not an index of shards: it must have a "weight_map".') from error
     for shard in shards:

@@ -11,6 +11,8 @@ from jaxred.models.activations import ACTIVATIONS
 
 Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and other keys that Hugging Face takes for it
 
+_MOST = 10**7  # of whole numbers: beyond any model, and products of three of them still fit what counts elements
+_MOST_LAYERS = 10**4
 _LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1}  # of whole numbers; of the others 1
 
 
@@ -76,6 +78,9 @@ def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], text
         valid, allowed = number and 0 < value < math.inf, "a number above 0"
     else:
         least = _LEAST.get(field.name, 1)
-        valid, allowed = number and isinstance(value, int) and value >= least, f"a whole number of at least {least}"
+        most = _MOST_LAYERS if field.name == "n_layers" else _MOST
+        valid = number and isinstance(value, int) and least <= value <= most
+        allowed = f"a whole number of at least {least}" + (f" and at most {most:,}" if number and value > most else "")
     if not valid:
-        raise UserError(f"{path}: {key}={value!r} is not possible: it must be {allowed}.")
+        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+        raise UserError(f"{path}: {key}={shown} is not possible: it must be {allowed}.")

@@ -11,6 +11,9 @@ import tensorstore as ts
 
 from jaxred.errors import UserError
 
+REFUSALS = (ValueError, OSError, RuntimeError)  # as which TensorStore raises what a storage refuses
+ANSWER_SECONDS = 30  # in which a storage must say what it holds
+TRANSFER_SECONDS = 600  # in which it must have read or written what it was given
 _NOT_SYNCED = {"file_io_sync": False}
 
 
@@ -21,9 +24,22 @@ def open_kvstore(location: str) -> Any:
         else {"driver": "file", "path": f"{Path(location).resolve()}/", **_NOT_SYNCED}
     )
     try:
-        return ts.KvStore.open(spec).result()
-    except (ValueError, OSError) as error:
+        return answer(ts.KvStore.open(spec), ANSWER_SECONDS)
+    except REFUSALS as error:
         raise UserError(f"Cannot open the activation store {location} ({reason(error)}).") from error
+
+
+def answer(future: Any, seconds: float) -> Any:
+    """What a future gives; a storage that does not answer, as a dead address, is given up.
+
+    Raises:
+        TimeoutError: saying after how long.
+    """
+    try:
+        return future.result(timeout=seconds)
+    except TimeoutError:
+        future.cancel()
+        raise TimeoutError(f"it gave no answer in {seconds:g} seconds; check the address and the network") from None
 
 
 def local_folder(location: str) -> Path | None:
@@ -42,8 +58,8 @@ def child(kvstore: Any, name: str) -> dict[str, Any]:
 def list_keys(kvstore: Any, prefix: str, location: str) -> list[str]:
     end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else ""
     try:
-        return [key.decode() for key in kvstore.list(ts.KvStore.KeyRange(prefix, end)).result()]
-    except (ValueError, OSError) as error:
+        return [key.decode() for key in answer(kvstore.list(ts.KvStore.KeyRange(prefix, end)), ANSWER_SECONDS)]
+    except REFUSALS as error:
         raise UserError(f"Cannot list the files of {location} ({reason(error)}).") from error
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxred.errors import UserError
-from jaxred.store.kvstore import open_kvstore, reason
+from jaxred.files import parse_json, refuse_special
+from jaxred.store.kvstore import ANSWER_SECONDS, REFUSALS, TRANSFER_SECONDS, answer, local_folder, open_kvstore, reason
 
 FORMAT = 2
 _READ = 1, FORMAT  # of format 1, a shard has all layers of a window; it is read, but not gone on with
@@ -65,14 +66,17 @@ def read_ledger(location: str | Path) -> Ledger | None:
     Raises:
         UserError: if it is damaged or of another format version.
     """
+    folder = local_folder(str(location))
+    if folder is not None:
+        refuse_special(folder / "ledger.json", "the ledger of an activation store")
     try:
-        raw = open_kvstore(str(location)).read("ledger.json").result()
-    except (ValueError, OSError) as error:
+        raw = answer(open_kvstore(str(location)).read("ledger.json"), ANSWER_SECONDS)
+    except REFUSALS as error:
         raise UserError(f"Cannot read {location}/ledger.json ({reason(error)}).") from error
     if raw.state == "missing":
         return None
     try:
-        content = json.loads(raw.value)
+        content = parse_json(raw.value)
         expected = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{location}/ledger.json is damaged: it is not a ledger written by jaxred. {MEND}") from error
@@ -107,7 +111,7 @@ def write_ledger(kvstore: Any, ledger: Ledger) -> None:
     """Replaces the ledger of a store, whole or not at all."""
     content = asdict(ledger)
     content["checksum"] = checksum(content)
-    kvstore.write("ledger.json", json.dumps(content, indent=1).encode()).result()
+    answer(kvstore.write("ledger.json", json.dumps(content, indent=1).encode()), TRANSFER_SECONDS)
 
 
 def changes(old: Ledger, new: Ledger) -> list[str]:

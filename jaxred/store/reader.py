@@ -10,8 +10,19 @@ import tensorstore as ts
 from jaxtyping import Float
 
 from jaxred.errors import UserError
+from jaxred.files import refuse_special
+from jaxred.memory import available_bytes
 from jaxred.store.blocks import first_not_finite, run_rows
-from jaxred.store.kvstore import child, list_keys, open_kvstore, reason
+from jaxred.store.kvstore import (
+    REFUSALS,
+    TRANSFER_SECONDS,
+    answer,
+    child,
+    list_keys,
+    local_folder,
+    open_kvstore,
+    reason,
+)
 from jaxred.store.ledger import MEND, read_ledger
 
 
@@ -43,6 +54,10 @@ class Store:
         names = "labels", "sentence_index", *(["word_index"] if self.has_words else [])
         shards = [*ledger.shards, *(f"{name}/c/0" for name in names)]
         present = set(list_keys(self._kvstore, "", self.location))
+        folder = local_folder(self.location)
+        if folder is not None:
+            for key in present:
+                refuse_special(folder / key, "a file of an activation store")
         missing = [shard for shard in shards if shard not in present]
         if missing and ledger.n_rows:
             raise UserError(
@@ -70,6 +85,12 @@ class Store:
     def labels(self) -> np.ndarray:
         """Each row's label: a class name (classification) or a score (regression)."""
         values = self._read("labels")
+        longest = 4 * max(map(len, self.ledger.label_names), default=0)  # bytes
+        if longest * len(values) > available_bytes():
+            raise UserError(
+                f"The activation store {self.location} has a class of {longest // 4:,} characters, and a label a row "
+                f"so wide would take {longest * len(values) / 1e9:,.1f} GB: shorten the labels, and make it again."
+            )
         return np.array(self.ledger.label_names)[values] if self.ledger.label_names else values
 
     def sentence_index(self) -> np.ndarray:
@@ -196,8 +217,8 @@ class Store:
 
     def _wait(self, future: Any, name: str) -> Any:
         try:
-            return future.result()
-        except (ValueError, OSError) as error:
+            return answer(future, TRANSFER_SECONDS)
+        except REFUSALS as error:
             raise self._damaged(name, error) from error
 
     def _refuse_not_finite(self, block: np.ndarray, first_row: int, first_layer: int) -> None:
@@ -211,8 +232,8 @@ class Store:
 
     def _open(self, name: str, shape: tuple[int, ...]) -> Any:
         try:
-            array = ts.open({"driver": "zarr3", "kvstore": child(self._kvstore, name)}).result()
-        except (ValueError, OSError) as error:
+            array = answer(ts.open({"driver": "zarr3", "kvstore": child(self._kvstore, name)}), TRANSFER_SECONDS)
+        except REFUSALS as error:
             raise self._damaged(name, error) from error
         if tuple(array.shape) != shape:
             raise self._damaged(name, ValueError(f"its shape is {tuple(array.shape)}, the ledger's is {shape}"))

@@ -11,7 +11,16 @@ from jaxtyping import Float
 
 from jaxred.errors import UserError
 from jaxred.store.blocks import first_not_finite, inner_rows
-from jaxred.store.kvstore import child, list_keys, local_folder, open_kvstore, reason
+from jaxred.store.kvstore import (
+    REFUSALS,
+    TRANSFER_SECONDS,
+    answer,
+    child,
+    list_keys,
+    local_folder,
+    open_kvstore,
+    reason,
+)
 from jaxred.store.ledger import Ledger, changes, read_ledger, write_ledger
 from jaxred.store.room import require_room, size
 
@@ -105,8 +114,8 @@ class StoreWriter:
         index, future, notes = self._pending
         self._pending = None
         try:
-            future.result()
-        except (ValueError, OSError) as error:
+            answer(future, TRANSFER_SECONDS)
+        except REFUSALS as error:
             raise self._refused(f"window {index}", error) from error
         totals = {**self.ledger.notes, **{k: self.ledger.notes.get(k, 0) + v for k, v in notes.items()}}
         self.ledger = replace(self.ledger, windows_finished=index + 1, notes=totals)
@@ -158,10 +167,12 @@ class StoreWriter:
         index = 0
         try:
             for index in range(ledger.windows_finished):
-                array = ts.open({"driver": "zarr3", "kvstore": child(self._kvstore, "hidden_states")}).result()
-                if first_not_finite(array[ledger.window(index)].read().result()) is not None:
+                array = answer(
+                    ts.open({"driver": "zarr3", "kvstore": child(self._kvstore, "hidden_states")}), TRANSFER_SECONDS
+                )
+                if first_not_finite(answer(array[ledger.window(index)].read(), TRANSFER_SECONDS)) is not None:
                     return f"its window {index} is missing"
-        except (ValueError, OSError) as error:
+        except REFUSALS as error:
             return f"its window {index} is damaged ({reason(error)})"
         return None
 
@@ -171,21 +182,22 @@ class StoreWriter:
         require_room(self.location, ledger, 0 if folder is None else size(folder, _OWN))
         try:
             for name in _OWN:
-                self._kvstore.write(f"{name}.json", None).result()
-                self._kvstore.delete_range(ts.KvStore.KeyRange(f"{name}/", f"{name}0")).result()  # "0" follows "/"
-        except (ValueError, OSError) as error:
+                answer(self._kvstore.write(f"{name}.json", None), TRANSFER_SECONDS)
+                inside = ts.KvStore.KeyRange(f"{name}/", f"{name}0")  # "0" follows "/"
+                answer(self._kvstore.delete_range(inside), TRANSFER_SECONDS)
+        except REFUSALS as error:
             raise self._refused("over the old files", error) from error
 
     def _write_rows(self, arrays: dict[str, np.ndarray]) -> None:
         group = {"zarr_format": 3, "node_type": "group", "attributes": {"label_names": self.ledger.label_names}}
         try:
-            self._kvstore.write("zarr.json", json.dumps(group).encode()).result()
+            answer(self._kvstore.write("zarr.json", json.dumps(group).encode()), TRANSFER_SECONDS)
             for name, values in arrays.items():
                 shape = list(values.shape)
                 unknown = "NaN" if values.dtype.kind == "f" else -1
                 array = self._create(name, shape, shape, shape, values.dtype.name, unknown, ["row"])
-                array.write(values).result()
-        except (ValueError, OSError) as error:
+                answer(array.write(values), TRANSFER_SECONDS)
+        except REFUSALS as error:
             raise self._refused("labels", error) from error
 
     def _create(
@@ -219,14 +231,14 @@ class StoreWriter:
             "store_data_equal_to_fill_value": True,
         }
         try:
-            return ts.open(spec, create=True, open=True).result()
-        except (ValueError, OSError) as error:
+            return answer(ts.open(spec, create=True, open=True), TRANSFER_SECONDS)
+        except REFUSALS as error:
             raise self._refused(name, error) from error
 
     def _commit(self, ledger: Ledger) -> None:
         try:
             write_ledger(self._kvstore, ledger)
-        except (ValueError, OSError) as error:
+        except REFUSALS as error:
             raise self._refused("the ledger", error) from error
 
     def _refused(self, what: str, error: Exception) -> UserError:

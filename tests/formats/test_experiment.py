@@ -154,7 +154,7 @@ def test_a_file_that_is_no_experiment_is_refused(tmp_path, content, found):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     assert f"The experiment file {tmp_path / 'none.json'} does not exist" in refused(tmp_path / "none.json")
-    assert f"The experiment file {tmp_path} cannot be read" in refused(tmp_path)
+    assert f"{tmp_path} is a folder, but a JSON file is expected" in refused(tmp_path)
 
 
 def test_paths_are_relative_to_the_current_folder_and_then_to_the_file(write, tmp_path, monkeypatch):

@@ -226,10 +226,11 @@ def test_what_is_written_is_found_by_occurrence(tmp_path_factory, texts):
     """Even where a text looks like another one's occurrence, and where the file holds more than is asked for."""
     path = tmp_path_factory.mktemp("h5") / "a.hdf5"
     vectors = [values(1 + seed % 3, seed) for seed in range(len(texts))]
-    writer = hdf5.Writer(path)
-    for text, mine in zip([*texts, "more"], [*vectors, values(1)], strict=True):
-        writer.add(text, [], mine)
-    writer.close()
+    with path.open("w+b") as opened:
+        writer = hdf5.Writer(opened)
+        for text, mine in zip([*texts, "more"], [*vectors, values(1)], strict=True):
+            writer.add(text, [], mine)
+        writer.close()
     same(read(path, texts), vectors)
     with h5py.File(path) as file:
         assert len(json.loads(file["sentence_to_index"][0])) == len(texts) + 1
