@@ -1,5 +1,5 @@
-"""What --verify does: reads all that lies in a workdir, so that nothing damaged is kept, even where a run would not have
-read it.
+"""What --verify does: reads all that lies in a workdir, so that nothing damaged is kept, even where a run would not
+have read it.
 
 Without it, results, tables, figures and probes are read whole before they are kept, and of the activations that they
 are of, the sizes of the files alone are compared.
