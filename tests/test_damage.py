@@ -1,5 +1,5 @@
-"""Files of a finished workdir are flipped, cut and removed at random: what is run again rejects by name, makes again, or
-gives the same.
+"""Files of a finished workdir are flipped, cut and removed at random: what is run again rejects by name, makes again,
+or gives the same.
 """
 
 import logging
@@ -95,7 +95,7 @@ def test_damage_is_named_mended_or_harmless(finished, tmp_path, place, how, capl
             assert any(str(part) in said for part in (file, file.parent, *_store(folder, name))), (name, said)
             continue
         assert told(folder) == before, file
-        if how != "removed" and file.read_bytes() != left:
+        if how != "removed" and not (file.exists() and file.read_bytes() == left):  # probes have other names
             assert f"{file} " in caplog.text, "made again in silence"
         run(config, folder)  # and what was mended is whole
         assert "made again" not in caplog.text.split("cluster sweep: kept")[-1]
