@@ -16,6 +16,7 @@ from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig
 from jaxred.errors import UserError
 from jaxred.experiments import study
 from jaxred.results import load_result
+from jaxred.store import Store
 from jaxred.verification import verify
 from jaxred.workdir import Workdir
 
@@ -64,6 +65,8 @@ def told(folder):
     content |= {file.name: file.read_bytes() for file in sorted((folder / "figures").glob("*.png"))}
     content |= {stage: load_result(workdir.result(stage)) for stage in STAGES}
     content["all_results"] = workdir.result("all_results_cluster_sweep").read_bytes()
+    stores = [Store(workdir.activations(split)) for split in ("train", "dev", "test")]
+    content["activations"] = [[store.matrix().tolist(), store.labels().tolist()] for store in stores]
     content["config"] = workdir.saved_config()
     content["report"] = workdir.report.read_bytes()
     content["probes"] = {

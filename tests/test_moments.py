@@ -455,7 +455,8 @@ def test_no_flipped_bit_or_cut_is_read_as_other_sums(tmp_path, caplog):
         file.write_bytes(changed)
         caplog.clear()
         found = moments.load(file, {"of": "rows"})
-        assert (found is None) == (moments.damage(file) is not None) == (f"{file} is damaged" in caplog.text)
+        assert (found is None) == (f"{file} is damaged" in caplog.text)
+        assert found is None or moments.damage(file) is None
         if found is not None:
             assert [bytes(product) for product in found[0][0].products] == [bytes(product) for product in sums.products]
             np.testing.assert_array_equal(found[0][0].shift, sums.shift)
