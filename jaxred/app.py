@@ -27,6 +27,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder in which the run keeps what it makes.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what another configuration left in the workdir.")
+_VERIFY = flags.DEFINE_bool("verify", False, "First read all that is there, activations too, and name what is damaged.")
 
 
 def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
@@ -38,14 +39,26 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
         _refuse_arguments(argv)
         _log_to_stderr()
         _keep_compilations()
-        config = _config()
+        config, work = _config(), _verified(main) if _VERIFY.value else main
         if isinstance(config, Sweep):
             overridden = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
-            sweep.run(main, config, _WORKDIR.value, _OVERWRITE.value, overridden)
+            sweep.run(work, config, _WORKDIR.value, _OVERWRITE.value, overridden)
         else:
-            main(config, _WORKDIR.value or _own_workdir(config), _OVERWRITE.value)
+            work(config, _WORKDIR.value or _own_workdir(config), _OVERWRITE.value)
 
-    _run(call, _with_config, (_CONFIG, _WORKDIR, _OVERWRITE))
+    _run(call, _with_config, (_CONFIG, _WORKDIR, _OVERWRITE, _VERIFY))
+
+
+def _verified(main: Callable[[StudyConfig, str, bool], Any]) -> Callable[[StudyConfig, str, bool], Any]:
+    """The same, of a workdir all of whose files have been read."""
+
+    def verified(config: StudyConfig, workdir: str, overwrite: bool) -> Any:
+        from jaxred.verification import verify
+
+        verify(config, workdir)
+        return main(config, workdir, overwrite)
+
+    return verified
 
 
 def run_without_workdir(main: Callable[[StudyConfig | None, bool], Any]) -> None:

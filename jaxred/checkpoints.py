@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxred import digests
 from jaxred.errors import UserError
 from jaxred.features import Features
 from jaxred.files import reserve
@@ -77,11 +78,20 @@ def load_probes(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of saved probes, by probe name.
 
     Raises:
-        UserError: if there is no checkpoint.
+        UserError: if there is no checkpoint, or it is damaged.
     """
     import orbax.checkpoint as ocp
 
     if not folder.is_dir():
         raise UserError(f"{folder} holds no probes: run launch/pipeline.py first.")
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        return checkpointer.restore(folder.absolute())
+    root = folder.parent.parent  # the workdir, unless the probes were copied away from one
+    found = digests.faults(root, folder.name, within=folder) if folder.name in digests.noted(root) else {}
+    mend = "Run the study that made them again, which makes them anew."
+    if found:
+        path, fault = next(iter(found.items()))
+        raise UserError(f"The probes of {folder} are damaged: {root / path} {fault}. {mend}")
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            return checkpointer.restore(folder.absolute())
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"The probes of {folder} cannot be read ({error}). {mend}") from error

@@ -7,6 +7,8 @@ pieces (`kernels.moments.places`).
 
 import functools
 import json
+import logging
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,8 @@ from jaxred.errors import UserError
 from jaxred.files import replace_file
 from jaxred.kernels import moments as kernel
 from jaxred.kernels.moments import Place, RowSums
+
+log = logging.getLogger("jaxred")
 
 LARGEST_SQUARE = 640  # neurons of a square on the diagonal: half of what is computed there is computed twice
 SMALLEST_VARIANCE = 64 * float(np.finfo(np.float32).tiny)  # below it, squares of float32 are lost
@@ -265,10 +269,11 @@ def save(path: Path, parts: Sequence[Sums], identity: dict[str, Any], n_runs: in
 
 def load(path: Path, identity: dict[str, Any]) -> tuple[list[Sums], int | None] | None:
     """Sums saved for this identity, and how many runs of rows an unfinished pass had seen; None where there are none,
-    or only those of something else or at other places, or a damaged file.
+    or only those of something else or at other places, or a damaged file, which is named.
     """
     try:
         with np.load(path, allow_pickle=False) as saved:
+            _check(saved.zip)
             described = json.loads(str(saved["description"]))
             shift, parts = saved["shift"], []
             where = [list(place) for place in places(len(shift))]
@@ -278,5 +283,35 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[list[Sums], int | None] 
                 rows = RowSums(*(saved[f"{i}.{name}"] for name in RowSums._fields))
                 parts.append(Sums(shift, rows, tuple(saved[f"{i}.product.{j}"] for j in range(len(where)))))
             return parts, described["runs"]
-    except (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
+    except FileNotFoundError:
         return None
+    except _DAMAGED as error:
+        log.warning("%s is damaged (%s): it is made again", path, error)
+        return None
+
+
+_DAMAGED = (
+    OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError, OverflowError,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+
+
+def _check(archive: zipfile.ZipFile) -> None:
+    """Reads all members for their CRC-32 before any is believed: that of one that says it is shorter is never reached.
+
+    Raises:
+        BadZipFile: if one does not fit.
+    """
+    damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a file of sums, by its checksums; None where nothing is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check(archive)
+    except _DAMAGED as error:
+        return str(error)
+    return None

@@ -19,10 +19,13 @@ def check(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> None:
     """Refuses early what `publish` would refuse.
 
     Raises:
-        UserError: if `folder` holds an all_results.json that this stage of this workdir did not write.
+        UserError: if `folder` holds an all_results.json that this stage of this workdir did not write, or not so.
     """
     target = folder / "all_results.json"
     if overwrite or not target.exists():
+        return
+    source = workdir.result(ORIGINALS[stage][0])
+    if target.is_file() and source.is_file() and target.read_bytes() == source.read_bytes():
         return
     if target.is_dir() or _sha256(target) not in _record(workdir).get(stage, []):
         raise UserError(
@@ -57,8 +60,9 @@ def publish(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> Path
 def _record(workdir: Workdir) -> dict[str, list[str]]:
     """Fingerprints of what each stage of the workdir has published."""
     try:
-        return read_json(workdir.path / "published.json")
-    except (OSError, ValueError):
+        content = read_json(workdir.path / "published.json")
+        return {stage: list(map(str, found)) for stage, found in content.items()}
+    except (OSError, ValueError, AttributeError, TypeError):  # then nothing that is there is taken for its own
         return {}
 
 

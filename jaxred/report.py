@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 import jaxred
+from jaxred import digests
 from jaxred.errors import UserError
 from jaxred.files import write_text
 from jaxred.results import fingerprint, load_result
@@ -20,6 +21,7 @@ from jaxred.tables.together import models_lines, tasks_lines
 from jaxred.workdir import Workdir
 
 VECTOR_FORMATS = ("pdf", "svg")
+MADE = "report"  # the name under which the digests of the report and its figures are kept
 RESULTS = ("pipeline", "redundancy", "cluster_sweep", "minimal_neurons", "tasks", "models")
 
 PROBES = ("pipeline", "minimal_neurons", "cluster_sweep")  # the studies of one task's probes, the main one first
@@ -77,8 +79,10 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
     results = read_results(workdir)
     identity = fingerprint([jaxred.__version__, {name: content["identity"] for name, content in results.items()}])
     mark = f'<meta name="jaxred-identity" content="{identity}">'
-    if not force and workdir.report.exists() and mark in workdir.report.read_text(encoding="utf-8")[:2000]:
+    found = digests.faults(workdir.path, MADE, identity)
+    if not found and not force:
         return
+    digests.warn_of_changes(workdir.path, MADE, [workdir.report], "the report and its figures are made again")
     from jaxred import figures  # here, because importing matplotlib takes a second
 
     files = figures.draw(workdir.figures, results, also)
@@ -113,6 +117,8 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
         captions=_captions(study),
     )
     write_text(workdir.report, html)
+    vector = [path.with_suffix(f".{form}") for form in also for path in files.values()]
+    digests.record(workdir.path, MADE, identity, [workdir.report, *files.values(), *vector])
 
 
 def _captions(study: dict[str, Any] | None) -> dict[str, str]:

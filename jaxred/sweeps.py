@@ -15,7 +15,8 @@ from jaxred.errors import UserError
 
 MARK = "sweep.json"  # the file that makes a folder a sweep's
 TABLES = ("sweep.md", "sweep.csv")
-SHARED = ("activations", "moments")  # folders that the runs of a sweep have in common
+MADE = "sweep"  # the name under which the digests of the tables are kept
+SHARED = ("activations", "moments", "digests")  # folders that the runs of a sweep have in common
 LONGEST_PART, LONGEST_NAME = 48, 160
 
 

@@ -10,6 +10,7 @@
     probes/                their trained probes (orbax)
     figures/*.png          the report's figures
     report.html
+    digests/*.json         of all of these files, to know damage
 
 The runs of a sweep are folders of its folder, and keep activations and moments there, in common with the other runs
 that need the same ones::
@@ -27,10 +28,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from jaxred import digests
 from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.files import read_json, write_text
-from jaxred.results import fingerprint
+from jaxred.results import fingerprint, with_digest, without_digest
 from jaxred.sweeps import MARK, sweep_of
 
 log = logging.getLogger("jaxred")
@@ -75,7 +77,7 @@ class Workdir:
         if before is not None and before != now:
             workdir._remove_results()
         if before != now:
-            write_text(workdir.path / "config.json", json.dumps(now, indent=2) + "\n")
+            write_text(workdir.path / "config.json", json.dumps(with_digest(now), indent=2) + "\n")
         workdir._locate(config)
         return workdir
 
@@ -122,7 +124,8 @@ class Workdir:
                 )
 
     def _findings(self) -> tuple[Path, ...]:
-        return self.path / "results", self.path / "probes", self.figures, self.report
+        results = self.path / "results"
+        return results, self.path / "probes", self.figures, self.report, self.path / digests.FOLDER
 
     def claim_results(self, activations: str, overwrite: bool) -> None:
         """Makes sure that no results of other activations stay, which a report or table would take for these.
@@ -146,20 +149,31 @@ class Workdir:
     def enter_results(self, activations: str) -> None:
         """Notes which activations the results are of."""
         if self._entered() != activations:
-            write_text(self.path / "results" / "activations", activations + "\n")
+            write_text(self.path / "results" / "activations", f"{activations} {fingerprint(activations)}\n")
 
     def _entered(self) -> str | None:
         file = self.path / "results" / "activations"
-        return file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
+        if not file.is_file():
+            return None
+        activations, *digest = file.read_text(encoding="utf-8", errors="replace").split() or [""]
+        older = not digest and len(activations) == 32  # which wrote no digest
+        if not older and digest != [fingerprint(activations)]:
+            raise UserError(
+                f"{file} is damaged: it does not say any more which activations the results are of. Delete it if they "
+                "are of the same ones as now, or else remove the results too."
+            )
+        return activations
 
     def saved_config(self) -> dict[str, Any] | None:
         """The configuration that the folder belongs to, what is newer than it at its default; None for a new folder."""
         file = self.path / "config.json"
         try:
             content = read_json(file)
+            if isinstance(content, dict) and "digest" in content:  # older versions wrote none
+                content = without_digest(content)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"Cannot read {file} ({error}): delete it, or choose another --workdir.") from error
         if not isinstance(content, dict) or not {"task", "encoder", "probe"} <= set(content):
             raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another --workdir.")

@@ -442,3 +442,21 @@ def test_the_rows_of_two_passes_pooled_are_as_those_of_one(apart, debiased):
     assert pooled.n_rows == 1800
     np.testing.assert_allclose(pooled.correlation(), np.corrcoef(whole.T), rtol=0, atol=1e-5)
     np.testing.assert_allclose(pooled.cka(debiased), moments_of(one, other).cka(debiased), rtol=0, atol=1e-5)
+
+
+def test_no_flipped_bit_or_cut_is_read_as_other_sums(tmp_path, caplog):
+    rows = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
+    sums, file = from_blocks([rows], 2), tmp_path / "train.npz"
+    moments.save(file, [sums], {"of": "rows"})
+    whole, rng = file.read_bytes(), np.random.default_rng(1)
+    for trial in range(300):
+        at = int(rng.integers(len(whole)))
+        changed = whole[:at] if trial % 10 == 0 else whole[:at] + bytes([whole[at] ^ 1 << trial % 8]) + whole[at + 1 :]
+        file.write_bytes(changed)
+        caplog.clear()
+        found = moments.load(file, {"of": "rows"})
+        assert (found is None) == (f"{file} is damaged" in caplog.text)
+        assert found is None or moments.damage(file) is None
+        if found is not None:
+            assert [bytes(product) for product in found[0][0].products] == [bytes(product) for product in sums.products]
+            np.testing.assert_array_equal(found[0][0].shift, sums.shift)

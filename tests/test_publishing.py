@@ -61,3 +61,15 @@ def test_the_first_of_several_stages_is_published():
     assert published_stage(("redundancy", "pipeline", "cluster_sweep")) == "pipeline"
     assert published_stage(("cluster_sweep",)) == "cluster_sweep"
     assert published_stage(("redundancy",)) is None
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"pipeline": 3}', '{"pipeline": ["0"]}', None])
+def test_a_damaged_record_takes_nothing_of_others_and_knows_an_equal_file(workdir, tmp_path, record):
+    publish(tmp_path, workdir, "pipeline", False)
+    place = workdir.path / "published.json"
+    place.unlink() if record is None else place.write_text(record)
+    check(tmp_path, workdir, "pipeline", False)
+    assert publish(tmp_path, workdir, "pipeline", False) == tmp_path / "all_results.json"
+    (tmp_path / "all_results.json").write_text("changed")
+    with pytest.raises(UserError, match="was not written by this workdir's pipeline"):
+        check(tmp_path, workdir, "pipeline", False)

@@ -19,6 +19,39 @@ def test_a_result_comes_back(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["pipeline.json"]
 
 
+def test_no_flipped_bit_is_read_as_another_result(tmp_path):
+    path = tmp_path / "result.json"
+    save_result(path, "ab12", {"scores": [0.25, -1e-7, None, True], "name": "Grüße", "sizes": {"12": 3}})
+    saved, whole = load_result(path), path.read_bytes()
+    found, said = [], []
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found.append(load_result(path))
+        except UserError as error:
+            said.append(str(error))
+    assert all(str(path) in sentence for sentence in said)
+    assert all(content == saved for content in found)  # such as where a space has become a line break
+    assert len(found) < len(whole) / 4
+
+
+def test_a_result_that_was_laid_out_anew_is_the_same(tmp_path):
+    path = tmp_path / "result.json"
+    save_result(path, "ab12", {"scores": np.array([0.1, 3], np.float32), "b": {"z": 1, "a": 2}})
+    saved = load_result(path)
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+    assert load_result(path) == saved
+
+
+def test_an_older_result_is_read_and_that_is_said_once(tmp_path, caplog):
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"format": 1, "identity": "ab12", "n": 3}))
+    assert load_result(path) == load_result(path) == {"format": 1, "identity": "ab12", "n": 3}
+    assert caplog.text.count(f"{path} is of an older version of jaxred, which wrote no digests") == 1
+
+
 def test_there_is_no_result(tmp_path):
     assert load_result(tmp_path / "none.json") is None
     assert load_result(tmp_path / "none.json", "ab12") is None
@@ -39,6 +72,7 @@ def test_what_json_cannot_say_is_null(tmp_path, bad):
         raise AssertionError(name)
 
     saved = json.loads((tmp_path / "result.json").read_text(), parse_constant=refuse)
+    assert len(saved.pop("digest")) == 64
     assert saved == {
         "format": FORMAT,
         "identity": "ab12",

@@ -67,6 +67,10 @@ def open_run(path: Path, name: str) -> Finished:
     if config.task.name in TOGETHER:
         raise UserError(f"{path} puts other runs together: name those, and not it.")
     if config.task.name == STORES:
-        return Finished(name, workdir, config, open_stores(config))
-    splits = [split for split in ("train", "dev") if split == "train" or workdir.activations(split).exists()]
-    return Finished(name, workdir, config, {split: Store(workdir.activations(split)) for split in splits})
+        stores = open_stores(config)
+    else:
+        splits = [split for split in ("train", "dev") if split == "train" or workdir.activations(split).exists()]
+        stores = {split: Store(workdir.activations(split)) for split in splits}
+    for store in stores.values():  # results that are kept do not read them
+        store.check_sizes()
+    return Finished(name, workdir, config, stores)

@@ -4,14 +4,15 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxred import digests
 from jaxred.checkpoints import save_probes
 from jaxred.config import StudyConfig, to_dict
 from jaxred.experiments.scoring import constant_answer, constant_score
-from jaxred.features import SPLITS, Features, describe
+from jaxred.features import SPLITS, Features, describe, split_of
 from jaxred.files import write_text
 from jaxred.formats.all_results import ORIGINALS
 from jaxred.probing import Probe
-from jaxred.results import fingerprint, load_result, save_result
+from jaxred.results import fingerprint, load_result, load_whole, save_result
 from jaxred.store import Store
 from jaxred.workdir import Workdir
 
@@ -26,9 +27,11 @@ def kept_or_run(
     workdir: Workdir,
     work: Callable[[], tuple[dict[str, Any], dict[str, Probe], Features]],
 ) -> dict[str, Any]:
-    """The results of a study: those in the workdir if they are of the same activations and settings, or new ones.
+    """The results of a study: those in the workdir if they are whole and of the same activations and settings, or new
+    ones.
 
-    Saved are results/`stage`.json, the same in the original's format, and the probes.
+    Saved are results/`stage`.json, the same in the original's format, and the probes. What of them is damaged is named
+    and made again.
 
     Args:
         stage: the name of the study.
@@ -42,8 +45,8 @@ def kept_or_run(
     settings = [to_dict(getattr(config, section)) for section in sections]
     identity = fingerprint([stage, activations, settings, config.repeats, config.repeat_split])
     original, in_original_format = ORIGINALS[stage]
-    known = load_result(workdir.result(stage), identity)
-    if known is not None and workdir.result(original).exists():
+    known = load_whole(workdir.result(stage), identity)
+    if known is not None and _goes_with(known, stage, stores, config, workdir):
         log.info("%s: kept", stage.replace("_", " "))
         return known
 
@@ -51,8 +54,28 @@ def kept_or_run(
     content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
     save_probes(workdir.probes(stage), probes, features)
     write_text(workdir.result(original), in_original_format(content, features.data_split))
+    digests.record(workdir.path, stage, identity, [workdir.result(original), workdir.probes(stage)])
     save_result(workdir.result(stage), identity, content)
     return load_result(workdir.result(stage), identity) or {}
+
+
+def _goes_with(
+    known: dict[str, Any], stage: str, stores: dict[str, Store], config: StudyConfig, workdir: Workdir
+) -> bool:
+    """Whether the probes and the results in the original's format are there and whole; the latter are made again here
+    where they alone are not.
+    """
+    original, in_original_format = ORIGINALS[stage]
+    file = workdir.result(original)
+    found = digests.faults(workdir.path, stage, known["identity"])
+    if list(found) == [file.relative_to(workdir.path).as_posix()]:
+        text = in_original_format(known, split_of(stores, config))
+        if digests.fits(workdir.path, stage, file, text.encode()):
+            digests.warn(workdir.path, found, f"it is made again from {workdir.result(stage)}")
+            write_text(file, text)
+            return True
+    digests.warn(workdir.path, found, f"the {stage.replace('_', ' ')} is run again")
+    return not found
 
 
 def describe_task(config: StudyConfig, features: Features) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jaxred import digests
 from jaxred.cluster_map import cluster_map
 from jaxred.clustering import cluster_tree
 from jaxred.experiments.finished import open_run
@@ -25,9 +26,12 @@ def draw_map(workdir: Path) -> Path:
     tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
     found = cluster_map(correlation, tree, hidden_size, clustering.distance)
     file = run.workdir.figures / "cluster_map.png"
+    digests.warn_of_changes(run.workdir.path, "cluster_map", [file], "the cluster map is drawn again")
     figures.draw_cluster_map(file, found, clustering.window_threshold)
     labels = tree.cut(clustering.window_threshold)
     lines = [[neuron, *divmod(neuron, hidden_size), labels[neuron]] for neuron in found.order.tolist()]
     head = ["neuron", "layer", "index", f"cluster_at_{clustering.window_threshold:g}"]
-    write_text(run.workdir.result("redundancy").with_name("redundancy_neurons.csv"), as_csv([head, *lines]))
+    table = run.workdir.result("redundancy").with_name("redundancy_neurons.csv")
+    write_text(table, as_csv([head, *lines]))
+    digests.record(run.workdir.path, "cluster_map", run.train.location, [file, table])
     return file

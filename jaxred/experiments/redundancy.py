@@ -12,14 +12,14 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxred import moments, repetition, streaming
+from jaxred import digests, moments, repetition, streaming
 from jaxred.clustering import adjusted_rand_index, cluster_tree, window_histogram
 from jaxred.config import ClusteringConfig, StudyConfig, to_dict
 from jaxred.features import split_of
 from jaxred.files import write_text
 from jaxred.moments import Moments, Sums
 from jaxred.progress import progress_bar
-from jaxred.results import as_csv, fingerprint, load_result, save_result
+from jaxred.results import as_csv, fingerprint, load_result, load_whole, save_result
 from jaxred.side_by_side import SideBySide
 from jaxred.store import Store
 from jaxred.workdir import Workdir
@@ -103,7 +103,8 @@ def kept_or_found(
     workdir: Workdir,
     work: Callable[[], tuple[dict[str, Any], Tables]],
 ) -> dict[str, Any]:
-    """The results in the workdir if they are of this identity, or new ones, saved.
+    """The results in the workdir if they and their tables are whole and of this identity, or new ones, saved; what is
+    damaged is named.
 
     Args:
         name: of the results, results/`name`.json.
@@ -114,13 +115,17 @@ def kept_or_found(
     """
     file = workdir.result(name)
     files = {end: file.with_name(f"{name}{end}.csv") for end in tables}
-    known = load_result(file, identity)
-    if known is not None and all(table.exists() for table in files.values()):
-        log.info("%s: kept", name)
-        return known
+    known = load_whole(file, identity)
+    if known is not None:
+        found = digests.faults(workdir.path, name, identity)
+        if not found and all(table.exists() for table in files.values()):
+            log.info("%s: kept", name)
+            return known
+        digests.warn(workdir.path, found, "the results are made again")
     content, found = work()
     for end, table in files.items():
         write_text(table, as_csv(found[end]))
+    digests.record(workdir.path, name, identity, files.values())
     save_result(file, identity, content)
     return load_result(file, identity) or {}
 

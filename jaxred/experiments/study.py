@@ -92,6 +92,8 @@ def _run(
 ) -> None:
     activations = fingerprint({name: store.ledger.identity for name, store in stores.items()})
     folder.claim_results(activations, overwrite)
+    for store in stores.values():  # results that are kept do not read them
+        store.check_sizes()
     for stage in stages:
         timed(stage.replace("_", " "), lambda stage=stage: STAGES[stage](stores, config, folder))
         folder.enter_results(activations)

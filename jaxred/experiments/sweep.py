@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from jaxred import sweep_table, sweeps
+from jaxred import digests, sweep_table, sweeps
 from jaxred.config import differences, to_dict
 from jaxred.errors import UserError
 from jaxred.files import read_json, write_text
-from jaxred.results import plain
+from jaxred.results import fingerprint, plain, with_digest, without_digest
 from jaxred.sweeps import Run, Sweep
 from jaxred.workdir import Workdir
 
@@ -87,7 +87,7 @@ def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
                 "--overwrite to replace its results (activations that still fit are kept)."
             )
     if before != now:
-        write_text(folder / sweeps.MARK, json.dumps(now, indent=2) + "\n")
+        write_text(folder / sweeps.MARK, json.dumps(with_digest(now), indent=2) + "\n")
     return folder
 
 
@@ -100,10 +100,12 @@ def runs_of(folder: Path) -> list[str]:
 def _saved(file: Path) -> dict[str, Any] | None:
     try:
         content = read_json(file)
+        if set(content) != {"base", "axes", "runs"}:  # as older versions wrote it
+            content = without_digest(content)
         return {"base": dict(content["base"]), "axes": content["axes"], "runs": list(map(str, content["runs"]))}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"Cannot read {file} ({error!r}): delete it (the runs are kept) or choose another.") from error
 
 
@@ -121,7 +123,11 @@ def _time_left(seconds: list[float], n_left: int) -> str:
 
 def _write_tables(folder: Path, runs: list[Run], found: dict[str, dict[str, Any]], failed: dict[str, str]) -> None:
     makers = (sweep_table.as_markdown, sweep_table.as_csv)
-    for name, make in zip(sweeps.TABLES, makers, strict=True):
-        text, file = make(runs, found, failed), folder / name
-        if not file.exists() or file.read_text(encoding="utf-8") != text:
-            write_text(file, text)
+    texts = {folder / name: make(runs, found, failed) for name, make in zip(sweeps.TABLES, makers, strict=True)}
+    identity = fingerprint(list(texts.values()))
+    if not digests.faults(folder, sweeps.MADE, identity):
+        return
+    digests.warn_of_changes(folder, sweeps.MADE, texts, "the sweep's tables are written again")
+    for file, text in texts.items():
+        write_text(file, text)
+    digests.record(folder, sweeps.MADE, identity, texts)

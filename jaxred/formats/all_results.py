@@ -95,7 +95,7 @@ def _inner(chosen: dict[str, Any]) -> dict[str, Any]:
         "minimal_neuron_set": ordering[: chosen["n_minimal"]],
         f"selected-{chosen['n_candidates']}": base,
     }
-    tried = {k: scores for k, scores in chosen["sizes"].items() if k <= chosen["n_minimal"]}
+    tried = {k: scores for k, scores in chosen["sizes"].items() if int(k) <= chosen["n_minimal"]}
     return inner | {f"selected-{k}": _entry(f"selected-{k}", scores) for k, scores in tried.items()}
 
 

@@ -9,11 +9,21 @@ from typing import Any
 
 from jaxred.errors import UserError
 from jaxred.files import parse_json, refuse_special
+from jaxred.store.blocks import inner_rows
 from jaxred.store.kvstore import ANSWER_SECONDS, REFUSALS, TRANSFER_SECONDS, answer, local_folder, open_kvstore, reason
 
 FORMAT = 2
 _READ = 1, FORMAT  # of format 1, a shard has all layers of a window; it is read, but not gone on with
 MEND = "Delete this folder and run again to extract it anew."
+
+
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_CRC, _INDEX_ENTRY = 4, 16  # of a shard
+
+
+def _shard_size(n_chunks: int, chunk_bytes: int, n_places: int) -> int:
+    """The bytes of a shard that holds some of the chunks that it has places for."""
+    return n_chunks * (chunk_bytes + _CRC) + n_places * _INDEX_ENTRY + _CRC
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,21 @@ class Ledger:
         """The files of the hidden states."""
         layers = range(self.n_layers) if self.format > 1 else [0]
         return [f"hidden_states/c/{window}/{layer}/0" for window in range(self.n_windows) for layer in layers]
+
+    @property
+    def shard_sizes(self) -> dict[str, tuple[int, ...]]:
+        """The bytes that each file of a finished store may have, so far as they are known: nothing is compressed."""
+        if self.format == 1:
+            return {}
+        inner, n_bytes = inner_rows(self.window_rows), _BYTES[self.dtype] * self.hidden_size
+        sizes: dict[str, tuple[int, ...]] = {}
+        for window in range(self.n_windows):
+            rows = self.window(window)
+            chunks = -(-(rows.stop - rows.start) // inner)
+            size = _shard_size(chunks, inner * n_bytes, self.window_rows // inner)
+            sizes |= {f"hidden_states/c/{window}/{layer}/0": (size,) for layer in range(self.n_layers)}
+        numbers = tuple(_shard_size(1, n * self.n_rows, 1) for n in (4, 8))
+        return sizes | {f"{name}/c/0": numbers for name in ("labels", "sentence_index", "word_index")}
 
     def window(self, index: int) -> slice:
         """The rows of a window."""

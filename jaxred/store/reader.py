@@ -63,7 +63,37 @@ class Store:
             raise UserError(
                 f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {MEND}"
             )
+        self._shards = shards
         self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
+
+    def check_sizes(self) -> None:
+        """Finds files that are cut short or too long, without reading them; on a local disk alone.
+
+        Raises:
+            UserError: if there are any.
+        """
+        folder = local_folder(self.location)
+        if folder is None:
+            return
+        sizes = self.ledger.shard_sizes
+        for shard in (shard for shard in self._shards if shard in sizes):
+            found = (folder / shard).stat().st_size
+            if found not in sizes[shard]:
+                fault = f"its file {shard} has {found:,} bytes, and not {sizes[shard][0]:,}"
+                raise self._damaged(shard.split("/")[0], ValueError(fault))
+
+    def verify(self) -> None:
+        """Reads all of the store, for its checksums.
+
+        Raises:
+            UserError: if anything is damaged.
+        """
+        self.labels()
+        self.sentence_index()
+        if self.has_words:
+            self.word_index()
+        for _ in self.windows():
+            pass
 
     @property
     def has_words(self) -> bool:

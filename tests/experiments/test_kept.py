@@ -1,5 +1,7 @@
 """When the results of a study need not be made again."""
 
+import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -29,9 +31,15 @@ class Study:
         return kept.kept_or_run("cluster_sweep", ("task", "probe"), stores, config, self.workdir, self.work)
 
 
+def write_probes(folder, probes, features):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").write_text("0.25 0.125")
+
+
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "save_probes", lambda folder, probes, features: folder.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(kept, "save_probes", write_probes)
+    monkeypatch.setattr(kept, "split_of", lambda stores, config: None)
     monkeypatch.setitem(kept.ORIGINALS, "cluster_sweep", ("original", lambda content, split: str(content["found"])))
     return Study(tmp_path)
 
@@ -67,11 +75,52 @@ def test_what_decides_them_makes_them_anew_and_nothing_else_does(study, changes,
     assert study.run(**changes)["found"] == study.n_done == n_done
 
 
-def test_without_the_file_in_the_originals_format_they_are_made_anew(study):
+@pytest.mark.parametrize("damage", [b"2", b"", None])
+def test_the_file_in_the_originals_format_is_made_again_from_the_results(study, damage, caplog):
+    study.run()
+    file = study.workdir.result("original")
+    file.unlink() if damage is None else file.write_bytes(damage)
+    assert study.run()["found"] == 1
+    assert file.read_text() == "1"
+    assert f"{file} " in caplog.text
+    assert "made again from" in caplog.text
+
+
+def test_a_file_that_the_results_do_not_make_again_as_it_was_has_the_study_run_again(study, monkeypatch):
     study.run()
     study.workdir.result("original").unlink()
+    monkeypatch.setitem(kept.ORIGINALS, "cluster_sweep", ("original", lambda content, split: "of a newer version"))
     assert study.run()["found"] == 2
-    assert study.workdir.result("original").read_text() == "2"
+    assert study.workdir.result("original").read_text() == "of a newer version"
+
+
+def test_results_of_an_older_version_are_kept_and_that_is_said(study, caplog):
+    study.run()
+    file = study.workdir.result("cluster_sweep")
+    old = {name: value for name, value in json.loads(file.read_text()).items() if name != "digest"}
+    file.write_text(json.dumps({**old, "format": 1}))
+    shutil.rmtree(study.workdir.path / "digests")
+    assert study.run()["found"] == 1
+    assert f"{file} is of an older version of jaxred, which wrote no digests" in caplog.text
+    study.workdir.result("original").unlink()
+    assert study.run()["found"] == 2
+
+
+@pytest.mark.parametrize(
+    "damaged", ["results/cluster_sweep.json", "probes/cluster_sweep/weights", "digests/cluster_sweep.json"]
+)
+@pytest.mark.parametrize("how", ["removed", "cut", "flipped"])
+def test_what_is_damaged_is_named_and_made_again(study, damaged, how, caplog):
+    study.run()
+    file = study.workdir.path / damaged
+    before = file.read_bytes()
+    if how == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(before[:-3] if how == "cut" else before[:-9] + bytes([before[-9] ^ 1]) + before[-8:])
+    assert study.run()["found"] == 2
+    assert (damaged.startswith("results") and how == "removed") or f"{file} " in caplog.text
+    assert study.run()["found"] == 2
 
 
 @pytest.mark.parametrize("step", ["save_probes", "write_text", "save_result"])

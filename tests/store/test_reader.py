@@ -267,3 +267,35 @@ def test_what_is_not_finite_is_not_read(copy, bad):
     for read in (opened.matrix, lambda: opened.layer(1), lambda: list(opened.windows())):
         with pytest.raises(UserError, match=rf"holds {bad} at row 7, layer 1, neuron 2\. Delete this folder"):
             read()
+
+
+@pytest.mark.parametrize("n_rows", [1, 5, 8, 13, 1201])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("window_rows", [4, 5, 1200])
+def test_the_files_of_a_finished_store_have_the_sizes_that_its_ledger_tells(tmp_path, n_rows, dtype, window_rows):
+    labels = CLASSES[np.arange(n_rows) % N_ROWS]
+    plan = ledger(n_rows=n_rows, dtype=dtype, window_rows=window_rows)
+    fill(
+        StoreWriter(tmp_path, plan, labels, np.arange(n_rows)), np.zeros((n_rows, *VALUES.shape[1:]), jnp.dtype(dtype))
+    )
+    store = Store(tmp_path)
+    store.check_sizes()
+    assert set(store.ledger.shard_sizes) >= {*store.ledger.shards, "labels/c/0", "sentence_index/c/0"}
+
+
+@pytest.mark.parametrize("name", ["hidden_states/c/1/2/0", "hidden_states/c/2/0/0", "labels/c/0", "sentence_index/c/0"])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_file_of_another_size_is_found_without_reading_it(copy, name, change):
+    path = copy / name
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] if change < 0 else before + b"0")
+    with pytest.raises(UserError, match=rf"damaged in {name.split('/')[0]} \(its file {name} has .* bytes, and not "):
+        Store(copy).check_sizes()
+
+
+@pytest.mark.parametrize("name", ["hidden_states/c/1/2/0", "labels/c/0", "sentence_index/c/0"])
+def test_reading_all_of_a_store_finds_a_flipped_bit(copy, name):
+    flip(copy / name, 9, 1)
+    Store(copy).check_sizes()
+    with pytest.raises(UserError, match=f"damaged in {name.split('/')[0]}"):
+        Store(copy).verify()
