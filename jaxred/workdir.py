@@ -30,6 +30,7 @@ from typing import Any
 from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.files import write_text
+from jaxred.places import local
 from jaxred.results import fingerprint
 from jaxred.sweeps import MARK, sweep_of
 
@@ -40,7 +41,7 @@ class Workdir:
     """The folder of one configuration."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = local(path, "--workdir")
         self.stores = self.path / "activations"
         self.moments = self.path / "moments" / "train.npz"
 
