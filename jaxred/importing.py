@@ -28,6 +28,7 @@ from jaxred.workdir import Workdir
 log = logging.getLogger("jaxred")
 
 STORES = "stores"  # the config.task.name of a study of stores that are there already
+IMPORTED = (STORES, experiment.TASK)  # the tasks whose activations are made elsewhere, not by config.encoder
 
 
 def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:

@@ -9,6 +9,7 @@ from jaxred.config import StudyConfig, to_dict
 from jaxred.features import Features, describe
 from jaxred.files import write_text
 from jaxred.formats.all_results import ORIGINALS
+from jaxred.importing import IMPORTED
 from jaxred.probing import Probe
 from jaxred.results import fingerprint, load_result, save_result
 from jaxred.store import Store
@@ -47,11 +48,18 @@ def kept_or_run(
         return known
 
     content, probes, features = work()
+    content["pooling"] = _pooling(stores, config)
     content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
     save_probes(workdir.probes(stage), probes, features)
     write_text(workdir.result(original), in_original_format(content, features.data_split))
     save_result(workdir.result(stage), identity, content)
     return load_result(workdir.result(stage), identity) or {}
+
+
+def _pooling(stores: dict[str, Store], config: StudyConfig) -> str | None:
+    """How an encoder's sentence vectors were made; None of words, and of activations that others made."""
+    of_others = config.task.name in IMPORTED or stores["train"].has_words
+    return None if of_others else config.extraction.pooling
 
 
 def describe_task(config: StudyConfig, features: Features) -> dict[str, Any]:

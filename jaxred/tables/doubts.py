@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from jaxred.importing import IMPORTED
 from jaxred.metrics import OVERALL
 
 LEARNT = 0.02  # by so much accuracy an oracle must beat the majority class to have learnt something worth selecting
 CORRELATED = 0.1  # with the training scores an oracle must correlate by so much
+MORE_TRAINING = ": take --config.probe.solver=fista, or more --config.probe.epochs"
 UNDERFIT = 0.02  # an oracle whose last epoch brought more than this share of all it has learnt could learn more
 
 
@@ -26,10 +28,7 @@ def not_converged(results: dict[str, Any]) -> str:
 
 def _learnt_little(results: dict[str, Any]) -> str:
     majority, metric = results["task"].get("majority"), results["task"]["metric"]
-    advice = (
-        "these activations tell little about the task under this probe, and so does the selection. Try an encoder "
-        "fine-tuned on the task, --config.extraction.pooling=mean, or more --config.probe.epochs."
-    )
+    advice = f"these activations tell little about the task under this probe, and so does the selection.{_try(results)}"
     if majority is None:
         oracle = results["oracle"]["train"][OVERALL]
         if oracle > CORRELATED:
@@ -47,6 +46,16 @@ def _learnt_little(results: dict[str, Any]) -> str:
     return f"The oracle's {', and its '.join(low)}: {advice}" if low else ""
 
 
+def _try(results: dict[str, Any]) -> str:
+    """What may help, of that which can still be chosen."""
+    imported = results["task"].get("name") in IMPORTED
+    ways = [] if imported else ["an encoder fine-tuned on the task"]
+    ways += ["--config.extraction.pooling=mean"] if results.get("pooling") == "cls" else []
+    ways += [] if results.get("solver") == "fista" else ["more --config.probe.epochs"]
+    first = " Check that each row has its own label." if imported else ""
+    return first + (f" Try {', '.join(ways[:-1])}{' or ' if ways[:-1] else ''}{ways[-1]}." if ways else "")
+
+
 def _candidates_learnt_little(results: dict[str, Any]) -> str:
     majority = results["task"].get("majority")
     if majority is None or results["task"]["metric"] != "accuracy":
@@ -59,8 +68,8 @@ def _candidates_learnt_little(results: dict[str, Any]) -> str:
     thresholds = ", ".join(f"{threshold:g}" for threshold in low)
     return (
         f"After clustering at {thresholds} the probe on all that is left does not beat the majority class on dev "
-        f"({baseline:.3f}), so that its minimal set is none: take --config.probe.solver=fista, or more "
-        "--config.probe.epochs."
+        f"({baseline:.3f}), so that its minimal set is none"
+        f"{'' if results.get('solver') == 'fista' else MORE_TRAINING}."
     )
 
 
