@@ -339,7 +339,7 @@ def _whole(name: str, value: Any, least: int, most: int, allowed: str = "") -> N
     """Refuses what is no whole number, or one out of bounds; the upper one is named where it is what is missed."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     allowed = allowed or f"at least {least:,}"
-    if whole and value > most and f"{most}" not in allowed:
+    if whole and value > most and f"{most}" not in allowed and not allowed.startswith("between"):
         allowed += f", and at most {most:,}"
     _require(whole and least <= value <= most, name, value, allowed if whole else f"a whole number, {allowed}")
 
