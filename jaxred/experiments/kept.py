@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxred.checkpoints import save_probes
 from jaxred.config import StudyConfig, to_dict
+from jaxred.data.labeling import LABELING_TASKS
 from jaxred.features import Features, describe
 from jaxred.files import write_text
 from jaxred.formats.all_results import ORIGINALS
@@ -48,7 +49,7 @@ def kept_or_run(
         return known
 
     content, probes, features = work()
-    content["pooling"] = _pooling(stores, config)
+    content["pooling"] = _pooling(config)
     content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
     save_probes(workdir.probes(stage), probes, features)
     write_text(workdir.result(original), in_original_format(content, features.data_split))
@@ -56,10 +57,9 @@ def kept_or_run(
     return load_result(workdir.result(stage), identity) or {}
 
 
-def _pooling(stores: dict[str, Store], config: StudyConfig) -> str | None:
+def _pooling(config: StudyConfig) -> str | None:
     """How an encoder's sentence vectors were made; None of words, and of activations that others made."""
-    of_others = config.task.name in IMPORTED or stores["train"].has_words
-    return None if of_others else config.extraction.pooling
+    return None if config.task.name in (*IMPORTED, *LABELING_TASKS) else config.extraction.pooling
 
 
 def describe_task(config: StudyConfig, features: Features) -> dict[str, Any]:
