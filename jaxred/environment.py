@@ -101,7 +101,7 @@ def require_devices() -> None:
         jax.devices()
     except Exception as error:  # RuntimeError, and what plugins raise
         told = " and ".join(f"{name}={value}" for name, value in asked.items())
-        reason = str(error).split("\n")[0].rstrip(".")
+        reason = str(error).split("\n")[0].rstrip(".") or "its own check failed"
         raise UserError(
             f"The environment has {told}, and JAX has no such device here ({reason}): unset it, or set "
             "JAX_PLATFORMS=cpu."
