@@ -339,9 +339,10 @@ def _whole(name: str, value: Any, least: int, most: int, allowed: str = "") -> N
     """Refuses what is no whole number, or one out of bounds; the upper one is named where it is what is missed."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     allowed = allowed or f"at least {least:,}"
-    if whole and value > most and f"{most}" not in allowed and not allowed.startswith("between"):
+    number: Any = value
+    if whole and number > most and f"{most}" not in allowed and not allowed.startswith("between"):
         allowed += f", and at most {most:,}"
-    _require(whole and least <= value <= most, name, value, allowed if whole else f"a whole number, {allowed}")
+    _require(whole and least <= number <= most, name, value, allowed if whole else f"a whole number, {allowed}")
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
