@@ -276,7 +276,7 @@ def test_names_of_classes_are_refused_with_what_gives_their_numbers():
             r"The loss of 2 of 2 probes \(first-4 is the first\) is not a finite number after epoch 1",
         ),
         (
-            {"features": np.full((N_ROWS, 10), 1e30, np.float32)},
+            {"features": np.full((N_ROWS, 10), 3e38, np.float32)},
             r"first-4 is the first.*config\.probe\.learning_rate is",
         ),
         ({"config": replace(CONFIG, learning_rate=1e30)}, r"learning_rate=1e\+30 is not possible.*at most 10"),
