@@ -277,7 +277,7 @@ def test_names_of_classes_are_refused_with_what_gives_their_numbers():
         ),
         (
             {"features": np.full((N_ROWS, 10), 3e38, np.float32)},
-            r"first-4 is the first.*config\.probe\.learning_rate is",
+            r"first-10 is the first.*config\.probe\.learning_rate is",
         ),
         ({"config": replace(CONFIG, learning_rate=1e30)}, r"learning_rate=1e\+30 is not possible.*at most 10"),
     ],
