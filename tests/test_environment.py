@@ -97,7 +97,7 @@ def test_a_study_among_all_that_people_leave_exported_finds_the_same_numbers(tmp
         )
         to_store(tmp_path / "file.npz", tmp_path / "stores" / split)
     exported = {
-        "MPLBACKEND": "module://not_installed.backend_inline",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PYTHONIOENCODING": "cp437",
         "JAX_ENABLE_X64": "maybe",
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",
@@ -117,3 +117,16 @@ def test_a_study_among_all_that_people_leave_exported_finds_the_same_numbers(tmp
         oracles.append([content["oracle"], content["training"]])
     assert oracles[0] == oracles[1]
     assert b"JAX_ENABLE_X64, JAX_NUMPY_DTYPE_PROMOTION: set in the environment, and not heeded" in done.stderr
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "module://none.at_all", "TkAgg", "x"])
+def test_figures_are_files_whatever_draws_on_the_screen(backend, tmp_path):
+    program = (
+        "import sys\nfrom jaxred.figures.style import new_axes\n"
+        "figure, axes = new_axes()\naxes.plot([0, 1])\nfigure.savefig(sys.argv[1])"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "DISPLAY"} | {"MPLBACKEND": backend}
+    command = [sys.executable, "-c", program, str(tmp_path / "figure.png")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=variables)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figure.png").stat().st_size > 1000

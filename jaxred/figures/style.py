@@ -3,16 +3,21 @@
 Figures are files. They are made without pyplot, whose backend is the notebook's or the screen's, if there is one.
 """
 
+# ruff: noqa: E402
+import contextlib
 import os
 from typing import Any
 
 import numpy as np
 
-try:
-    import matplotlib as mpl
-except ValueError:  # a notebook's $MPLBACKEND, which its processes inherit, may not be installed here
-    os.environ["MPLBACKEND"] = "agg"
-    import matplotlib as mpl
+# A notebook's $MPLBACKEND, which its processes inherit, may name what is not installed here; then no import goes well.
+_backend = os.environ.pop("MPLBACKEND", None)
+import matplotlib as mpl
+
+if _backend is not None:
+    os.environ["MPLBACKEND"] = _backend
+    with contextlib.suppress(ValueError):  # for what else this process may draw
+        mpl.rcParams["backend"] = _backend
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
