@@ -1,5 +1,6 @@
 """What every launcher shares: flags, logging, and one sentence instead of a traceback."""
 
+# ruff: noqa: E402
 import logging
 import os
 import sys
@@ -11,10 +12,15 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from jaxred import environment
+
+_UNHEEDED = environment.settle()  # before what follows imports JAX
+
 from jaxred.config import StudyConfig, TaskConfig, unknown_field
 from jaxred.errors import UserError
 from jaxred.experiments import sweep
 from jaxred.formats import experiment
+from jaxred.places import local
 from jaxred.refusals import refusal
 from jaxred.sweeps import Sweep
 
@@ -38,7 +44,7 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
     def call(argv: Sequence[str]) -> None:
         _refuse_arguments(argv)
         _log_to_stderr()
-        _keep_compilations()
+        environment.keep_compilations()
         config, work = _config(), _verified(main) if _VERIFY.value else main
         if isinstance(config, Sweep):
             overridden = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
@@ -83,6 +89,7 @@ def _run(
     own: Sequence[flags.FlagHolder],
 ) -> None:
     """Calls with the command line's arguments, and exits."""
+    environment.make_streams_safe()
     for flag in own:  # so that --help lists them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
@@ -95,6 +102,9 @@ def _run(
         if {argument.lstrip("-") for argument in sys.argv[1:]} & _HELP:
             sys.exit(0)  # absl says 1
         raise
+    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except (OSError, MemoryError, RuntimeError) as error:
         sentence = refusal(error)
         if sentence is None:
@@ -125,10 +135,14 @@ def _with_config(argv: Sequence[str]) -> list[str]:
     named = [i for i, argument in enumerate(argv) if argument.lstrip("-").split("=")[0] == "config"]
     if not named:
         return [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
-    value = (argv[named[-1]].partition("=")[2] or "".join(argv[named[-1] + 1 : named[-1] + 2])).split(":")[0]
-    if not Path(value).is_file():
+    last, found = named[-1], list(argv)
+    value, colon, rest = (argv[last].partition("=")[2] or "".join(argv[last + 1 : last + 2])).partition(":")
+    file = local(value, "--config") if value else Path()
+    if not file.is_file():
         raise UserError(f"--config={value} names no file: give one, such as {DEFAULT_CONFIG}.")
-    return list(argv)
+    if value.startswith("~"):
+        found[last : last + 1 + ("=" not in argv[last])] = [f"--config={file}{colon}{rest}"]
+    return found
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -186,13 +200,5 @@ def _log_to_stderr() -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def _keep_compilations() -> None:
-    """Compiled programs are kept between runs, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/jaxred."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "jaxred"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if _UNHEEDED:
+        logger.info("%s: set in the environment, and not heeded, so that numbers are the same", ", ".join(_UNHEEDED))

@@ -7,7 +7,7 @@ agree on what they work on. Override any field on the command line: `--config.pr
 
 import dataclasses
 import difflib
-import math
+import numbers
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, get_type_hints
 
@@ -18,6 +18,13 @@ WORD_POOLINGS = ("last", "first", "average")
 METRICS = (
     "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
 )  # fmt: skip
+# What no study can mean: beyond these a value is a slip of the pen, and would end in numbers that are not finite, in
+# no memory, or never.
+LARGEST_PENALTY, LARGEST_RATE = 10_000, 10.0
+MOST_EPOCHS, MOST_ITERATIONS = 100_000, 1_000_000
+MOST_ROWS, MOST_WINDOW = 2**31 - 1, 2**20  # of a batch or a sample, and of a window
+MOST_TOKENS, MOST_PADDED_TOKENS = 2**17, 2**24  # of a sentence, and of a batch
+MOST_LAYERS, MOST_COLUMNS = 10_000, 1_000_000
 REPRESENTATIVES = ("random", "medoid", "lowest_layer", "highest_variance")
 REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
 
@@ -208,14 +215,31 @@ def validate_probe(probe: ProbeConfig) -> None:
         UserError: naming the field, the value found and the values allowed.
     """
     for name in ("l1", "l2"):
-        _require(0 <= getattr(probe, name) < math.inf, f"probe.{name}", getattr(probe, name), "a number of at least 0")
-    _require(0 < probe.learning_rate < math.inf, "probe.learning_rate", probe.learning_rate, "a number above 0")
-    _require(probe.epochs >= 1, "probe.epochs", probe.epochs, "at least 1")
-    _require(probe.batch_size >= 1, "probe.batch_size", probe.batch_size, "at least 1")
+        value = getattr(probe, name)
+        _require(
+            _number(value) and 0 <= value <= LARGEST_PENALTY,
+            f"probe.{name}",
+            value,
+            f"a number of at least 0 and at most {LARGEST_PENALTY:,}",
+        )
+    rate = probe.learning_rate
+    _require(
+        _number(rate) and 0 < rate <= LARGEST_RATE,
+        "probe.learning_rate",
+        rate,
+        f"a number above 0 and at most {LARGEST_RATE:g}: Adam moves every weight by so much at once",
+    )
+    _whole("probe.epochs", probe.epochs, 1, MOST_EPOCHS)
+    _whole("probe.batch_size", probe.batch_size, 1, MOST_ROWS, "at least 1 row")
     _choice("probe.solver", probe.solver, ("adam", "fista"))
-    _require(0 < probe.tolerance < 1, "probe.tolerance", probe.tolerance, "a number between 0 and 1")
-    _require(probe.max_iterations >= 1, "probe.max_iterations", probe.max_iterations, "at least 1")
-    _require(0 <= probe.seed < 2**32, "probe.seed", probe.seed, "between 0 and 2**32 - 1")
+    _require(
+        _number(probe.tolerance) and 0 < probe.tolerance < 1,
+        "probe.tolerance",
+        probe.tolerance,
+        "a number between 0 and 1",
+    )
+    _whole("probe.max_iterations", probe.max_iterations, 1, MOST_ITERATIONS)
+    _whole("probe.seed", probe.seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
 
 
 def validate(config: StudyConfig) -> None:
@@ -235,34 +259,32 @@ def validate(config: StudyConfig) -> None:
         raise UserError(
             f"config.task.metric={task.metric!r} does not fit task.kind={task.kind!r}: choose one of {allowed}."
         )
-    _require(
-        task.limit_instances == -1 or task.limit_instances > 1,
-        "task.limit_instances",
-        task.limit_instances,
-        "-1 or more than 1",
-    )
-    _require(0 < task.dev_fraction < 1, "task.dev_fraction", task.dev_fraction, "a number between 0 and 1")
-    _require(0 <= task.split_seed < 2**32, "task.split_seed", task.split_seed, "between 0 and 2**32 - 1")
-    _require(task.max_sent_l >= 1, "task.max_sent_l", task.max_sent_l, "at least 1 word")
-    _require(task.word_column >= 1, "task.word_column", task.word_column, "at least 1: columns are counted from 1")
+    if task.limit_instances != -1:
+        _whole("task.limit_instances", task.limit_instances, 2, MOST_ROWS, "-1 or more than 1")
+    fraction = task.dev_fraction
+    _require(_number(fraction) and 0 < fraction < 1, "task.dev_fraction", fraction, "a number between 0 and 1")
+    _whole("task.split_seed", task.split_seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
+    _whole("task.max_sent_l", task.max_sent_l, 1, MOST_ROWS, "at least 1 word")
+    _whole("task.word_column", task.word_column, 1, MOST_COLUMNS, "at least 1: columns are counted from 1")
     _require(task.separator != "", "task.separator", task.separator, "whitespace, tab, or the text between two columns")
     if task.kind == "regression" and task.fallback_label:
         raise UserError("config.task.fallback_label names a class, but task.kind is 'regression': leave it empty.")
 
-    _require(
-        encoder.n_layers >= -1, "encoder.n_layers", encoder.n_layers, "-1 (all layers) or the number of layers to run"
-    )
+    layers = "-1 (all layers) or the number of layers to run"
+    _whole("encoder.n_layers", encoder.n_layers, -1, MOST_LAYERS, layers)
     _choice("encoder.compute_dtype", encoder.compute_dtype, ("float32", "bfloat16"))
     _choice("extraction.pooling", extraction.pooling, ("cls", "mean"))
     _choice("extraction.word_pooling", extraction.word_pooling, WORD_POOLINGS)
     _choice("extraction.dtype", extraction.dtype, DTYPES)
-    _require(extraction.max_length >= 4, "extraction.max_length", extraction.max_length, "at least 4 tokens")
+    _whole("extraction.max_length", extraction.max_length, 4, MOST_TOKENS, "at least 4 tokens")
     budget, least = extraction.token_budget, extraction.max_length
-    _require(budget == 0 or budget >= least, "extraction.token_budget", budget, f"0 (automatic) or at least {least}")
-    _require(extraction.window_rows >= 1, "extraction.window_rows", extraction.window_rows, "at least 1 row")
+    if budget != 0:
+        allowed = f"0 (automatic) or at least {least}"
+        _whole("extraction.token_budget", budget, least, MOST_PADDED_TOKENS, allowed)
+    _whole("extraction.window_rows", extraction.window_rows, 1, MOST_WINDOW, "at least 1 row")
 
     validate_probe(probe)
-    _require(0 <= clustering.seed < 2**32, "clustering.seed", clustering.seed, "between 0 and 2**32 - 1")
+    _whole("clustering.seed", clustering.seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
 
     _require(len(clustering.thresholds) > 0, "clustering.thresholds", clustering.thresholds, "at least one threshold")
     for threshold in clustering.thresholds:
@@ -307,13 +329,21 @@ def validate(config: StudyConfig) -> None:
     for fraction in selection.fractions:
         _require(_number(fraction) and 0 <= fraction <= 1, "selection.fractions", fraction, "shares within [0, 1]")
     _choice("selection.search", selection.search, ("auto", "full", "early"))
-    _require(
-        isinstance(config.repeats, int) and 1 <= config.repeats <= 1000, "repeats", config.repeats, "from 1 to 1000"
-    )
+    _whole("repeats", config.repeats, 1, 1000, "from 1 to 1000")
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _whole(name: str, value: Any, least: int, most: int, allowed: str = "") -> None:
+    """Refuses what is no whole number, or one out of bounds; the upper one is named where it is what is missed."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    allowed = allowed or f"at least {least:,}"
+    number: Any = value
+    if whole and number > most and f"{most}" not in allowed and not allowed.startswith("between"):
+        allowed += f", and at most {most:,}"
+    _require(whole and least <= number <= most, name, value, allowed if whole else f"a whole number, {allowed}")
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

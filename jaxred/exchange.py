@@ -5,7 +5,7 @@ Files are JSON lines, HDF5 or NumPy's. Both ways are streams: memory does not gr
 
 import functools
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from jaxred.filling import Layout, fill_store
 from jaxred.formats import numpy_arrays
 from jaxred.formats.numpy_arrays import ArrayFile
 from jaxred.formats.sentences import UNPICKLED, refuse_pickles
+from jaxred.places import local
 from jaxred.rows import UNLABELLED, Rows, parse_label, plan_rows, report_rows
 from jaxred.store import Store, is_finished, read_ledger
 
@@ -58,6 +59,7 @@ def convert(options: Options, config: StudyConfig | None = None, overwrite: bool
     Raises:
         UserError: for options that do not fit together, bad files, or outputs that are there already.
     """
+    options = _found(options)
     if not options.output:
         raise UserError("--output is missing: pass the file, or the folder, that is to be written.")
     if options.input is None:
@@ -81,6 +83,19 @@ def convert(options: Options, config: StudyConfig | None = None, overwrite: bool
         overwrite=overwrite,
     )
     return f"Activations: {', '.join(map(str, paths))}"
+
+
+def _found(options: Options) -> Options:
+    """The options with their places found; a store's may be a URL, a file's not."""
+    places = {}
+    for name in ("input", "output", "text", "labels"):
+        place = getattr(options, name)
+        if not place:
+            continue
+        may_be_store = options.input and name in ("input", "output") and Path(place).suffix.lower() not in SUFFIXES
+        if not (may_be_store and "://" in place):
+            places[name] = str(local(place, f"--{name}"))
+    return replace(options, **places)
 
 
 def _file_to_store(options: Options, overwrite: bool) -> str:

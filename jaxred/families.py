@@ -6,7 +6,7 @@ first k columns of an order, for many k) and `subset_family` (any sets of column
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ class Family:
     segments: tuple[Segment, ...]
     masks: tuple[Bool[np.ndarray, "column owner"] | None, ...]  # which weights of a segment exist; None: all
     n_probes: int
+    names: tuple[str, ...] = ()  # of the probes, for messages
 
     def owned(self, probe: int) -> Int[np.ndarray, " column"]:
         """The columns of the matrix that a probe sees, in the order of its weights."""
@@ -57,7 +58,8 @@ class Family:
                 places.sort(key=lambda place: number[segment.owners[place]])
                 segments.append(segment._replace(owners=tuple(number[segment.owners[place]] for place in places)))
                 masks.append(None if mask is None else mask[:, places])
-        return Family(self.columns, self.rank, tuple(segments), tuple(masks), len(probes))
+        names = tuple(self.names[probe] for probe in probes) if self.names else ()
+        return Family(self.columns, self.rank, tuple(segments), tuple(masks), len(probes), names)
 
     def n_weights(self, n_outputs: int) -> Int[np.ndarray, " probe"]:
         """The weights that each probe holds in memory, masked ones included."""
@@ -72,7 +74,8 @@ def layer_family(n_layers: int, hidden_size: int) -> Family:
     layer = np.arange(n_layers * hidden_size) // hidden_size
     owned = np.concatenate([layer[:, None] == np.arange(n_layers), layer[:, None] <= np.arange(n_layers)], axis=1)
     everywhere = np.arange(len(layer))
-    return _cut(everywhere, everywhere, owned, math.gcd(hidden_size, ALIGN))
+    names = [f"{kind}-{i}" for kind in ("layer", "layers-0") for i in range(n_layers)]
+    return replace(_cut(everywhere, everywhere, owned, math.gcd(hidden_size, ALIGN)), names=tuple(names))
 
 
 def prefix_family(order: Int[np.ndarray, " column"], sizes: Sequence[int], n_columns: int | None = None) -> Family:
@@ -92,7 +95,8 @@ def prefix_family(order: Int[np.ndarray, " column"], sizes: Sequence[int], n_col
         others = np.setdiff1d(np.arange(n_columns), columns)
         columns = np.concatenate([columns, others[: largest - len(columns)]])
     owned = np.arange(largest)[:, None] < np.asarray(list(sizes), int)
-    return _cut(columns, np.arange(largest), owned, align)
+    names = tuple(f"first-{size}" for size in sizes)
+    return replace(_cut(columns, np.arange(largest), owned, align), names=names)
 
 
 def subset_family(subsets: Sequence[Int[np.ndarray, " column"]], n_columns: int) -> Family:
@@ -113,7 +117,8 @@ def subset_family(subsets: Sequence[Int[np.ndarray, " column"]], n_columns: int)
     n_owned = int(owned.any(1).sum())
     align = math.gcd(n_columns, ALIGN)
     columns = order[: -(-n_owned // align) * align]
-    return _cut(columns, columns, owned[columns], align)
+    names = tuple(f"{len(subset)}-neurons" for subset in subsets)
+    return replace(_cut(columns, columns, owned[columns], align), names=names)
 
 
 def _cut(

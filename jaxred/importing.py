@@ -20,6 +20,7 @@ from jaxred.filling import Layout, fill_store
 from jaxred.formats import experiment
 from jaxred.formats.experiment import Experiment, SplitFiles
 from jaxred.formats.sentences import SentenceFile, layer_files
+from jaxred.places import local
 from jaxred.rows import Rows, plan_rows, report_rows
 from jaxred.store import Store, is_finished
 from jaxred.workdir import Workdir
@@ -27,6 +28,7 @@ from jaxred.workdir import Workdir
 log = logging.getLogger("jaxred")
 
 STORES = "stores"  # the config.task.name of a study of stores that are there already
+IMPORTED = (STORES, experiment.TASK)  # the tasks whose activations are made elsewhere, not by config.encoder
 
 
 def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
@@ -93,7 +95,7 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
             not of the task's kind, or training rows are all of one class.
     """
     task = config.task
-    folder = Path(task.data_dir).expanduser()
+    folder = local(task.data_dir, "config.task.data_dir")
     if not task.data_dir or not folder.is_dir():
         raise UserError(
             f"config.task.data_dir={task.data_dir!r} is no folder, but one with the stores train and test is expected: "

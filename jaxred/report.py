@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import jaxred
 from jaxred import digests
 from jaxred.errors import UserError
 from jaxred.files import write_text
+from jaxred.importing import IMPORTED, STORES
+from jaxred.lettering import visible
+from jaxred.places import flag
 from jaxred.results import fingerprint, load_result
 from jaxred.tables.doubts import not_converged, warning
 from jaxred.tables.findings import headline, searches, smallest_finding
@@ -61,7 +64,7 @@ def read_results(workdir: Workdir) -> dict[str, dict[str, Any]]:
     found = {name: load_result(workdir.result(name)) for name in RESULTS}
     present = {name: content for name, content in found.items() if content is not None}
     if not present:
-        raise UserError(f"{workdir.path} holds no results: run launch/study.py --workdir={workdir.path} first.")
+        raise UserError(f"{workdir.path} holds no results: run launch/study.py {flag('workdir', workdir.path)} first.")
     return present
 
 
@@ -90,7 +93,10 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
     table = rows(pipeline) if pipeline else []
     notes = [INTERVALS, marks_note(pipeline, table), not_converged(pipeline)] if pipeline else []
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jaxred"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("jaxred"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda shown: visible(shown) if type(shown) is str else shown,
     )
     environment.filters["grouped"] = lambda n: "–" if n is None else f"{n:,}"
     environment.filters["percent"] = lambda x: "–" if x is None else f"{x:.1%}"
@@ -100,7 +106,8 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
         mark=Markup(mark),
         version=jaxred.__version__,
         workdir=workdir.path.name,
-        config=json.dumps(workdir.saved_config(), indent=2),
+        config=escape(json.dumps(workdir.saved_config(), indent=2)),
+        imported=_task(workdir) in IMPORTED,
         pipeline=pipeline,
         study=study,
         redundancy=results.get("redundancy"),
@@ -139,10 +146,15 @@ def _titled(
 def _study(results: dict[str, dict[str, Any]], workdir: Workdir) -> dict[str, Any] | None:
     """The pipeline or, where it was not run, another study of probes, with its encoder; None where there is none."""
     found = next((results[name] for name in PROBES if name in results), None)
-    if found is None or "encoder" in found:
-        return found
-    path = (workdir.saved_config() or {}).get("encoder", {}).get("path", "")
-    return {**found, "encoder": {"path": path, "n_layers": found["n_layers"], "hidden_size": found["hidden_size"]}}
+    if found is None:
+        return None
+    encoder = found.get("encoder") or {name: found[name] for name in ("n_layers", "hidden_size")}
+    path = encoder.get("path", (workdir.saved_config() or {}).get("encoder", {}).get("path", ""))
+    return {**found, "encoder": {**encoder, "path": "imported activations" if _task(workdir) == STORES else path}}
+
+
+def _task(workdir: Workdir) -> str:
+    return (workdir.saved_config() or {}).get("task", {}).get("name", "")
 
 
 def _class_scores(study: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from jaxred.results import as_csv as csv_text
 from jaxred.results import load_result
 from jaxred.sweeps import Run
 from jaxred.tables.findings import mean_score, n_repeats, smallest_finding
+from jaxred.tables.text import markdown
 from jaxred.workdir import Workdir
 
 Cells = dict[str, Any]  # by column
@@ -53,14 +54,7 @@ def as_markdown(runs: Sequence[Run], found: Mapping[str, Cells], failed: Mapping
         mine = found.get(run.name, {})
         numbers = ["" if mine.get(column) is None else _shown(column, mine) for column in columns]
         lines.append([*(_axis_value(value) for value in run.values.values()), *metric, *numbers])
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
-    rule = ["-" * width if i < len(axes) else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    padded = [
-        [cell.ljust(width) if i < len(axes) else cell.rjust(width) for i, (cell, width) in enumerate(fitted)]
-        for fitted in (list(zip(line, widths, strict=True)) for line in (lines[0], rule, *lines[1:]))
-    ]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in padded)
+    text = markdown(lines, n_text=len(axes))
     metric = "" if metrics else f" Scores are {runs[0].config.task.metric}."
     notes = [note for column, note in NOTES.items() if column in columns]
     repeats = max(run.config.repeats for run in runs)

@@ -32,6 +32,7 @@ from jaxred import digests
 from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.files import read_json, write_text
+from jaxred.places import local
 from jaxred.results import fingerprint, with_digest, without_digest
 from jaxred.sweeps import MARK, sweep_of
 
@@ -42,7 +43,7 @@ class Workdir:
     """The folder of one configuration."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = local(path, "--workdir")
         self.stores = self.path / "activations"
         self.moments = self.path / "moments" / "train.npz"
 

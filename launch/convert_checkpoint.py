@@ -7,14 +7,13 @@ safetensors file is written beside the old one. The weights are opened by PyTorc
 holds anything but tensors is refused.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from jaxred import app
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
 from jaxred.models import conversion
+from jaxred.places import local
 
 INPUT = flags.DEFINE_string("input", "", "The folder with config.json and pytorch_model.bin or its shards.")
 OUTPUT = flags.DEFINE_string("output", "", "The folder for model.safetensors; by default the same.")
@@ -25,8 +24,8 @@ def main(config: StudyConfig | None, overwrite: bool) -> None:
         raise UserError("--config and --overwrite have no use here: leave them out.")
     if not INPUT.value:
         raise UserError("--input is missing: pass the folder with config.json and pytorch_model.bin.")
-    source = Path(INPUT.value)
-    written = conversion.convert(source, Path(OUTPUT.value) if OUTPUT.value else source)
+    source = local(INPUT.value, "--input")
+    written = conversion.convert(source, local(OUTPUT.value, "--output") if OUTPUT.value else source)
     print(f"Converted: {written}")
 
 

@@ -270,8 +270,15 @@ def test_names_of_classes_are_refused_with_what_gives_their_numbers():
         ({"features": np.zeros((N_ROWS, 3), np.float32)}, "columns up to 9"),
         ({"config": replace(CONFIG, solver="sgd")}, "probe.solver='sgd'"),
         ({"config": replace(CONFIG, learning_rate=-1.0)}, "probe.learning_rate"),
-        ({"features": np.full((N_ROWS, 10), np.nan, np.float32)}, "of 2 probes is not a finite number after epoch 1"),
-        ({"config": replace(CONFIG, learning_rate=1e30)}, "is 1e.30"),
+        (
+            {"features": np.full((N_ROWS, 10), np.nan, np.float32)},
+            r"The loss of 2 of 2 probes \(first-4 is the first\) is not a finite number after epoch 1",
+        ),
+        (
+            {"features": np.full((N_ROWS, 10), 3e38, np.float32)},
+            r"first-10 is the first.*config\.probe\.learning_rate is",
+        ),
+        ({"config": replace(CONFIG, learning_rate=1e30)}, r"learning_rate=1e\+30 is not possible.*at most 10"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_the_reason(change, words):

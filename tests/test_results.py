@@ -45,11 +45,12 @@ def test_a_result_that_was_laid_out_anew_is_the_same(tmp_path):
     assert load_result(path) == saved
 
 
-def test_an_older_result_is_read_and_that_is_said_once(tmp_path, caplog):
-    path = tmp_path / "result.json"
+def test_an_older_result_is_made_again_by_its_stage_and_rejected_by_name_elsewhere(tmp_path):
+    path = tmp_path / "pipeline.json"
     path.write_text(json.dumps({"format": 1, "identity": "ab12", "n": 3}))
-    assert load_result(path) == load_result(path) == {"format": 1, "identity": "ab12", "n": 3}
-    assert caplog.text.count(f"{path} is of an older version of jaxred, which wrote no digests") == 1
+    assert load_result(path, "ab12") is None
+    with pytest.raises(UserError, match=r"pipeline\.json is a result of an older version of jaxred"):
+        load_result(path)
 
 
 def test_there_is_no_result(tmp_path):

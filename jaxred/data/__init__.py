@@ -11,6 +11,7 @@ from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.data.parallel import load_parallel
 from jaxred.data.split import sample_in_proportion
 from jaxred.errors import UserError
+from jaxred.places import local
 
 TASKS = ("movie_reviews", *GLUE_TASKS, "parallel", *LABELING_TASKS)
 
@@ -73,7 +74,7 @@ def _read(config: TaskConfig) -> Dataset:
 def _folder(config: TaskConfig, files: str) -> Path:
     if not config.data_dir:
         raise UserError(f"Task {config.name} needs a folder with {files}: pass it as --config.task.data_dir.")
-    folder = Path(config.data_dir).expanduser()
+    folder = local(config.data_dir, "config.task.data_dir")
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
         raise UserError(

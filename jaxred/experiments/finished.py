@@ -10,6 +10,7 @@ from jaxred.experiments.redundancy import training_sums
 from jaxred.experiments.sweep import runs_of
 from jaxred.importing import STORES, open_stores
 from jaxred.moments import Sums
+from jaxred.places import local
 from jaxred.store import Store
 from jaxred.sweeps import MARK
 from jaxred.workdir import Workdir
@@ -42,7 +43,8 @@ def open_runs(config: StudyConfig) -> list[Finished]:
     Raises:
         UserError: if they are not at least two different finished ones.
     """
-    named = [Path(text.strip()).expanduser() for text in config.task.data_dir.split(",") if text.strip()]
+    texts = [text.strip() for text in config.task.data_dir.split(",")]
+    named = [local(text, "config.task.data_dir") for text in texts if text]
     paths = [path / run for path in named for run in (runs_of(path) if (path / MARK).is_file() else [""])]
     where = f"config.task.data_dir={config.task.data_dir!r}"
     if len(paths) < 2:

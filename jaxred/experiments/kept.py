@@ -7,10 +7,12 @@ from typing import Any
 from jaxred import digests
 from jaxred.checkpoints import save_probes
 from jaxred.config import StudyConfig, to_dict
+from jaxred.data.labeling import LABELING_TASKS
 from jaxred.experiments.scoring import constant_answer, constant_score
 from jaxred.features import SPLITS, Features, describe, split_of
 from jaxred.files import write_text
 from jaxred.formats.all_results import ORIGINALS
+from jaxred.importing import IMPORTED
 from jaxred.probing import Probe
 from jaxred.results import fingerprint, load_result, load_whole, save_result
 from jaxred.store import Store
@@ -51,6 +53,7 @@ def kept_or_run(
         return known
 
     content, probes, features = work()
+    content["pooling"] = _pooling(config)
     content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
     save_probes(workdir.probes(stage), probes, features)
     write_text(workdir.result(original), in_original_format(content, features.data_split))
@@ -76,6 +79,11 @@ def _goes_with(
             return True
     digests.warn(workdir.path, found, f"the {stage.replace('_', ' ')} is run again")
     return not found
+
+
+def _pooling(config: StudyConfig) -> str | None:
+    """How an encoder's sentence vectors were made; None of words, and of activations that others made."""
+    return None if config.task.name in (*IMPORTED, *LABELING_TASKS) else config.extraction.pooling
 
 
 def describe_task(config: StudyConfig, features: Features) -> dict[str, Any]:

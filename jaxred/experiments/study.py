@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxred import publishing, report, tables
 from jaxred.config import StudyConfig
+from jaxred.environment import require_devices
 from jaxred.errors import UserError
 from jaxred.experiments import cluster_sweep, minimal_neurons, models, pipeline, redundancy, tasks
 from jaxred.experiments.finished import MODELS, TASKS
@@ -44,6 +45,7 @@ def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple
     """Extracts what is missing, or imports what an experiment file names, or opens stores that are there, and runs some
     of the stages.
     """
+    require_devices()
     if config.task.name in TOGETHER:
         return _run_together(config, workdir, overwrite, stages)
     if config.task.name == experiment.TASK:

@@ -14,6 +14,7 @@ from jaxred import digests, sweep_table, sweeps
 from jaxred.config import differences, to_dict
 from jaxred.errors import UserError
 from jaxred.files import read_json, write_text
+from jaxred.places import local
 from jaxred.results import fingerprint, plain, with_digest, without_digest
 from jaxred.sweeps import Run, Sweep
 from jaxred.workdir import Workdir
@@ -68,7 +69,7 @@ def run(
 
 def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
     """Makes the folder the sweep's own; axes and their values may change, as they decide no run that is there."""
-    folder = Path(path)
+    folder = local(path, "--workdir")
     if not path:
         raise UserError("Pass --workdir=FOLDER: the folder in which the sweep keeps its runs.")
     if folder.exists() and not folder.is_dir():

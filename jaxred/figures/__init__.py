@@ -5,17 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
 from jaxred.cluster_map import ClusterMap
-from jaxred.files import replace_file
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
+from jaxred.figures.style import STYLE, mpl  # isort: skip  (first, as it imports matplotlib whatever $MPLBACKEND is)
 from jaxred.figures import probes, redundancy, together
 from jaxred.figures.probes import metric_name
-from jaxred.figures.style import STYLE
+from jaxred.files import replace_file
 
 __all__ = ["STYLE", "draw", "draw_cluster_map", "metric_name"]
 
@@ -61,7 +56,6 @@ def draw(folder: Path, results: dict[str, dict[str, Any]], also: Sequence[str] =
                 date = {"pdf": "CreationDate", "svg": "Date"}[form]  # left out, so that equal figures are equal files
                 save = functools.partial(figure.savefig, format=form, metadata={date: None})
                 replace_file(folder / f"{name}.{form}", save)
-            plt.close(figure)
     return files
 
 
@@ -76,4 +70,3 @@ def draw_cluster_map(file: Path, found: ClusterMap, threshold: float) -> None:
     with mpl.rc_context(STYLE):
         figure = redundancy.cluster_map(found, threshold)
         replace_file(file, functools.partial(figure.savefig, format="png"))
-        plt.close(figure)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -148,7 +148,7 @@ def minimal_of_all(found: dict[str, Any]) -> Figure:
 def training(pipeline: dict[str, Any]) -> Figure:
     figure, axes = new_axes()
     last = len(pipeline["incremental"]) - 1
-    colors = plt.get_cmap("viridis")
+    colors = mpl.colormaps["viridis"]
     for layer in range(last + 1):
         losses = pipeline["training"][f"layers-0-{layer}"]["losses"]
         label = "layer 0" if layer == 0 else "oracle (all layers)" if layer == last else None

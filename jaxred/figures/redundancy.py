@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
@@ -53,9 +52,8 @@ def windows(redundancy: dict[str, Any]) -> Figure:
 def cluster_map(found: ClusterMap, threshold: float) -> Figure:
     n_layers, n_neurons = len(found.layers), len(found.order)
     strips = 0.16 * n_layers + 0.3
-    figure, (tree, strip, map_) = plt.subplots(
-        3, 1, figsize=(7.2, 1.7 + strips + 6.4), gridspec_kw={"height_ratios": [1.7, strips, 6.4]}, sharex=True
-    )
+    figure = Figure(figsize=(7.2, 1.7 + strips + 6.4))
+    tree, strip, map_ = figure.subplots(3, 1, gridspec_kw={"height_ratios": [1.7, strips, 6.4]}, sharex=True)
     lines = found.lines.copy()
     heights = lines[..., 1]
     heights[heights == 0] = np.maximum(heights.max(1, keepdims=True) - LEAF, 0).repeat(4, 1)[heights == 0]

@@ -1,12 +1,28 @@
-"""What the figures have in common: colours, axes, and what several of them draw."""
+"""What the figures have in common: colours, axes, and what several of them draw.
 
+Figures are files. They are made without pyplot, whose backend is the notebook's or the screen's, if there is one.
+"""
+
+# ruff: noqa: E402
+import contextlib
+import os
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
+
+# A notebook's $MPLBACKEND, which its processes inherit, may name what is not installed here; then no import goes well.
+_backend = os.environ.pop("MPLBACKEND", None)
+import matplotlib as mpl
+
+if _backend is not None:
+    os.environ["MPLBACKEND"] = _backend
+    with contextlib.suppress(ValueError):  # for what else this process may draw
+        mpl.rcParams["backend"] = _backend
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from jaxred.lettering import visible
 
 BLUE, ORANGE, GREEN, GREY, INK = "#2a5d9f", "#d97706", "#2f855a", "#8a919c", "#1f2933"
 MORE_COLORS = (BLUE, ORANGE, GREEN, "#7c3aed", "#be185d", "#0f766e", "#92400e", "#4b5563")
@@ -35,15 +51,21 @@ STYLE: dict[Any, Any] = {
 
 
 def new_axes(width: float = 6.2, height: float = 3.5) -> tuple[Figure, Axes]:
-    figure, axes = plt.subplots(figsize=(width, height))
-    return figure, axes
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
+
+
+def named(name: str) -> str:
+    """A name as a legend shows it: a $ in it begins no formula, nor a _ a name that legends leave out."""
+    shown = visible(name).replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
 
 
 def many_colors(n: int) -> list[Any]:
     """As many colours as are asked for: told apart while they are few, else along one scale."""
     if n <= len(MORE_COLORS):
         return list(MORE_COLORS[:n])
-    return [plt.get_cmap("viridis")(0.92 * i / (n - 1)) for i in range(n)]
+    return [mpl.colormaps["viridis"](0.92 * i / (n - 1)) for i in range(n)]
 
 
 def heat_map(similarity: list[list[float | None]], ylabel: str, xlabel: str, title: str) -> Figure:
@@ -51,7 +73,7 @@ def heat_map(similarity: list[list[float | None]], ylabel: str, xlabel: str, tit
     cka = np.array([[np.nan if v is None else v for v in row] for row in similarity], float)
     n_rows, n_columns = cka.shape
     figure, axes = new_axes(2.5 + 0.32 * n_columns, 1.8 + 0.32 * n_rows)
-    colors = plt.get_cmap("viridis").with_extremes(bad="#e5e7eb")
+    colors = mpl.colormaps["viridis"].with_extremes(bad="#e5e7eb")
     image = axes.imshow(cka, vmin=0, vmax=1, cmap=colors, origin="lower")
     for i, j in np.ndindex(cka.shape):
         text = "–" if np.isnan(cka[i, j]) else f"{cka[i, j]:.2f}"

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxred.figures.style import BLUE, INK, MORE_COLORS, ORANGE, count_windows, heat_map, many_colors, new_axes
+from jaxred.figures.style import BLUE, INK, MORE_COLORS, ORANGE, count_windows, heat_map, many_colors, named, new_axes
 
 
 def tasks_curves(found: dict[str, Any]) -> Figure:
@@ -13,7 +13,7 @@ def tasks_curves(found: dict[str, Any]) -> Figure:
     thresholds = [entry["threshold"] for entry in found["mean"]]
     for task, color in zip(found["tasks"], many_colors(len(found["tasks"])), strict=True):
         shares = [100 * entry["redundant_share"] for entry in task["thresholds"]]
-        axes.plot(thresholds, shares, color=color, marker="o", ms=3.5, lw=1.3, label=task["name"])
+        axes.plot(thresholds, shares, color=color, marker="o", ms=3.5, lw=1.3, label=named(task["name"]))
         if all("redundant_share_of_halves" in entry for entry in task["thresholds"]):
             ends = 100 * np.sort([entry["redundant_share_of_halves"] for entry in task["thresholds"]], axis=1)
             axes.fill_between(thresholds, *ends.T, color=color, alpha=0.15, linewidth=0)
@@ -38,7 +38,7 @@ def tasks_windows(found: dict[str, Any]) -> Figure:
     windows, width = np.arange(1, len(found["windows"]) + 1), 0.8 / len(tasks)
     for i, (task, color) in enumerate(zip(tasks, many_colors(len(tasks)), strict=True)):
         place = windows + (i - (len(tasks) - 1) / 2) * width
-        axes.bar(place, task["windows"], width * 0.92, color=color, label=task["name"])
+        axes.bar(place, task["windows"], width * 0.92, color=color, label=named(task["name"]))
     axes.bar(windows, found["windows"], 0.86, color="none", edgecolor=INK, linewidth=1, label="sum of the tasks")
     count_windows(axes, found)
     axes.legend(fontsize=8)
@@ -69,7 +69,7 @@ def tasks_agreement(found: dict[str, Any]) -> Figure:
 
 
 def models_cka(models: dict[str, Any]) -> Figure:
-    first, second = (model["name"] for model in models["models"])
+    first, second = (named(model["name"]) for model in models["models"])
     return heat_map(models["cka"], f"layer of {first}", f"layer of {second}", "Linear CKA")
 
 
@@ -78,7 +78,7 @@ def models_clusters(models: dict[str, Any]) -> Figure:
     thresholds = [entry["threshold"] for entry in models["thresholds"]]
     for i, (model, color, marker) in enumerate(zip(models["models"], (BLUE, ORANGE), ("o", "s"), strict=True)):
         shares = [100 * entry["shared_share_of_neurons"][i] for entry in models["thresholds"]]
-        axes.plot(thresholds, shares, color=color, marker=marker, ms=4.5, label=model["name"])
+        axes.plot(thresholds, shares, color=color, marker=marker, ms=4.5, label=named(model["name"]))
     axes.set(
         xlabel="clustering threshold",
         ylabel="% of the model's neurons",

@@ -19,6 +19,7 @@ from jaxred.config import (
 )
 from jaxred.errors import UserError
 from jaxred.files import read_json
+from jaxred.places import local
 
 TASK = "original"  # the config.task.name of a study that comes from an experiment file
 
@@ -159,7 +160,7 @@ def load(path: str | Path) -> Experiment:
         UserError: the file cannot be read, is not a JSON object, lacks keys or has unknown ones, a value is not of its
             type, or asks for what jaxred does not do.
     """
-    path = Path(path).expanduser()
+    path = local(path, "config.task.data_dir")
     values = _read(path)
     labels_words = any(name in values for name in DEV_KEYS)
     expected = {name for name in KEYS if labels_words or name not in DEV_KEYS}
@@ -183,7 +184,7 @@ def load(path: str | Path) -> Experiment:
         for split in ("train", "dev", "test")
         if split != "dev" or labels_words
     }
-    return Experiment(path, values, splits, root / Path(values["output_directory"]).expanduser())
+    return Experiment(path, values, splits, root / local(values["output_directory"], f"{path}: output_directory"))
 
 
 def study_config(experiment: Experiment) -> StudyConfig:
@@ -257,7 +258,7 @@ def _check_choices(values: dict[str, Any], path: Path) -> None:
 
 def _find_base(base_dir: str, path: Path) -> tuple[Path, Path]:
     """The folder of the data, and what relative paths are relative to."""
-    base = Path(base_dir).expanduser()
+    base = local(base_dir, f"{path}: base_dir")
     for root in (Path(), path.parent):
         if (root / base).is_dir():
             return root / base, root

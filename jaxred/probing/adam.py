@@ -68,7 +68,7 @@ def _orders(
         raise UserError(
             f"config.probe.shuffle asks for rows in random order, but the matrix of {matrix.shape[0]:,} x "
             f"{matrix.shape[1]:,} does not fit in memory: leave shuffle off, or take fewer rows "
-            "(--config.task.limit_instances) or layers (--config.encoder.n_layers)."
+            "or layers."
         )
     draw = np.random.default_rng(config.seed)
     n_batches, size = len(matrix.blocks), matrix.batch_size

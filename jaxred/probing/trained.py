@@ -10,6 +10,7 @@ from jaxred.config import ProbeConfig, validate_probe
 from jaxred.errors import UserError
 from jaxred.families import Family
 from jaxred.kernels import family as kernel
+from jaxred.kernels.proximal import INTERVAL
 from jaxred.matrix import FeatureMatrix
 from jaxred.probing import adam, optimum
 from jaxred.probing.optimum import Solution
@@ -129,7 +130,7 @@ def fit(
         parts = all_parts(family, n_outputs, config, settings)
         parts, losses = adam.train(parts, matrix, values, family.n_probes, config)
         solution = None
-    _refuse_divergence(losses, settings)
+    _refuse_divergence(losses, family, settings, config)
     return Fit(family, tuple(parts), losses, regression, solution)
 
 
@@ -153,12 +154,19 @@ def _refuse_misfits(
         )
 
 
-def _refuse_divergence(losses: Float[np.ndarray, "epoch probe"], settings: Settings) -> None:
+def _refuse_divergence(
+    losses: Float[np.ndarray, "epoch probe"], family: Family, settings: Settings, config: ProbeConfig
+) -> None:
     bad = np.flatnonzero(~np.isfinite(losses).all(0))
-    if len(bad):
-        rate = np.asarray(settings.learning_rate)[bad[0]]
-        raise UserError(
-            f"The loss of {len(bad)} of {losses.shape[1]} probes is not a finite number after epoch "
-            f"{int(np.flatnonzero(~np.isfinite(losses[:, bad[0]]))[0]) + 1}: look for values in the features that are "
-            f"not finite or very large, or lower the learning rate (config.probe.learning_rate is {rate:g})."
-        )
+    if not len(bad):
+        return
+    name = f"{family.names[bad[0]]} is the first" if family.names else f"number {bad[0]} is the first"
+    when = int(np.flatnonzero(~np.isfinite(losses[:, bad[0]]))[0])
+    rate = np.asarray(settings.learning_rate)[bad[0]]
+    after, mend = f"epoch {when + 1}", f", or lower the learning rate (config.probe.learning_rate is {rate:g})"
+    if config.solver == "fista":
+        after, mend = f"{when * INTERVAL} iterations", ", or set config.probe.standardize"
+    raise UserError(
+        f"The loss of {len(bad)} of {losses.shape[1]} probes ({name}) is not a finite number after {after}: look for "
+        f"values in the features that are not finite or very large{mend}."
+    )

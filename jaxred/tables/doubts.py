@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from jaxred.importing import IMPORTED
 from jaxred.metrics import OVERALL
 from jaxred.tables.findings import mean_score, n_repeats, what_is_beaten
 
 LEARNT = 0.02  # by so much accuracy an oracle must beat the majority class to have learnt something worth selecting
 CORRELATED = 0.1  # with the training scores an oracle must correlate by so much
+MORE_TRAINING = ": take --config.probe.solver=fista, or more --config.probe.epochs"
 UNDERFIT = 0.02  # an oracle whose last epoch brought more than this share of all it has learnt could learn more
 
 
@@ -44,10 +46,7 @@ def _oracle(results: dict[str, Any], split: str) -> float:
 
 def _learnt_little(results: dict[str, Any]) -> str:
     majority, metric = results["task"].get("majority"), results["task"]["metric"]
-    advice = (
-        "these activations tell little about the task under this probe, and so does the selection. Try an encoder "
-        "fine-tuned on the task, --config.extraction.pooling=mean, or more --config.probe.epochs."
-    )
+    advice = f"these activations tell little about the task under this probe, and so does the selection.{_try(results)}"
     if majority is None:
         oracle = results["oracle"]["train"][OVERALL]
         if oracle <= CORRELATED:
@@ -75,6 +74,16 @@ def _learnt_little(results: dict[str, Any]) -> str:
     return ""
 
 
+def _try(results: dict[str, Any]) -> str:
+    """What may help, of that which can still be chosen."""
+    imported = results["task"].get("name") in IMPORTED
+    ways = [] if imported else ["an encoder fine-tuned on the task"]
+    ways += ["--config.extraction.pooling=mean"] if results.get("pooling") == "cls" else []
+    ways += [] if results.get("solver") == "fista" else ["more --config.probe.epochs"]
+    first = " Check that each row has its own label." if imported else ""
+    return first + (f" Try {', '.join(ways[:-1])}{' or ' if ways[:-1] else ''}{ways[-1]}." if ways else "")
+
+
 def _candidates_learnt_little(results: dict[str, Any]) -> str:
     low, n_runs = set(), n_repeats(results)
     for i, entry in enumerate(results.get("selection", ())):
@@ -86,8 +95,8 @@ def _candidates_learnt_little(results: dict[str, Any]) -> str:
     thresholds = ", ".join(f"{threshold:g}" for threshold in sorted(low))
     return (
         f"After clustering at {thresholds} the probe on all that is left does not beat {what_is_beaten(results)} by "
-        "more than its uncertainty, so that its minimal set is none: take --config.probe.solver=fista, or more "
-        "--config.probe.epochs."
+        "more than its uncertainty, so that its minimal set is none"
+        f"{'' if results.get('solver') == 'fista' else MORE_TRAINING}."
     )
 
 

@@ -1,11 +1,14 @@
 """What tables are made of: a number with its spread, cells, Markdown."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jaxred.errors import UserError
+from jaxred.lettering import visible
 from jaxred.metrics import OVERALL
+from jaxred.places import flag
 from jaxred.results import load_result
 from jaxred.workdir import Workdir
 
@@ -53,20 +56,23 @@ def span(values: Sequence[float | None], form: str = ".2f") -> str:
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
-def markdown(lines: list[list[str]]) -> str:
-    """A Markdown table; the first line is its head, the first column text, the others numbers."""
-    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
-    table = [lines[0], rule, *lines[1:]]
-    widths = [max(len(line[i]) for line in table) for i in range(len(rule))]
-    return "\n".join(
-        f"| {' | '.join(_fit(c, w, i) for i, (c, w) in enumerate(zip(line, widths, strict=True)))} |" for line in table
-    )
+def markdown(lines: Sequence[Sequence[str]], n_text: int = 1) -> str:
+    """A Markdown table, whatever its cells hold; the first line is its head, and after the first columns, which are
+    text, all are numbers.
+    """
+    table = [[_escaped(cell) for cell in line] for line in lines]
+    widths = [max(3 if i < n_text else 4, *(len(line[i]) for line in table)) for i in range(len(table[0]))]
+    rule = ["-" * width if i < n_text else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    padded = [
+        [cell.ljust(width) if i < n_text else cell.rjust(width) for i, (cell, width) in enumerate(fitted)]
+        for fitted in (list(zip(line, widths, strict=True)) for line in table)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (padded[0], rule, *padded[1:]))
 
 
-def _fit(cell: str, width: int, column: int) -> str:
-    if cell and set(cell) <= set("-:"):
-        return "-" * width if column == 0 else "-" * (width - 1) + ":"
-    return cell.ljust(width) if column == 0 else cell.rjust(width)
+def _escaped(cell: str) -> str:
+    """The cell in one line, and its bars as no end of it; a backslash before a bar would take the bar's own away."""
+    return re.sub(r"(\\*)\|", lambda bar: rf"{bar[1] * 2}\|", visible(cell))
 
 
 def load(workdir: Workdir, name: str) -> dict[str, Any]:
@@ -78,7 +84,7 @@ def load(workdir: Workdir, name: str) -> dict[str, Any]:
     content = load_result(workdir.result(name))
     if content is None:
         raise UserError(
-            f"{workdir.path} holds no {name.replace('_', ' ')} results: run launch/{name}.py --workdir={workdir.path} "
-            "first."
+            f"{workdir.path} holds no {name.replace('_', ' ')} results: run launch/{name}.py "
+            f"{flag('workdir', workdir.path)} first."
         )
     return content

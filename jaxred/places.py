@@ -1,0 +1,51 @@
+"""Places as people name them: `~` is the home folder, and a URL is no folder."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+from jaxred.errors import UserError
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # two letters at least, as C:/ is a disk
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place has a scheme, such as s3://bucket/folder; with one slash, too, which is what `Path` leaves."""
+    return _URL.match(str(place).strip()) is not None
+
+
+def local(place: str | Path, name: str) -> Path:
+    """The place on this machine's disks that is meant, with `~` as the home folder; it need not be there.
+
+    Args:
+        place: as it was given.
+        name: of the flag or field that it was given as, such as --workdir.
+
+    Raises:
+        UserError: it is a URL, `~` is of nobody, or no file can be named so.
+    """
+    text = os.fspath(place)
+    if is_url(text):
+        raise UserError(
+            f"{name}={text} is a URL, but only a place on this machine's disks will do here: pass its path, "
+            "without " + text.split("/")[0] + "//, or copy it here first."
+        )
+    if "\0" in text or any(0xD800 <= ord(letter) <= 0xDFFF for letter in text):
+        raise UserError(f"{name}={text!r} is no name that every program can write: choose one in letters.")
+    try:
+        found = Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{name}={text} cannot be found, as there is no home folder of that name: pass the whole path."
+        ) from error
+    try:
+        found.exists()
+    except OSError as error:
+        raise UserError(f"{name}={text} cannot be used ({error.strerror}): choose another place.") from error
+    return found
+
+
+def flag(name: str, place: str | Path) -> str:
+    """A flag as a shell takes it, whatever the place is called: --workdir='my runs/demo'."""
+    return f"--{name}={shlex.quote(str(place))}"
