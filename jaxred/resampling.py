@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 LEVEL = 0.95  # of intervals
 CONFIDENT = 1.96  # standard errors on either side of the mean that a normal distribution has LEVEL within
 N_RESAMPLES = {"dev": 200, "test": 1000}  # standard errors need fewer than the ends of an interval
-MAX_UNITS = 10_000  # more units than these are drawn in so many random blocks, whose spread is the same
+MAX_UNITS = 4_000  # more units than these are drawn in so many random blocks, whose spread is the same
 SEED = 0
 
 
