@@ -105,15 +105,13 @@ def _underfits(results: dict[str, Any]) -> str:
     record = results["training"][oracle]
     losses = record["losses"]
     if results.get("solver") == "fista":
-        return (
-            ""
-            if record["converged"]
-            else ("The oracle is not at its optimum: it had not reached probe.tolerance after probe.max_iterations.")
-        )
+        text = "The oracle is not at its optimum: it had not reached probe.tolerance after probe.max_iterations."
+        return "" if record["converged"] else text
     if len(losses) < 2 or losses[-2] - losses[-1] <= UNDERFIT * (losses[0] - losses[-1]):
         return ""
+    where = "The oracle of the first repeat" if "repeats" in results else "The oracle"
     return (
-        f"The oracle underfits: its loss fell from {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} epochs, and by "
+        f"{where} underfits: its loss fell from {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} epochs, and by "
         f"{losses[-2] - losses[-1]:.3f} still in the last. --config.probe.solver=fista finds the optimum; more "
         "--config.probe.epochs come closer to it."
     )
