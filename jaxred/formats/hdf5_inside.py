@@ -7,7 +7,7 @@ that identifies the file would not cover it. Links and datasets are therefore ch
 from pathlib import Path
 
 import h5py
-from h5py import h5l
+from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxred.errors import UserError
 
