@@ -13,6 +13,7 @@ from jaxred.errors import UserError
 from jaxred.store.blocks import first_not_finite, run_rows
 from jaxred.store.kvstore import child, list_keys, open_kvstore, reason
 from jaxred.store.ledger import MEND, read_ledger
+from jaxred.store.links import refuse_links_out
 
 
 class Store:
@@ -27,6 +28,7 @@ class Store:
         """
         self.location = str(location)
         self._kvstore = open_kvstore(self.location)
+        refuse_links_out(self.location)
         ledger = read_ledger(self.location)
         if ledger is None:
             raise UserError(
