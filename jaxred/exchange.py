@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxred.config import DTYPES, StudyConfig
+from jaxred.data.labels import refuse_odd_labels, split_labels
 from jaxred.data.lines import read_lines
 from jaxred.errors import UserError
 from jaxred.exporting import SUFFIXES, to_file, write_task
@@ -243,7 +244,13 @@ def _array_labels(
             raise UserError(f"{array.path} has labels that are {found}, but --kind is {kind}: pass --kind={right}.")
         return array.labels.tolist()
     lines = read_lines(labels)
-    cells = [(i, cell) for i, line in enumerate(lines) for cell in (line.split() if words else [line.strip()])]
+    if kind == "classification" and not words:
+        refuse_odd_labels(filter(str.strip, lines), labels)
+    cells = [
+        (i, cell)
+        for i, line in enumerate(lines)
+        for cell in (split_labels(line, f"{labels}, line {i + 1}") if words else [line.strip()])
+    ]
     if len(cells) != array.n_rows or (words and [i for i, _ in cells] != sentence_index.tolist()):
         raise UserError(
             f"{array.path} has {array.n_rows} rows, but {labels} has {len(cells)} labels on {len(lines)} lines: there "

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from jaxred.config import StudyConfig, validate
 from jaxred.data import load_task
 from jaxred.data.examples import WordDataset
+from jaxred.data.labels import refuse_odd_labels, shown
 from jaxred.data.lines import read_lines
 from jaxred.data.parallel import write_parallel
 from jaxred.data.parallel_words import write_parallel_words
@@ -257,6 +258,13 @@ def _beside(store: Store, sentences: Sequence[_Sentence], path: Path, text: Path
             f"The store {store.location} has the class {spaced[0]!r}, whose white space would part it in a file of a "
             "label a word: write an .npz."
         )
+    refuse_odd_labels(store.ledger.label_names, f"The store {store.location}")
+    for name in store.ledger.label_names:
+        if name != name.strip() or name.startswith("\ufeff"):
+            raise UserError(
+                f"The store {store.location} has the class {shown(name)}, whose white space or byte-order mark a file "
+                "of labels would lose: write an .npz."
+            )
     if store.ledger.label_names != [UNLABELLED]:
         cells = labels.tolist() if store.ledger.label_names else [repr(score) for score in labels.tolist()]
         lines = [" ".join(cells[sentence.rows]) for sentence in sentences]

@@ -70,6 +70,8 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
         model = load_encoder(folder, config.encoder.n_layers, config.encoder.compute_dtype)
         tokenizer = Tokenizer(folder, model.config)
         tokenizer.encode([], None, config.extraction.max_length)  # refuses a max_length the model does not take
+        for split in missing:
+            tokenizer.check_text(_texts(dataset, split), f"the {split} split", config.extraction.max_length)
         encode_batch = encode_fn(model, pooling_name, config.extraction.dtype)
         n_parameters = [model.n_parameters(k) for k in range(model.config.n_layers + 1)]
 
@@ -193,6 +195,12 @@ def _fetched(given: Iterable[tuple[np.ndarray, jax.Array]]) -> Iterator[tuple[np
         waiting = rows, vectors
     if waiting is not None:
         yield waiting[0], np.asarray(waiting[1])[: len(waiting[0])]
+
+
+def _texts(dataset: Dataset | WordDataset, split: str) -> list[str] | list[tuple[str, ...]]:
+    if isinstance(dataset, WordDataset):
+        return [sentence.words for sentence in dataset.splits[split]]
+    return [example.text for example in dataset.splits[split]]
 
 
 def _all_labels(dataset: Dataset | WordDataset, split: str) -> list[str | float]:

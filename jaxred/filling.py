@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxred.data.labels import refuse_odd_labels
 from jaxred.progress import progress_bar
 from jaxred.rows import Rows
 from jaxred.store import Ledger, StoreWriter
@@ -45,6 +46,7 @@ def fill_store(
     Raises:
         UserError: as `StoreWriter` does, or from `vectors`.
     """
+    refuse_odd_labels(rows.labels, title)
     names, labels = _class_ids(rows.labels)
     ledger = Ledger(
         identity=identity,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxred.config import StudyConfig
+from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.split import sample_in_proportion
 from jaxred.data.unseen import warn_of_unseen
 from jaxred.errors import UserError
@@ -118,6 +119,9 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
                 f"{store.location} has labels that are {found}, but config.task.kind is {task.kind!r}: choose the kind "
                 "and the metric that fit, or make the store anew with other --labels."
             )
+    refuse_odd_labels(
+        (name for store in stores.values() for name in store.ledger.label_names), f"The stores of {folder}"
+    )
     _refuse_one_class(train.labels().tolist(), train.location, task.kind)
     return stores
 
@@ -150,6 +154,7 @@ def _refuse_one_class(labels: list[Any], where: object, kind: str) -> None:
 
 def _report_unseen(split: str, rows: Rows, train_classes: set[Any] | None, config: StudyConfig) -> None:
     if train_classes is not None and config.task.kind == "classification":
+        refuse_odd_labels({*rows.labels, *train_classes}, f"The labels of {split} and train")
         warn_of_unseen(split, rows.labels, train_classes, config.task.fallback_label)
 
 

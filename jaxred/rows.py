@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxred.data.labels import refuse_odd_labels, split_labels
 from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
 from jaxred.formats.sentences import SentenceFile, open_sentences
@@ -145,6 +146,8 @@ def _sentence_rows(tags: Sequence[str] | None, path: Path | None, n_rows: int, k
     mine = [label.strip() for label in tags]
     if "" in mine:
         raise UserError(f"{path}, line {mine.index('') + 1}: the label is empty, but one is expected: fill it.")
+    if kind == "classification":
+        refuse_odd_labels(tags, path)
     parsed = [parse_label(label, path, line, kind) for line, label in enumerate(mine)]
     return Rows(False, index, np.zeros_like(index), index, parsed, {})
 
@@ -163,7 +166,7 @@ def _word_rows(
         if kept is not None and line not in kept:
             continue
         n_tokens = file.survey.tokens[entry]
-        mine = None if tags is None else tags[line].split()
+        mine = None if tags is None else split_labels(tags[line], f"{paths[1]}, line {line + 1}")
         counts = {"vectors": n_tokens}
         counts |= {} if words is None else {"words": len(words[line])}
         counts |= {} if mine is None else {"labels": len(mine)}

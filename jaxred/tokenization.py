@@ -1,6 +1,7 @@
 """Text to token ids, and token ids to the padded arrays that an encoder takes."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 import numpy as np
 from jaxtyping import Bool, Int
 
+from jaxred import tokenizer_checks
 from jaxred.errors import UserError
+from jaxred.git_lfs import refuse_pointer
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,17 @@ LAYOUTS = {
     "xlnet": Layout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
 }
 
+_CONFIG = "tokenizer_config.json"
 _FILES = (
     _FAST,
     "vocab.txt",
     _SENTENCEPIECE,
-    "tokenizer_config.json",
+    _CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
 )
+# What transformers takes where the files of the tokenizer's own class are not there.
+_OTHERS = ("tokenizer.*.json", "tokenizer.model*", "tekken.json", "tiktoken.model*", "vocab.json", "merges.txt")
 
 
 @runtime_checkable
@@ -107,6 +113,9 @@ class Tokenizer:
             UserError: if the files are missing or broken, or name more tokens than the model has.
         """
         self.layout = LAYOUTS[config.model_type]
+        paths = files(folder)
+        for path in paths:
+            refuse_pointer(path)
         if not any((folder / name).is_file() for name in self.layout.vocabularies):
             raise UserError(_no_tokenizer(folder, self.layout.vocabularies))
         from transformers import AutoTokenizer  # here, because importing it takes seconds
@@ -123,11 +132,21 @@ class Tokenizer:
             raise UserError(f"The tokenizer of {folder} has no padding token: name one in its tokenizer_config.json.")
         self._folder = folder
         self._config = config
+        explicit = _config(folder).get("do_lower_case") is not None or (folder / _FAST).is_file()
+        tokenizer_checks.check_tokenizer(self._tokenizer, folder, self.layout.sentence_position, explicit)
 
     @property
     def longest(self) -> int:
         """The most tokens that the model takes."""
         return self._config.max_position_embeddings
+
+    def check_text(self, texts: Sequence[str] | Sequence[Sequence[str]], what: str, max_length: int) -> None:
+        """Rejects sentences, or the words of sentences, of which the tokenizer knows nearly nothing.
+
+        Raises:
+            UserError: saying how many tokens are unknown.
+        """
+        tokenizer_checks.check_text(self._tokenizer, texts, self._folder, what, max_length)
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> TokenBatch:
         """Tokenises sentences, or pairs of sentences.
@@ -145,9 +164,14 @@ class Tokenizer:
         if not texts:
             return self._batch([])
         return self._batch(
-            self._tokenizer(
-                list(texts), None if pairs is None else list(pairs), truncation="longest_first", max_length=max_length
-            ).encodings
+            tokenizer_checks.encode(
+                self._tokenizer,
+                self._folder,
+                list(texts),
+                None if pairs is None else list(pairs),
+                truncation="longest_first",
+                max_length=max_length,
+            )
         )
 
     def encode_words(self, sentences: Sequence[Sequence[str]], max_length: int) -> TokenizedWords:
@@ -168,9 +192,14 @@ class Tokenizer:
             encodings = []
         else:
             given = [list(words) for words in sentences]
-            encodings = self._tokenizer(
-                given, is_split_into_words=True, truncation="longest_first", max_length=max_length
-            ).encodings
+            encodings = tokenizer_checks.encode(
+                self._tokenizer,
+                self._folder,
+                given,
+                is_split_into_words=True,
+                truncation="longest_first",
+                max_length=max_length,
+            )
         found: list[tuple[int, int, int, int]] = []
         n_cut, n_empty = np.zeros(len(sentences), np.int32), np.zeros(len(sentences), np.int32)
         for row, (words, encoding) in enumerate(zip(sentences, encodings, strict=True)):
@@ -199,7 +228,11 @@ class Tokenizer:
             empty = np.zeros(0, np.int32)
             return TokenBatch([], [], empty, empty, 0)
         config = self._config
-        ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        try:
+            ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        except OverflowError:
+            _check_range("token", max(max(e.ids, default=0) for e in encodings), config.vocab_size, self._folder)
+            raise
         token_type_ids = [np.array(encoding.type_ids, np.int32) for encoding in encodings]
         lengths = np.array([len(row) for row in ids], np.int32)
         _check_range("token", max(int(row.max()) for row in ids), config.vocab_size, self._folder)
@@ -212,9 +245,9 @@ class Tokenizer:
         expected = self._tokenizer.cls_token_id
         if expected is not None and found != {expected}:
             raise UserError(
-                f"The tokenizer of {self._folder} does not put {self._tokenizer.cls_token} "
-                f"{self.layout.sentence_position}, as {self._config.model_type} has it: "
-                f"use the tokenizer that came with the model."
+                tokenizer_checks.sentence_token_message(
+                    self._folder, self._tokenizer.cls_token, self.layout.sentence_position, self._config.model_type
+                )
             )
 
     def first_token(self, tokens: TokenBatch, rows: Any, length: int) -> Any:
@@ -247,13 +280,55 @@ class Tokenizer:
         return PaddedBatch(input_ids, attention_mask, token_type_ids, positions)
 
 
+def files(folder: Path) -> list[Path]:
+    """The files that a folder's tokenizer may be read from, whatever their names.
+
+    Raises:
+        UserError: if the tokenizer's configuration is broken, or names a file outside the folder.
+    """
+    config = _config(folder)
+    named = config.get("fast_tokenizer_files", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UserError(f"{folder / _CONFIG}: fast_tokenizer_files={named!r} must be a list of file names.")
+    for name in named:
+        if Path(name).name != name or "\\" in name:
+            raise UserError(
+                f"{folder / _CONFIG}: fast_tokenizer_files names {name!r}, but a tokenizer is read from files in its "
+                "own folder alone: name a file there."
+            )
+    for key in ("vocab", "merges", "tokenizer_object"):
+        if isinstance(config.get(key), str):  # which would be opened as a file, wherever it is
+            raise UserError(f"{folder / _CONFIG}: {key}={config[key]!r} is not supported: leave it out.")
+    found = {folder / name for name in (*_FILES, *named)} | {p for pattern in _OTHERS for p in folder.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
+
+
 def fingerprint(folder: Path) -> str:
-    """The SHA-256, in hexadecimal, of the names and contents of a folder's tokenizer files."""
+    """The SHA-256, in hexadecimal, of the names and contents of a folder's tokenizer files.
+
+    Raises:
+        UserError: as `files`.
+    """
     digest = hashlib.sha256()
-    for path in sorted(folder / name for name in _FILES if (folder / name).is_file()):
+    for path in files(folder):
         with path.open("rb") as file:
             digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The object in a folder's tokenizer_config.json; empty where there is none."""
+    path = folder / _CONFIG
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        refuse_pointer(path)
+        raise UserError(f"{path} is not JSON ({error}): download it again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must be an object of settings: download it again.")
+    return content
 
 
 def _no_tokenizer(folder: Path, vocabularies: tuple[str, ...]) -> str:

@@ -32,15 +32,24 @@ def test_resolve_without_the_package(monkeypatch):
         pretrained.resolve("all-MiniLM-L6-v2")
 
 
-def test_resolve_of_a_hub_name_says_how_to_download_it():
-    with pytest.raises(UserError, match=r"`hf download google-bert/bert-base-cased --local-dir DIR` and pass DIR"):
-        pretrained.resolve("google-bert/bert-base-cased")
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("google-bert/bert-base-cased", "google-bert/bert-base-cased"),
+        ("bert-base-uncased", "bert-base-uncased"),
+        ("https://huggingface.co/xlnet-base-cased/", "xlnet-base-cased"),
+    ],
+)
+def test_resolve_of_a_hub_name_says_how_to_download_it(path, name):
+    with pytest.raises(UserError, match=rf"`hf download {name} --local-dir DIR` and pass DIR"):
+        pretrained.resolve(path)
 
 
 @pytest.mark.parametrize("path", ["bert", "./absent/bert", "/absent/bert", "../bert", "a/b/c", ""])
 def test_resolve_of_anything_else(path):
-    with pytest.raises(UserError, match="pass a Hugging Face folder, or one of all-MiniLM-L6-v2"):
+    with pytest.raises(UserError, match="pass a Hugging Face folder, or one of all-MiniLM-L6-v2") as error:
         pretrained.resolve(path)
+    assert ("hf download" in str(error.value)) == (path == "bert")
 
 
 # Fingerprints ------------------------------------------------------------------------------------------------------
@@ -118,6 +127,13 @@ def test_a_pickle_is_not_opened(folder, name):
         pretrained.weight_files(folder)
     assert "a pickle, which jaxred does not open" in str(error.value)
     assert f"python launch/convert_checkpoint.py --input={folder}`" in str(error.value)
+
+
+def test_a_git_lfs_pointer_in_place_of_a_pickle(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin is a git-lfs pointer .*: run `git lfs pull`"):
+        pretrained.weight_files(folder)
 
 
 def test_a_missing_shard(folder):

@@ -10,7 +10,7 @@ from jaxred import pretrained
 from jaxred.errors import UserError
 from jaxred.models.bert import BertConfig
 from jaxred.models.xlnet import XLNetConfig
-from jaxred.tokenization import LAYOUTS, Tokenizer, fingerprint
+from jaxred.tokenization import LAYOUTS, Tokenizer, files, fingerprint
 
 TEXTS = ["The movie was badly good.", "", "movies", "the bad, the good and the movie was a movie and a movie"]
 PAIRS = ["good", "the movie, and a movie, and a movie was bad.", "", "the movies and the movies"]
@@ -123,10 +123,10 @@ def test_padding_right(tokenizer):
     assert batch.input_ids.dtype == batch.token_type_ids.dtype == np.int32
 
 
-def test_padding_left_with_the_sentence_last(word_piece_folder, monkeypatch):
+def test_padding_left_with_the_sentence_last(word_piece_folder):
     """What XLNet asks for, of a tokenizer that says nothing of where [CLS] is."""
-    monkeypatch.setitem(LAYOUTS, "bert", dataclasses.replace(LAYOUTS["xlnet"], vocabularies=("vocab.txt",)))
     tokenizer = Tokenizer(word_piece_folder, CONFIG)
+    tokenizer.layout = LAYOUTS["xlnet"]
     tokenizer._tokenizer.cls_token = None
     tokens = tokenizer.encode(["a movie", "the"], None, max_length=32)
     batch = tokenizer.pad(tokens, rows=[0, 1], length=5, n_rows=2)
@@ -239,3 +239,43 @@ def test_fingerprint_is_of_the_tokenizer_files(tmp_path, word_piece_folder):
     second = fingerprint(tmp_path)
     (tmp_path / "vocab.txt").write_text("\n".join(reversed(VOCABULARY)))
     assert len({first, second, fingerprint(tmp_path)}) == 3
+
+
+def test_fingerprint_covers_files_of_any_name_that_transformers_picks(tmp_path, word_piece_folder, monkeypatch):
+    """Whatever is opened in the folder is covered: a changed file is another tokenizer."""
+    Tokenizer(word_piece_folder, CONFIG)._tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").rename(tmp_path / "tokenizer.4.0.0.json")
+    content = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({**content, "fast_tokenizer_files": ["tokenizer.4.0.0.json"]})
+    )
+    (tmp_path / "config.json").write_text((word_piece_folder / "config.json").read_text())
+    (tmp_path / "vocab.txt").write_text((word_piece_folder / "vocab.txt").read_text())
+    opened, really_open = set(), open
+    monkeypatch.setattr("builtins.open", lambda file, *a, **k: (opened.add(str(file)), really_open(file, *a, **k))[1])
+    Tokenizer(tmp_path, CONFIG)
+    monkeypatch.undo()
+    read = {path for path in opened if path.startswith(str(tmp_path))} - {str(tmp_path / "config.json")}
+    assert str(tmp_path / "tokenizer.4.0.0.json") in read
+    assert read <= {str(path) for path in files(tmp_path)}
+    seen = {fingerprint(tmp_path)}
+    for path in files(tmp_path):
+        path.write_text(path.read_text() + " ")
+        seen.add(fingerprint(tmp_path))
+    assert len(seen) == len(files(tmp_path)) + 1
+
+
+@pytest.mark.parametrize("name", ["../tokenizer.4.0.json", "/tmp/tokenizer.4.0.json", "sub/tokenizer.4.0.json", "a\\b"])
+def test_a_tokenizer_file_outside_the_folder_is_not_opened(tmp_path, word_piece_folder, name):
+    shutil.copytree(word_piece_folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"fast_tokenizer_files": [name]}))
+    with pytest.raises(UserError, match="a tokenizer is read from files in its own folder alone"):
+        fingerprint(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["vocab", "merges"])
+def test_a_vocabulary_that_is_named_by_its_path_is_not_opened(tmp_path, word_piece_folder, key):
+    shutil.copytree(word_piece_folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({key: "/etc/hostname"}))
+    with pytest.raises(UserError, match=f"{key}='/etc/hostname' is not supported"):
+        Tokenizer(tmp_path, CONFIG)

@@ -7,9 +7,11 @@ from jaxred.config import TaskConfig
 from jaxred.data.examples import Dataset, WordDataset
 from jaxred.data.glue import GLUE_TASKS, glue_name, load_glue
 from jaxred.data.labeling import LABELING_TASKS, load_labeling
+from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.data.parallel import load_parallel
 from jaxred.data.split import sample_in_proportion
+from jaxred.data.wordless import refuse_wordless
 from jaxred.errors import UserError
 from jaxred.places import local
 
@@ -37,6 +39,10 @@ def load_task(config: TaskConfig) -> Dataset | WordDataset:
         task = LABELING_TASKS[config.name]
         dataset = load_labeling(config, _folder(config, f"{task.file('train')} and {task.file('test')}"))
         labels = [label for sentence in dataset.splits["train"] for label in sentence.labels]
+        refuse_odd_labels(
+            (label for rows in dataset.splits.values() for row in rows for label in row.labels), f"Task {dataset.name}"
+        )
+        refuse_wordless(dataset)
         _check_train(labels, dataset.name, dataset.kind, config)
         if "dev" not in dataset.splits and len(dataset.splits["train"]) == 1:
             raise UserError(
@@ -45,6 +51,8 @@ def load_task(config: TaskConfig) -> Dataset | WordDataset:
             )
         return dataset
     dataset = _read(config)
+    refuse_odd_labels((row.label for rows in dataset.splits.values() for row in rows), f"Task {dataset.name}")
+    refuse_wordless(dataset)
     if config.limit_instances >= 0:
         train = dataset.splits["train"]
         rows = sample_in_proportion([example.label for example in train], config.limit_instances, config.split_seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxred.data.examples import LabelledSentence
+from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
 
@@ -50,6 +51,7 @@ def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "clas
             the word or the label; a word or label is empty; a score is not a finite number.
     """
     found = []
+    first_lines: dict[str, int] = {}  # of the cells of labels, with the white space that is taken off them
     width, word_at, label_at = 0, 0, 0
     for sentence in split_sentences(path, layout.separator, layout.comments):
         words, labels = [], []
@@ -66,12 +68,15 @@ def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "clas
                 )
             words.append(_spaced(_cell(line, word_at, "word", path), layout.space))
             cell = _cell(line, label_at, "label", path)
+            first_lines.setdefault(line.cells[label_at], line.number)
             labels.append(
                 parse_score(cell, path, line.number) if kind == "regression" else class_name(cell, path, line.number)
             )
         found.append(LabelledSentence(tuple(words), tuple(labels), sentence[0].number))
     if not found:
         raise UserError(f"{path} holds no words, but a word a line is expected: check the file.")
+    if kind == "classification":
+        refuse_odd_labels(first_lines, path)
     return found
 
 

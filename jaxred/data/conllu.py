@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jaxred.data.columns import Line, column_index, split_sentences
 from jaxred.data.examples import LabelledSentence
+from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.lines import class_name, parse_score
 from jaxred.errors import UserError
 
@@ -34,6 +35,7 @@ def read_conllu(path: Path, label: str = "upos", kind: str = "classification") -
             label is empty, or its ID does not follow the one before it.
     """
     found = []
+    first_lines: dict[str, int] = {}  # of the cells of labels, with the white space that is taken off them
     for sentence in split_sentences(path, "tab", ("#",)):
         words, labels = [], []
         for line in sentence:
@@ -45,6 +47,7 @@ def read_conllu(path: Path, label: str = "upos", kind: str = "classification") -
                 missing = "form" if not form else COLUMNS[index]
                 raise UserError(f"{path}, line {line.number}: {missing} is empty: fill it, or write an underscore.")
             words.append(form)
+            first_lines.setdefault(line.cells[index], line.number)
             labels.append(
                 parse_score(cell, path, line.number) if kind == "regression" else class_name(cell, path, line.number)
             )
@@ -52,6 +55,8 @@ def read_conllu(path: Path, label: str = "upos", kind: str = "classification") -
             found.append(LabelledSentence(tuple(words), tuple(labels), sentence[0].number))
     if not found:
         raise UserError(f"{path} holds no words, but a word a line is expected: check the file.")
+    if kind == "classification":
+        refuse_odd_labels(first_lines, path)
     return found
 
 

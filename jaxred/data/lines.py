@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxred.errors import UserError
 from jaxred.files import read_whole
+from jaxred.git_lfs import is_pointer, refuse_pointer
 
 LONGEST_CLASS = 1000  # characters of a class's name
 
@@ -32,6 +33,8 @@ def read_lines(path: Path) -> list[str]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it a readable UTF-8 text file.") from None
 
+    if is_pointer(content):
+        refuse_pointer(path)
     content = content.removeprefix(codecs.BOM_UTF8)
     if not content:
         raise UserError(f"{path} is empty, but at least one line of text is expected: write the file again.")

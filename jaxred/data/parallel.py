@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxred.data.examples import Dataset, Example
+from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
 from jaxred.files import replacing
@@ -61,6 +62,9 @@ def read_parallel(stem: Path, kind: str) -> list[Example]:
             f"{texts_path} has {len(texts)} lines and {labels_path} has {len(labels)}: both must have one line an "
             "example; mend the one that is wrong."
         )
+    if kind == "classification":
+        first_lines = {label: line for line, label in reversed([*enumerate(labels, start=1)]) if label.strip()}
+        refuse_odd_labels(first_lines, labels_path)  # with the white space that is taken off them
     examples = []
     for line, (text_line, label_line) in enumerate(zip(texts, labels, strict=True), start=1):
         text, pair = _parse_texts(text_line, f"{texts_path}, line {line}")
@@ -110,6 +114,7 @@ def write_parallel(examples: Sequence[Example], stem: Path, *, overwrite: bool =
                 f"Example {i} for {stem} is not like the first one: give only single sentences or only pairs, and only "
                 "class names or only scores."
             )
+    refuse_odd_labels((example.label for example in examples), f"The examples for {stem}")
     with replacing([texts_path, labels_path]) as files:
         for file, mine in zip(files, zip(*lines, strict=True), strict=True):
             file.write("".join(f"{line}\n" for line in mine).encode())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxred.data.examples import LabelledSentence
+from jaxred.data.labels import refuse_odd_labels, split_labels
 from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
 from jaxred.files import replacing
@@ -42,7 +43,7 @@ def read_parallel_words(stem: Path, kind: str = "classification") -> ParallelWor
         )
     found, dropped = [], []
     for line, (text, tags) in enumerate(zip(texts, labels, strict=True), start=1):
-        words, mine = text.split(), tags.split()
+        words, mine = text.split(), split_labels(tags, f"{labels_path}, line {line}")
         if len(words) != len(mine):
             dropped.append((line, len(words), len(mine)))
         elif words:
@@ -79,6 +80,8 @@ def write_parallel_words(sentences: Sequence[LabelledSentence], stem: Path, *, o
     if not sentences:
         raise UserError(f"There are no sentences to write to {stem}: give at least one.")
     lines: tuple[list[str], list[str]] = [], []
+    refuse_odd_labels((label for sentence in sentences for label in sentence.labels), f"The sentences for {stem}")
+    written: dict[str, str] = {}
     for sentence in sentences:
         for cells, mine in zip((sentence.words, sentence.labels), lines, strict=True):
             spaced = ["~".join(str(cell).split()) for cell in cells]
@@ -88,6 +91,12 @@ def write_parallel_words(sentences: Sequence[LabelledSentence], stem: Path, *, o
                     "words cannot hold: leave the sentence out."
                 )
             mine.append(" ".join(spaced))
+        for label, cell in zip(sentence.labels, lines[1][-1].split(" "), strict=True):
+            if isinstance(label, str) and written.setdefault(cell, label) != label:
+                raise UserError(
+                    f"The labels {written[cell]!r} and {label!r} for {stem} would both be written as {cell!r}: rename "
+                    "one of them."
+                )
     stem.parent.mkdir(parents=True, exist_ok=True)
     with replacing(paths) as files:
         for file, mine in zip(files, lines, strict=True):

@@ -15,6 +15,7 @@ where the numbers lie in the file; what lies in one piece, as it does unless it 
 """
 
 import contextlib
+import errno
 import json
 import os
 from collections import Counter
@@ -26,13 +27,17 @@ from typing import BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
+from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 from jaxtyping import Float
 
 from jaxred.errors import UserError
 from jaxred.files import file_digest, parse_json, refuse_special
+from jaxred.formats.hdf5_inside import link_types, refuse_elsewhere, refuse_link_out
 from jaxred.formats.survey import Survey, stamp_of
+from jaxred.git_lfs import refuse_pointer
 
 INDEX = "sentence_to_index"
+_LOCKED = (errno.EAGAIN, errno.EWOULDBLOCK)
 _TYPES = {
     np.dtype("<f4"): h5py.h5t.IEEE_F32LE,
     np.dtype("<f2"): h5py.h5t.IEEE_F16LE,
@@ -256,9 +261,26 @@ def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be read as HDF5 ({_reason(error)}): it may be cut short; write the file again."
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    """Why HDF5's library does not open a file, with the fix that fits."""
+    refuse_pointer(path)
+    reason = _reason(error)
+    if error.errno in _LOCKED or "unable to lock file" in reason:
+        return UserError(
+            f"{path} is open for writing in another process ({reason}): close it there, or wait for that process to "
+            "end. On a file system without locks, set HDF5_USE_FILE_LOCKING=FALSE."
+        )
+    if "already open for" in reason:
+        return UserError(
+            f"{path} is open for writing elsewhere, or whoever wrote it was killed before closing it ({reason}): "
+            "close it there, or write the file again."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UserError(f"{path} cannot be read ({os.strerror(error.errno)}): make it a readable file.")
+    return UserError(f"{path} cannot be read as HDF5 ({reason}): it may be cut short; write the file again.")
 
 
 def _open_raw(path: Path) -> BufferedReader:
@@ -270,9 +292,10 @@ def _open_raw(path: Path) -> BufferedReader:
 
 def _keys(file: h5py.File, texts: Sequence[str], path: Path) -> list[str]:
     """The dataset of every row."""
-    index = _index(file, path)
-    n_datasets = len(file) - 1
-    names, present = _Names(), set(file)
+    present = link_types(file)
+    index = _index(file, present, path)
+    n_datasets = len(present) - 1
+    names = _Names()
     sentences = [_normal(text) for text in texts]
     counts = Counter(sentences)
     keys = []
@@ -287,15 +310,21 @@ def _keys(file: h5py.File, texts: Sequence[str], path: Path) -> list[str]:
                 f"{path} has {n_datasets} sentences and no dataset for sentence {row + 1} of {len(texts)}, "
                 f"{_short(text)!r}: the activations and the text must be of the same sentences; check both paths."
             )
+        if present[key] != h5l.TYPE_HARD:
+            refuse_link_out(file, key, path)
         keys.append(key)
     return keys
 
 
-def _index(file: h5py.File, path: Path) -> dict[str, str]:
+def _index(file: h5py.File, present: dict[str, int], path: Path) -> dict[str, str]:
     layout = f"a dataset {INDEX!r} with one JSON object from each sentence to its dataset, as contextual-repr-analysis"
+    if present.get(INDEX, h5l.TYPE_HARD) != h5l.TYPE_HARD:
+        refuse_link_out(file, INDEX, path)
     try:
-        value = file[INDEX][()]  # type: ignore[index]
-    except KeyError:
+        dataset: h5py.Dataset = file[INDEX]  # type: ignore[assignment]
+        refuse_elsewhere(dataset.id, INDEX, path)
+        value = dataset[()]
+    except (KeyError, AttributeError):  # none, or a group
         raise UserError(
             f"{path} has no dataset {INDEX!r}, by which sentences are found, but {layout} writes it, is expected: "
             "extract the activations with that."
@@ -334,6 +363,8 @@ def _dataset(file: h5py.File, key: str, path: Path, dtype: np.dtype | None) -> _
     if not floats or len(full) != 3 or not full[0] or not full[2]:
         raise _no_activations(path, key, f"{shape} of {dataset.dtype}")
     offset = dataset.get_offset() if as_told else None
+    if offset is None:  # what has an offset is in this file
+        refuse_elsewhere(dataset, key, path)
     n_layers, n_tokens, size = full
     return _Dataset(n_layers, n_tokens, size, -1 if offset is None else offset)
 

@@ -29,6 +29,7 @@ from jaxred.files import MEMORY_SHARE, refuse_special
 from jaxred.formats import json_workers
 from jaxred.formats.json_parsing import LAYOUT, find_features, find_layers, parse_json, sentence_parser
 from jaxred.formats.survey import Survey
+from jaxred.git_lfs import refuse_pointer
 from jaxred.memory import available_bytes
 
 # Inside a JSON string a quote is escaped, so this matches keys alone.
@@ -87,6 +88,7 @@ def survey(path: Path) -> Survey:
         if not tokens:
             raise UserError(f"{path} is empty, but a line a sentence is expected, like {LAYOUT}: write the file again.")
         file.seek(0)
+        refuse_pointer(path)
         shape = _shape(file.readline(), path)
     if rest:
         parse_json(bytes(rest), f"{path}, line {len(tokens)}")

@@ -55,6 +55,8 @@ def sentence_parser(
                     f"{where}: token {token} has {len(layers)} layers, but the first line has {n_layers}: every token "
                     "must have the same layers; extract the sentence again."
                 )
+        if b"true" in line or b"false" in line:  # which count as 1 and 0; tokens may be such words
+            _refuse_truths(features, where)
         vectors = np.frombuffer(b"".join(packed), np.float64).reshape(len(features), n_layers, hidden_size)
         if not np.all(np.abs(vectors) <= _LARGEST):
             token, layer, neuron = (int(i) for i in np.argwhere(~(np.abs(vectors) <= _LARGEST))[0])
@@ -65,6 +67,17 @@ def sentence_parser(
         return n_found, vectors
 
     return parse
+
+
+def _refuse_truths(features: list[Any], where: str) -> None:
+    for token, feature in enumerate(features):
+        for index, layer in enumerate(feature["layers"]):
+            for neuron, value in enumerate(layer["values"]):
+                if isinstance(value, bool):
+                    raise UserError(
+                        f"{where}: the value of token {token}, layer {index}, neuron {neuron} is {value}, but a finite "
+                        "number is expected: extract the sentence again."
+                    )
 
 
 def parse_json(line: bytes, where: str) -> Any:

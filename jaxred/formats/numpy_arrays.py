@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from jaxred.data.lines import LONGEST_CLASS
 from jaxred.errors import UserError
 from jaxred.files import MEMORY_SHARE, file_digest, refuse_special
+from jaxred.git_lfs import refuse_pointer
 from jaxred.memory import available_bytes
 
 SUFFIXES = (".npy", ".npz")
@@ -269,6 +270,8 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, but a file of activations is expected there; check the path.") from None
     except (
         OSError,
         ValueError,
@@ -279,6 +282,7 @@ def _told(path: Path) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
+        refuse_pointer(path)
         reason = str(error).split("\n")[0].rstrip(".")
         if "Object arrays" in reason:
             raise UserError(
@@ -303,14 +307,21 @@ def _labels(values: np.ndarray | None, path: Path) -> np.ndarray | None:
         return values
     if values.dtype.kind in "iub":
         return values.astype(str)
-    if values.dtype.kind != "f" or not np.isfinite(values).all():
-        raise UserError(f"{path}: labels are of {values.dtype}, but texts, or finite numbers, are expected: mend them.")
-    return values.astype(np.float64)
+    with np.errstate(over="ignore"):
+        scores = values.astype(np.float64) if values.dtype.kind == "f" else None
+    if scores is None or not np.isfinite(scores).all():
+        raise UserError(f"{path}: labels are of {values.dtype}, but texts, or finite numbers, are expected: fix them.")
+    return scores
 
 
 def _index(values: np.ndarray | None, name: str, path: Path) -> Any:
     if values is None:
         return None
     if values.dtype.kind not in "iu" or values.min() < 0:
-        raise UserError(f"{path}: {name} is of {values.dtype}, but whole numbers of at least 0 are expected: mend it.")
+        raise UserError(f"{path}: {name} is of {values.dtype}, but whole numbers of at least 0 are expected: fix it.")
+    if values.max() > np.iinfo(np.int32).max:
+        raise UserError(
+            f"{path}: {name} is up to {values.max()}, but positions of at most {np.iinfo(np.int32).max} are expected: "
+            "fix it."
+        )
     return values.astype(np.int32)

@@ -57,7 +57,9 @@ def abstract_encoder(folder: Path, compute_dtype: str = "float32") -> Encoder:
     if raw["model_type"] not in _ARCHITECTURES:
         raise UserError(
             f"{folder / 'config.json'}: model_type={raw['model_type']!r} is not supported: "
-            f"jaxred runs {', '.join(sorted(_ARCHITECTURES))}."
+            f"jaxred runs {', '.join(sorted(_ARCHITECTURES))}. The way in for another encoder: extract its activations "
+            "with a tool that runs it, make stores of them with launch/convert.py (docs/stores.md), and study those "
+            "with --config=configs/stores.py."
         )
     architecture = _ARCHITECTURES[raw["model_type"]]
     config = architecture.config_type.from_dict(raw, folder / "config.json")

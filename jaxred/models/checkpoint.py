@@ -1,9 +1,11 @@
 """The safetensors files of Hugging Face folders to parameters by a table of names, and back."""
 
 import json
+import logging
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -15,9 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxred.errors import UserError
+from jaxred.git_lfs import refuse_pointer
 from jaxred.memory import available_bytes
 from jaxred.pretrained import CONFIG, WEIGHTS, weight_files
 
+log = logging.getLogger("jaxred")
+
+_MOST_DIFFERENCES = 3  # of a kind, that an error names; it counts the others
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -36,7 +42,10 @@ class WeightTable:
 
     def canonical(self, name: str) -> str:
         """A checkpoint's name without the prefix and in its present spelling."""
-        name = name.removeprefix(self.prefix)
+        return self.spelled(name.removeprefix(self.prefix))
+
+    def spelled(self, name: str) -> str:
+        """A name in its present spelling."""
         for old, new in self.renamed.items():
             if name.endswith(old):
                 return name.removesuffix(old) + new
@@ -70,7 +79,7 @@ def load_weights(model: _AnyEncoder, folder: Path) -> _AnyEncoder:
 
     Raises:
         UserError: if there are no safetensors files, one cannot be read, or names, shapes or types differ; one error
-            lists all that differ.
+            names the first that differ and counts the others.
     """
     graphdef, state = nnx.split(model)
     parameters = dict(nnx.to_flat_state(state))
@@ -112,9 +121,10 @@ def save(model: _Encoder, folder: Path) -> None:
 
 def _match(model: _Encoder, shapes: Mapping[Any, tuple[int, ...]], folder: Path) -> dict[str, tuple[Any, str]]:
     """Where each of the checkpoint's tensors is; all names, shapes and types agree with the model's."""
-    found = _open_tensors(folder, model.weights)
     arrays = {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}  # of no memory
-    _check_tensors(_tensors(model, arrays), found, folder)
+    expected = _tensors(model, arrays)
+    found = _open_tensors(folder, model.weights, expected)
+    _check_tensors(expected, found, folder)
     return found
 
 
@@ -135,35 +145,73 @@ def _require_memory(shapes: Mapping[Any, tuple[int, ...]], folder: Path) -> None
         )
 
 
-def _open_tensors(folder: Path, table: WeightTable) -> dict[str, tuple[Any, str]]:
+def _open_tensors(folder: Path, table: WeightTable, expected: Collection[str]) -> dict[str, tuple[Any, str]]:
     """Canonical name -> (open file, name in it), for the tensors that the table does not ignore."""
-    found: dict[str, tuple[Any, str]] = {}
+    stored: list[tuple[Any, str]] = []
     for path in weight_files(folder):
         try:
             file = safe_open(path, framework="numpy")
         except (MemoryError, OSError) as error:
             raise UserError(f"{path} cannot be opened ({error}): make it a readable file, or close others.") from error
         except SafetensorError as error:
+            refuse_pointer(path)
             raise UserError(f"{path} is truncated or not a safetensors file ({error}): download it again.") from error
-        for stored_name in file.keys():  # noqa: SIM118 (not a dict)
-            name = table.canonical(stored_name)
-            if re.fullmatch(table.ignored, name):
-                continue
-            if name in found:
-                raise UserError(f"{folder} holds {name} twice, as {found[name][1]} and as {stored_name}.")
-            found[name] = (file, stored_name)
+        stored += [(file, name) for name in file.keys()]  # noqa: SIM118 (not a dict)
+    wrapper = _wrapper((name for _, name in stored), table, expected, folder)
+    if wrapper:
+        log.info("%s: the names of the weights are read without their prefix %r", folder, wrapper)
+    found: dict[str, tuple[Any, str]] = {}
+    for file, stored_name in stored:
+        name = table.canonical(stored_name.removeprefix(wrapper))
+        if re.fullmatch(table.ignored, name):
+            continue
+        if name in found:
+            raise UserError(f"{folder} holds {name} twice, as {found[name][1]} and as {stored_name}.")
+        found[name] = (file, stored_name)
     return found
 
 
+def _wrapper(names: Iterable[str], table: WeightTable, expected: Collection[str], folder: Path) -> str:
+    """What a wrapper of the model put before the names of a checkpoint: `module.`, `_orig_mod.`, `model.` and such.
+
+    It is what stands before most of the encoder's names; heads and other parts may have it or not.
+
+    Raises:
+        UserError: if the encoder is there more than once, under several prefixes.
+    """
+    counts: Counter[str] = Counter()
+    for name in map(table.spelled, names):
+        starts = [0, *(match.end() for match in re.finditer(r"\.", name))]
+        counts.update(name[:start] for start in starts if name[start:] in expected)
+    most = max(counts.values(), default=0)
+    prefixes = sorted(prefix for prefix, count in counts.items() if count == most)
+    if not prefixes or {"", table.prefix} & {*prefixes}:
+        return ""
+    if len(prefixes) > 1:
+        raise UserError(
+            f"{folder} holds the weights of {len(prefixes)} encoders, under the prefixes {', '.join(prefixes[:4])}: "
+            "save a checkpoint of one of them."
+        )
+    return prefixes[0].removesuffix(table.prefix)
+
+
 def _check_tensors(expected: Mapping[str, np.ndarray], found: Mapping[str, tuple[Any, str]], folder: Path) -> None:
-    differences = [f"{found[name][1]} is not a weight of this model" for name in sorted(found.keys() - expected.keys())]
-    differences += [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+    unknown = [f"{found[name][1]} is not a weight of this model" for name in sorted(found.keys() - expected.keys())]
+    missing = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+    others = []
     for name in sorted(expected.keys() & found.keys()):
         file, stored_name = found[name]
         tensor = file.get_slice(stored_name)
         if tuple(tensor.get_shape()) != expected[name].shape:
-            differences.append(f"{stored_name} has shape {tuple(tensor.get_shape())}, not {expected[name].shape}")
+            others.append(f"{stored_name} has shape {tuple(tensor.get_shape())}, not {expected[name].shape}")
         if tensor.get_dtype() not in _FLOATS:
-            differences.append(f"{stored_name} has type {tensor.get_dtype()}, not one of {', '.join(_FLOATS)}")
-    if differences:
+            others.append(f"{stored_name} has type {tensor.get_dtype()}, not one of {', '.join(_FLOATS)}")
+    if unknown or missing or others:
+        differences = [text for kind in (unknown, missing, others) if kind for text in _capped(kind)]
         raise UserError(f"{folder} does not hold the weights that its {CONFIG} describes: {'; '.join(differences)}.")
+
+
+def _capped(differences: list[str]) -> list[str]:
+    """The first few differences, and how many more there are."""
+    more = len(differences) - _MOST_DIFFERENCES
+    return [*differences[:_MOST_DIFFERENCES], f"and so for {more} more names"] if more > 0 else differences

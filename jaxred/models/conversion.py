@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxred.errors import UserError
 from jaxred.files import read_json, replace_file
+from jaxred.git_lfs import refuse_pointer
 from jaxred.models import abstract_encoder, checkpoint
 
 _WEIGHTS, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -44,6 +45,8 @@ def convert(source: Path, target: Path) -> Path:
         if any(folder.glob("model*.safetensors*")):
             raise UserError(f"{folder} has safetensors weights already: nothing is to be converted.")
     files = _files(source)
+    for path in files:
+        refuse_pointer(path)
     if not importlib.util.find_spec("torch"):
         raise UserError("Reading pytorch_model.bin needs PyTorch, which is not installed: pip install torch.")
     tensors: dict[str, Any] = {}

@@ -24,6 +24,7 @@ from jaxred.store.kvstore import (
     reason,
 )
 from jaxred.store.ledger import MEND, read_ledger
+from jaxred.store.links import refuse_links_out
 
 
 class Store:
@@ -38,6 +39,7 @@ class Store:
         """
         self.location = str(location)
         self._kvstore = open_kvstore(self.location)
+        refuse_links_out(self.location)
         ledger = read_ledger(self.location)
         if ledger is None:
             raise UserError(

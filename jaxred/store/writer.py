@@ -22,6 +22,7 @@ from jaxred.store.kvstore import (
     reason,
 )
 from jaxred.store.ledger import Ledger, changes, read_ledger, write_ledger
+from jaxred.store.links import refuse_links_out
 from jaxred.store.room import require_room, size
 
 _OWN = "ledger", "zarr", "hidden_states", "labels", "sentence_index", "word_index"  # files and folders of a store
@@ -57,6 +58,7 @@ class StoreWriter:
         assert (word_index is not None) == (ledger.rows == "word"), "word_index goes with rows that are words"
         self.location = str(location)
         self._kvstore = open_kvstore(self.location)
+        refuse_links_out(self.location)
         present = self._resume(ledger, overwrite)
         self.ledger = present or ledger
         require_room(self.location, self.ledger)

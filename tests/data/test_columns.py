@@ -135,7 +135,10 @@ cells = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_character
 )
 
 
-@given(st.lists(st.lists(st.tuples(cells, cells), min_size=1, max_size=4), min_size=1, max_size=4), st.integers(1, 3))
+tags = st.text(st.characters(codec="ascii", exclude_categories=["Cc", "Zs"]), min_size=1)
+
+
+@given(st.lists(st.lists(st.tuples(cells, tags), min_size=1, max_size=4), min_size=1, max_size=4), st.integers(1, 3))
 @settings(deadline=None)
 def test_what_is_written_is_read_back(tmp_path_factory, sentences, n_empty):
     path = tmp_path_factory.getbasetemp() / "columns.txt"

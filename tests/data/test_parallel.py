@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxred.data.examples import Example
+from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.parallel import load_parallel, read_parallel, write_parallel
 from jaxred.errors import UserError
 
@@ -114,6 +115,14 @@ def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("parallel")
 
 
+def _odd(labels):
+    try:
+        refuse_odd_labels(labels, "here")
+    except UserError:
+        return True
+    return False
+
+
 @given(data=st.data(), pairs=st.booleans(), scored=st.booleans())
 def test_what_is_written_reads_back_unchanged_or_is_refused(scratch, data, pairs, scored):
     example = st.builds(Example, text, text if pairs else st.none(), score if scored else label)
@@ -128,6 +137,7 @@ def test_what_is_written_reads_back_unchanged_or_is_refused(scratch, data, pairs
         faults = [
             any(not t.strip() or "|||" in t or t.startswith("\ufeff") for t in texts),
             any(lab != lab.strip() for lab in labels),
+            _odd(labels),
             pairs and any(t.startswith("||") or t.endswith("||") for t in texts),
         ]
         assert any(faults), "refused without a reason"

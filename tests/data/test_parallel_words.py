@@ -78,7 +78,8 @@ def test_what_is_written_is_read_back(tmp_path_factory, given_sentences):
 # Writing
 
 words = st.text(st.characters(exclude_categories=("Z", "C"), codec="utf-8"), min_size=1, max_size=6)
-sentences_of_words = st.lists(st.lists(st.tuples(words, words), min_size=1, max_size=5), min_size=1, max_size=5)
+tags = st.text(st.characters(codec="ascii", exclude_categories=("Z", "C")), min_size=1, max_size=6)
+sentences_of_words = st.lists(st.lists(st.tuples(words, tags), min_size=1, max_size=5), min_size=1, max_size=5)
 
 
 @settings(max_examples=50, deadline=None)

@@ -214,3 +214,23 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
     write(path, GOOD, GOOD, GOOD)
     with pytest.raises(UserError, match="line 3: its tokens cannot be counted"):
         list(json_lines.read(path, found))
+
+
+def test_truth_values_are_no_numbers(tmp_path):
+    good = sentence(values(1))
+    number = json.loads(good)["features"][0]["layers"][1]["values"][2]
+    write(tmp_path / "a.json", good, good.replace(repr(number), "true"))
+    assert "line 2: the value of token 0, layer 1, neuron 2 is True" in refused(tmp_path / "a.json")
+
+
+def test_whole_numbers_beyond_any_float_are_named(tmp_path):
+    good = sentence(values(1))
+    number = json.loads(good)["features"][0]["layers"][1]["values"][2]
+    for digits in (40, 400):
+        write(tmp_path / "a.json", good, good.replace(repr(number), "9" * digits))
+        assert "line 2" in refused(tmp_path / "a.json")
+
+
+def test_a_git_lfs_pointer_is_named(tmp_path):
+    write(tmp_path / "a.json", "version https://git-lfs.github.com/spec/v1", "oid sha256:0", "size 7")
+    assert "is a git-lfs pointer" in refused(tmp_path / "a.json")

@@ -110,3 +110,20 @@ def test_damage_is_told(tmp_path):
     content[start + 250] ^= 1
     (tmp_path / "a.npz").write_bytes(content)
     assert "cannot be read as .npz (Bad CRC-32" in refused(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["sentence_index", "word_index"])
+@pytest.mark.parametrize("value", [2**31, 2**32, 2**63])
+def test_positions_that_int32_cannot_hold(tmp_path, name, value):
+    states = np.ones((2, 1, 3), np.float32)
+    np.savez(tmp_path / "a.npz", hidden_states=states, **{name: np.array([0, value], np.uint64)})
+    with pytest.raises(UserError, match=rf"a\.npz: {name} is up to {value}, but positions of at most 2147483647"):
+        open_array(tmp_path / "a.npz")
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="no longer type here")
+def test_scores_that_float64_cannot_hold(tmp_path):
+    scores = np.array([1, np.longdouble(10) ** 400])
+    np.savez(tmp_path / "a.npz", hidden_states=np.ones((2, 1, 3), np.float32), labels=scores)
+    with pytest.raises(UserError, match="finite numbers, are expected"):
+        open_array(tmp_path / "a.npz")

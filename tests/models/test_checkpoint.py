@@ -117,6 +117,51 @@ def test_shards(folder, random_bert):
     assert_same(load_encoder(folder), random_bert())
 
 
+# Prefixes of wrappers ----------------------------------------------------------------------------------------------
+
+WRAPPERS = ["module.", "_orig_mod.", "model.", "module._orig_mod.", "backbone.encoder.", "0.auto_model."]
+
+
+@pytest.mark.parametrize("inner", ["", "bert."])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_common_prefix_is_read_and_said(folder, random_bert, caplog, wrapper, inner):
+    rewrite(folder, lambda tensors: {f"{wrapper}{inner}{name}": values for name, values in tensors.items()})
+    with caplog.at_level("INFO", "jaxred"):
+        assert_same(load_encoder(folder), random_bert())
+    assert f"without their prefix {wrapper!r}" in caplog.text
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_nothing_is_said_of_names_without_a_wrapper(folder, caplog, prefix):
+    rewrite(folder, lambda tensors: {f"{prefix}{name}": values for name, values in tensors.items()})
+    with caplog.at_level("INFO", "jaxred"):
+        load_encoder(folder)
+    assert "prefix" not in caplog.text
+
+
+def test_old_spellings_and_heads_under_a_prefix(folder, random_bert):
+    def wrap(tensors):
+        old = {n.replace("LayerNorm.weight", "LayerNorm.gamma"): values for n, values in tensors.items()}
+        return {**{f"module.bert.{n}": v for n, v in old.items()}, "module.classifier.weight": np.zeros(3, np.float32)}
+
+    rewrite(folder, wrap)
+    assert_same(load_encoder(folder), random_bert())
+
+
+def test_a_missing_weight_under_a_prefix(folder):
+    rewrite(folder, lambda tensors: {f"model.{name}": values for name, values in list(tensors.items())[1:]})
+    with pytest.raises(UserError, match=r"config\.json describes: [\w.]+ is missing\.$"):
+        load_encoder(folder)
+
+
+def test_two_encoders_under_two_prefixes(folder):
+    rewrite(
+        folder, lambda tensors: {f"{who}.{n}": v.copy() for n, v in tensors.items() for who in ("query", "passage")}
+    )
+    with pytest.raises(UserError, match=r"2 encoders, under the prefixes passage\., query\.: save a checkpoint of one"):
+        load_encoder(folder)
+
+
 # Weights that do not fit -------------------------------------------------------------------------------------------
 
 
@@ -142,6 +187,24 @@ def test_one_error_lists_all_that_differs(folder):
     )
 
 
+def test_a_long_list_of_differences_is_capped(folder):
+    rewrite(folder, lambda tensors: {f"part{i}": np.zeros(1, np.float32) for i in range(500)})
+    with pytest.raises(UserError) as error:
+        load_encoder(folder)
+    assert "part0 is not a weight of this model" in str(error.value)
+    assert "and so for 497 more names" in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "model.safetensors.index.json"])
+def test_a_git_lfs_pointer_is_named(folder, name):
+    if "index" in name:
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{64 * '0'}\nsize 90868376\n")
+    with pytest.raises(UserError, match=rf"{name} is a git-lfs pointer .*: run `git lfs pull`"):
+        load_encoder(folder)
+
+
 def test_a_transposed_kernel_is_another_shape(folder):
     name = "encoder.layer.0.output.dense.weight"
     rewrite(folder, lambda tensors: {**tensors, name: np.zeros((20, 12), np.float32)})
@@ -161,7 +224,9 @@ def test_a_weight_under_two_names(folder):
 
 def test_an_architecture_that_is_not_known(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
-    with pytest.raises(UserError, match=r"config\.json.* model_type='roberta' is not supported: jaxred runs .*bert"):
+    with pytest.raises(
+        UserError, match=r"config\.json.* model_type='roberta' is not supported: jaxred runs .*bert.*launch/convert\.py"
+    ):
         load_encoder(tmp_path)
 
 

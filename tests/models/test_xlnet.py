@@ -330,5 +330,5 @@ def test_the_weights_of_another_architecture_are_refused(tmp_path, encoder_folde
     (tmp_path / "model.safetensors").write_bytes((encoder_folder / "model.safetensors").read_bytes())
     with pytest.raises(UserError) as error:
         load_encoder(tmp_path)
-    assert "encoder.layer.0.attention.self.query.weight is not a weight of this model" in str(error.value)
-    assert "layer.2.rel_attn.seg_embed is missing" in str(error.value)
+    assert "embeddings.LayerNorm.bias is not a weight of this model" in str(error.value)
+    assert "layer.0.ff.layer_1.bias is missing" in str(error.value)
