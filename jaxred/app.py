@@ -16,6 +16,7 @@ from jaxred.errors import UserError
 from jaxred.experiments import sweep
 from jaxred.formats import experiment
 from jaxred.sweeps import Sweep
+from jaxred.workdir import locked
 
 DEFAULT_CONFIG = "configs/demo.py"
 
@@ -42,7 +43,9 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
             overridden = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
             sweep.run(main, config, _WORKDIR.value, _OVERWRITE.value, overridden)
         else:
-            main(config, _WORKDIR.value or _own_workdir(config), _OVERWRITE.value)
+            workdir = _WORKDIR.value or _own_workdir(config)
+            with locked(workdir):  # until the last table is printed
+                main(config, workdir, _OVERWRITE.value)
 
     _run(call, _with_config, (_CONFIG, _WORKDIR, _OVERWRITE))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxred.errors import UserError
 from jaxred.features import Features
+from jaxred.files import unfinished_folder
 from jaxred.probing import Probe
 
 
@@ -29,21 +30,22 @@ def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> N
     if features.scaling is not None:
         tree["scaling"] = dict(zip(("mean", "deviation"), features.scaling, strict=True))
     place = folder.absolute()
-    fresh, old = place.with_name(f".{place.name}.new"), place.with_name(f".{place.name}.old")
+    beside = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in (fresh, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        beside = unfinished_folder(place)
         with ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save(fresh, tree)
+            checkpointer.save(beside / "new", tree)
         if place.exists():
-            os.replace(place, old)
-        os.replace(fresh, place)
-        shutil.rmtree(old, ignore_errors=True)
+            os.replace(place, beside / "old")
+        os.replace(beside / "new", place)
     except (OSError, ValueError) as error:
         raise UserError(
             f"Cannot write the probes to {folder} ({error}). Make room or choose another --workdir."
         ) from error
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def load_probes(folder: Path) -> dict[str, dict[str, np.ndarray]]:

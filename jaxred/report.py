@@ -17,7 +17,7 @@ from jaxred.tables.doubts import not_converged, warning
 from jaxred.tables.probes import minimal_lines, rows, sweep_lines
 from jaxred.tables.text import Value
 from jaxred.tables.together import models_lines, tasks_lines
-from jaxred.workdir import Workdir
+from jaxred.workdir import Workdir, locked
 
 VECTOR_FORMATS = ("pdf", "svg")
 RESULTS = ("pipeline", "redundancy", "cluster_sweep", "minimal_neurons", "tasks", "models")
@@ -73,6 +73,11 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
     Raises:
         UserError: if the workdir holds no results.
     """
+    with locked(workdir.path):
+        _write(workdir, force, also)
+
+
+def _write(workdir: Workdir, force: bool, also: Sequence[str]) -> None:
     results = read_results(workdir)
     identity = fingerprint([jaxred.__version__, {name: content["identity"] for name, content in results.items()}])
     mark = f'<meta name="jaxred-identity" content="{identity}">'

@@ -20,6 +20,7 @@ that need the same ones::
     <run>/                           a run's folder, with all the rest
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -30,10 +31,25 @@ from typing import Any
 from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.files import write_text
+from jaxred.locks import lock
 from jaxred.results import fingerprint
-from jaxred.sweeps import MARK, sweep_of
+from jaxred.sweeps import MARK, TABLES, sweep_of
 
 log = logging.getLogger("jaxred")
+
+
+_MADE = ("config.json", "report.html", "published.json", "results/*", "figures/*", "probes/*", MARK, *TABLES)
+
+
+def locked(path: str | Path) -> contextlib.AbstractContextManager[None]:
+    """Holds the lock of a run's or a sweep's folder; `Workdir.claim` says so where it can be none.
+
+    Raises:
+        UserError: if another process works there.
+    """
+    if not str(path) or (Path(path).exists() and not Path(path).is_dir()):
+        return contextlib.nullcontext()
+    return lock(Path(path), leftovers=_MADE)
 
 
 class Workdir:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxred.errors import UserError
-from jaxred.files import replace_file
+from jaxred.files import UNFINISHED, replace_file
+from jaxred.locks import lock
 from jaxred.models import abstract_encoder, checkpoint
 
 _WEIGHTS, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -39,6 +40,11 @@ def convert(source: Path, target: Path) -> Path:
             or has safetensors already; if a file is more than tensors by name; if the weights do not fit the
             configuration.
     """
+    with lock(target, leftovers=["converting", *_OTHERS]):
+        return _convert(source, target)
+
+
+def _convert(source: Path, target: Path) -> Path:
     model = abstract_encoder(source)
     file = target / "model.safetensors"
     for folder in {source, target}:
@@ -51,7 +57,7 @@ def convert(source: Path, target: Path) -> Path:
     for path in files:
         tensors |= _load(path)
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".converting.") as name:
+    with tempfile.TemporaryDirectory(dir=target, prefix=".converting.", suffix=UNFINISHED) as name:
         trial = Path(name)
         _save(tensors, trial / file.name)
         shutil.copy(source / "config.json", trial)

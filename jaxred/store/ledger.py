@@ -51,8 +51,12 @@ class Ledger:
     @property
     def shards(self) -> list[str]:
         """The files of the hidden states."""
+        return [shard for window in range(self.n_windows) for shard in self.shards_of(window)]
+
+    def shards_of(self, window: int) -> list[str]:
+        """The files of a window."""
         layers = range(self.n_layers) if self.format > 1 else [0]
-        return [f"hidden_states/c/{window}/{layer}/0" for window in range(self.n_windows) for layer in layers]
+        return [f"hidden_states/c/{window}/{layer}/0" for layer in layers]
 
     def window(self, index: int) -> slice:
         """The rows of a window."""
@@ -65,12 +69,21 @@ def read_ledger(location: str | Path) -> Ledger | None:
     Raises:
         UserError: if it is damaged or of another format version.
     """
+    return read_version(location)[0]
+
+
+def read_version(location: str | Path) -> tuple[Ledger | None, bytes]:
+    """The ledger of a store, or None, and the storage's mark of this version of it, by which `write_ledger` knows it.
+
+    Raises:
+        UserError: if it is damaged or of another format version.
+    """
     try:
         raw = open_kvstore(str(location)).read("ledger.json").result()
     except (ValueError, OSError) as error:
         raise UserError(f"Cannot read {location}/ledger.json ({reason(error)}).") from error
     if raw.state == "missing":
-        return None
+        return None, raw.stamp.generation
     try:
         content = json.loads(raw.value)
         expected = content.pop("checksum")
@@ -83,7 +96,7 @@ def read_ledger(location: str | Path) -> Ledger | None:
         )
     if expected != checksum(content):
         raise UserError(f"{location}/ledger.json is damaged: its checksum does not fit its content. {MEND}")
-    return Ledger(**content)
+    return Ledger(**content), raw.stamp.generation
 
 
 def is_finished(location: str | Path, identity: dict[str, Any] | None, overwrite: bool) -> bool:
@@ -103,11 +116,16 @@ def is_finished(location: str | Path, identity: dict[str, Any] | None, overwrite
     return ledger is not None and ledger.finished and ledger.identity == identity
 
 
-def write_ledger(kvstore: Any, ledger: Ledger) -> None:
-    """Replaces the ledger of a store, whole or not at all."""
+def write_ledger(kvstore: Any, ledger: Ledger, version: bytes) -> bytes | None:
+    """Replaces that version of a store's ledger, whole or not at all.
+
+    Returns:
+        The storage's mark of the new version; None, and nothing is written, where another process replaced it.
+    """
     content = asdict(ledger)
     content["checksum"] = checksum(content)
-    kvstore.write("ledger.json", json.dumps(content, indent=1).encode()).result()
+    written = kvstore.write("ledger.json", json.dumps(content, indent=1).encode(), if_equal=version).result()
+    return written.generation or None
 
 
 def changes(old: Ledger, new: Ledger) -> list[str]:

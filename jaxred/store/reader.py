@@ -50,6 +50,15 @@ class Store:
             )
         self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
 
+    def check_unchanged(self) -> None:
+        """Refuses a store that another process has replaced since it was opened.
+
+        Raises:
+            UserError: if it is not what it was.
+        """
+        if read_ledger(self.location) != self.ledger:
+            raise UserError(f"The activation store {self.location} was replaced by another process: run again.")
+
     @property
     def has_words(self) -> bool:
         """Whether a row is a word, and not a sentence."""
