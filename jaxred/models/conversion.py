@@ -40,12 +40,12 @@ def convert(source: Path, target: Path) -> Path:
             or has safetensors already; if a file is more than tensors by name; if the weights do not fit the
             configuration.
     """
-    with lock(target, leftovers=["converting", *_OTHERS]):
-        return _convert(source, target)
-
-
-def _convert(source: Path, target: Path) -> Path:
     model = abstract_encoder(source)
+    with lock(target, leftovers=["converting", *_OTHERS]):
+        return _convert(model, source, target)
+
+
+def _convert(model: Any, source: Path, target: Path) -> Path:
     file = target / "model.safetensors"
     for folder in {source, target}:
         if any(folder.glob("model*.safetensors*")):
