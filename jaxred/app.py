@@ -23,6 +23,7 @@ from jaxred.formats import experiment
 from jaxred.places import local
 from jaxred.refusals import refusal
 from jaxred.sweeps import Sweep
+from jaxred.workdir import locked
 
 DEFAULT_CONFIG = "configs/demo.py"
 
@@ -50,7 +51,9 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
             overridden = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
             sweep.run(work, config, _WORKDIR.value, _OVERWRITE.value, overridden)
         else:
-            work(config, _WORKDIR.value or _own_workdir(config), _OVERWRITE.value)
+            workdir = _WORKDIR.value or _own_workdir(config)
+            with locked(workdir):  # until the last table is printed
+                work(config, workdir, _OVERWRITE.value)
 
     _run(call, _with_config, (_CONFIG, _WORKDIR, _OVERWRITE, _VERIFY))
 

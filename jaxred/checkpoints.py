@@ -13,7 +13,7 @@ import numpy as np
 from jaxred import digests
 from jaxred.errors import UserError
 from jaxred.features import Features
-from jaxred.files import reserve
+from jaxred.files import reserve, unfinished_folder
 from jaxred.probing import Probe
 from jaxred.store.kvstore import reason
 
@@ -37,28 +37,25 @@ def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> N
     if features.scaling is not None:
         tree["scaling"] = dict(zip(("mean", "deviation"), features.scaling, strict=True))
     place = folder.absolute()
-    fresh, old = place.with_name(f".{place.name}.new"), place.with_name(f".{place.name}.old")
     arrays = [array for probe in tree.values() for array in probe.values()]
+    beside = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in (fresh, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        beside = unfinished_folder(place)
         reserve(place.parent, sum(array.nbytes + _ARRAY_BYTES for array in arrays) + _CHECKPOINT_BYTES)
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save(fresh, tree)
+            checkpointer.save(beside / "new", tree)
         if place.exists():
-            os.replace(place, old)
-        os.replace(fresh, place)
-        shutil.rmtree(old, ignore_errors=True)
+            os.replace(place, beside / "old")
+        os.replace(beside / "new", place)
     except (OSError, ValueError, RuntimeError) as error:
-        for leftover in place.parent.glob(f"{fresh.name}*"):  # orbax has temporary names of its own
-            shutil.rmtree(leftover, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            place.parent.rmdir()  # where it is empty
         raise UserError(
             f"Cannot write the probes to {folder} ({reason(error)}). Make room or choose another --workdir, and run "
             "again: finished results are kept."
         ) from error
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Files are JSON lines, HDF5 or NumPy's. Both ways are streams: memory does not gr
 """
 
 import functools
+import glob
 import logging
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,9 +23,10 @@ from jaxred.filling import Layout, fill_store
 from jaxred.formats import numpy_arrays
 from jaxred.formats.numpy_arrays import ArrayFile
 from jaxred.formats.sentences import UNPICKLED, refuse_pickles
+from jaxred.locks import lock
 from jaxred.places import local
 from jaxred.rows import UNLABELLED, Rows, parse_label, plan_rows, report_rows
-from jaxred.store import Store, is_finished, read_ledger
+from jaxred.store import Store, is_finished, read_ledger, reading, writing
 
 log = logging.getLogger("jaxred")
 
@@ -67,22 +69,27 @@ def convert(options: Options, config: StudyConfig | None = None, overwrite: bool
         if config is None:
             raise UserError("--input is missing: pass a file of activations or a store, or --config with a task.")
         _refuse_others(options, "a task's examples are written", "output")
-        stems = write_task(config, Path(options.output), overwrite)
+        with lock(Path(options.output), leftovers=["*.word", "*.label", "*.score"]):
+            stems = write_task(config, Path(options.output), overwrite)
         return f"Examples: {', '.join(f'{stem}.word' for stem in stems)}, and their labels"
     if config is not None:
         raise UserError("--config names a task whose examples are written, and --input activations: pass one of them.")
     if read_ledger(options.input) is None:
         return _file_to_store(options, overwrite)
     _refuse_others(options, "a store becomes a file", "input", "output", "text", "dtype", "decimals", "separate_layers")
-    paths = to_file(
-        Store(options.input),
-        options.output,
-        options.text,
-        dtype=options.dtype or "float32",
-        decimals=6 if options.decimals is None else options.decimals,
-        separate_layers=bool(options.separate_layers),
-        overwrite=overwrite,
-    )
+    store, output = Store(options.input), Path(options.output)
+    stem = output.name.removesuffix(output.suffix)
+    mine = [f"{glob.escape(stem)}{end}" for end in (".*", "-layer*")]
+    with reading([store]), lock(output.parent, name=stem, leftovers=mine):
+        paths = to_file(
+            store,
+            options.output,
+            options.text,
+            dtype=options.dtype or "float32",
+            decimals=6 if options.decimals is None else options.decimals,
+            separate_layers=bool(options.separate_layers),
+            overwrite=overwrite,
+        )
     return f"Activations: {', '.join(map(str, paths))}"
 
 
@@ -195,12 +202,13 @@ def to_store(
         "kind": kind,
         "dtype": dtype,
     }
-    if is_finished(location, identity, overwrite):
-        log.info("%s: kept, %d rows", location, len(planned.labels))
-    else:
-        layout = Layout(source.n_layers, source.hidden_size, dtype, _WINDOW_ROWS)
-        fill_store(location, planned, layout, identity, vectors, path.name, overwrite)
-    return Store(location)
+    with writing(location):
+        if is_finished(location, identity, overwrite):
+            log.info("%s: kept, %d rows", location, len(planned.labels))
+        else:
+            layout = Layout(source.n_layers, source.hidden_size, dtype, _WINDOW_ROWS)
+            fill_store(location, planned, layout, identity, vectors, path.name, overwrite)
+        return Store(location)
 
 
 def _array_rows(array: ArrayFile, text: Path | None, labels: Path | None, rows: str | None, kind: str) -> Rows:

@@ -10,6 +10,7 @@ left out. A sentence that a window's end cuts is encoded with both windows, so t
 the text, and a run that was killed goes on to the same bytes.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -28,8 +29,9 @@ from jaxred.data import load_task
 from jaxred.data.examples import Dataset, Example, LabelledSentence, WordDataset
 from jaxred.data.unseen import unseen_labels, warn_of_unseen
 from jaxred.errors import UserError
+from jaxred.locks import LOCK_FILE, lock
 from jaxred.progress import progress_bar
-from jaxred.store import Ledger, Store, StoreWriter, is_finished
+from jaxred.store import Ledger, Store, StoreWriter, is_finished, writing
 from jaxred.tokenization import TokenBatch, TokenizedWords, Tokenizer
 from jaxred.workdir import Workdir
 
@@ -41,10 +43,17 @@ MOST_LINES = 20  # line numbers that a warning shows; the ledger has all
 def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
     """The activation stores of a task's splits; what is finished is kept, what was cut short is gone on with.
 
+    Where another process extracts them, it is waited for.
+
     Raises:
         UserError: for bad task files, labels that train does not have without a fallback for them, a bad checkpoint, or
             a workdir whose activations are of another configuration.
     """
+    with contextlib.ExitStack() as held:
+        return _extract(config, workdir, overwrite, held)
+
+
+def _extract(config: StudyConfig, workdir: Workdir, overwrite: bool, held: contextlib.ExitStack) -> dict[str, Store]:
     dataset = load_task(config.task)
     words = isinstance(dataset, WordDataset)
     _refuse_unseen(dataset, config.task.fallback_label)  # now, and not when probes are to be trained, hours later
@@ -60,9 +69,15 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
         "max_length": config.extraction.max_length,
     }
     identities = {split: {**shared, "source": _source(examples)} for split, examples in dataset.splits.items()}
-    missing = [
-        split for split in dataset.splits if not is_finished(workdir.activations(split), identities[split], overwrite)
-    ]
+
+    def unfinished() -> list[str]:
+        places = {split: workdir.activations(split) for split in dataset.splits}
+        return [split for split, place in places.items() if not is_finished(place, identities[split], overwrite)]
+
+    missing = unfinished()
+    if missing or (workdir.stores / LOCK_FILE).exists():  # which a killed process may have left
+        held.enter_context(lock(workdir.stores, wait=True))
+        missing = unfinished()  # another process may have finished them meanwhile
     if missing:
         from jaxred.encoding import encode_fn  # here, because Flax takes half a second to import
         from jaxred.models import load_encoder
@@ -101,14 +116,16 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
                 if dataset.kind == "classification":
                     warn_of_unseen(split, mine, set(_all_labels(dataset, "train")), config.task.fallback_label)
                 plan = ledger(split, len(labels), names, "word", notes)
-                writer = StoreWriter(place, plan, labels, found.sentence_index, overwrite, found.word_index)
-                extract_words(encode_batch, tokenizer, found, writer, config.extraction, title)
+                with writing(place):
+                    writer = StoreWriter(place, plan, labels, found.sentence_index, overwrite, found.word_index)
+                    extract_words(encode_batch, tokenizer, found, writer, config.extraction, title)
             else:
                 examples = dataset.splits[split]
                 names, labels = _labels([example.label for example in examples], dataset.kind)
                 plan = ledger(split, len(labels), names, "sentence", {})
-                writer = StoreWriter(place, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
-                extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, title)
+                with writing(place):
+                    writer = StoreWriter(place, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
+                    extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, title)
     stores = {split: Store(workdir.activations(split)) for split in dataset.splits}
     for split in (s for s in dataset.splits if s not in missing):
         log.info("%s activations: kept, %d rows", split, stores[split].n_rows)
@@ -142,14 +159,18 @@ def extract_sentences(
                 upcoming = background.submit(tokenize, window + 1)
             shape = (len(tokens), writer.ledger.n_layers, writer.ledger.hidden_size)
             block = np.empty(shape, jnp.dtype(config.dtype))
-            batches = plan_batches(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
+            finished = writer.restore(window, block)
+            bar.update(int(finished.sum()))
+            planned = plan_batches(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
+            batches = (batch for batch in planned if not finished[batch.rows].all())
             given = (
                 (batch.rows, encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
                 for batch in batches
             )
             for rows, vectors in _fetched(given):
                 block[rows] = vectors
-                bar.update(len(rows))
+                writer.keep(window, block, rows)
+                bar.update(int(np.count_nonzero(~finished[rows])))
             notes = {"sentences_truncated": tokens.n_truncated, "tokens": int(tokens.lengths.sum())}
             writer.write(window, block, notes)
         writer.flush()
@@ -171,13 +192,17 @@ def extract_words(
         for window in range(ledger.windows_finished, ledger.n_windows):
             mine = ledger.window(window)
             block = np.empty((mine.stop - mine.start, ledger.n_layers, ledger.hidden_size), jnp.dtype(config.dtype))
+            finished = writer.restore(window, block)
+            bar.update(int(finished.sum()))
             given = (
                 (rows - mine.start, encode_batch(*arrays))
                 for rows, *arrays in word_batches(words, mine, tokenizer, budget)
+                if not finished[rows - mine.start].all()
             )
             for rows, vectors in _fetched(given):
                 block[rows] = vectors
-                bar.update(len(rows))
+                writer.keep(window, block, rows)
+                bar.update(int(np.count_nonzero(~finished[rows])))
             writer.write(window, block)
         writer.flush()
 

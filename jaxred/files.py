@@ -1,9 +1,12 @@
 """Writing files so that nobody ever reads half of one, and telling files apart."""
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
+import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +27,9 @@ _KINDS = (
     (stat.S_ISBLK, "device"),
     (stat.S_ISSOCK, "socket"),
 )
+UNFINISHED = ".jaxred"  # ends the names of unfinished files, so that no file of a user's is taken for one
+_UNFINISHED_NAME = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.jaxred", re.DOTALL)
+_LONGEST_NAME = 200  # bytes of a name that an unfinished one has
 _HASHED_BYTES = 16 * 2**20  # after each, a thread waits for its turn with the interpreter, 5 ms beside a busy one
 
 
@@ -44,7 +50,8 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
             files = []
             for path in paths:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
+                prefix = unfinished_prefix(path)
+                file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=UNFINISHED, delete=False)  # noqa: SIM115
                 files.append(stack.enter_context(file))
                 temporary.append(file.name)
             yield files  # type: ignore[misc]
@@ -151,6 +158,37 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Makes or replaces a UTF-8 text file in one step."""
     replace_file(path, lambda file: file.write(text.encode()))
+
+
+def unfinished_prefix(path: Path) -> str:
+    """How the names begin that a file or folder has while it is made; a long name is cut."""
+    return f".{path.name.encode(errors='surrogateescape')[:_LONGEST_NAME].decode(errors='ignore')}."
+
+
+def unfinished_folder(path: Path) -> Path:
+    """A new folder beside a place, in which that which is to stand there is made."""
+    return Path(tempfile.mkdtemp(dir=path.parent, prefix=unfinished_prefix(path), suffix=UNFINISHED))
+
+
+def remove_leftovers(folder: Path, names: Sequence[str]) -> None:
+    """Removes what processes that were killed left unfinished, where no process may be writing now.
+
+    Args:
+        folder: where to look.
+        names: patterns of the names that the files or folders were to have, such as `report.html` or `results/*`.
+    """
+    for name in names:
+        place, pattern = (folder / name).parent, name.rpartition("/")[2]
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                found = _UNFINISHED_NAME.fullmatch(entry.name)
+                if found is None or not fnmatch.fnmatchcase(found[1], pattern):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                elif entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry.path)
 
 
 def glimpse(path: Path) -> str:

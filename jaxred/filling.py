@@ -11,7 +11,7 @@ from jaxtyping import Float
 from jaxred.data.labels import refuse_odd_labels
 from jaxred.progress import progress_bar
 from jaxred.rows import Rows
-from jaxred.store import Ledger, StoreWriter
+from jaxred.store import Ledger, StoreWriter, writing
 
 
 class Layout(NamedTuple):
@@ -60,10 +60,10 @@ def fill_store(
         rows="word" if rows.of_words else "sentence",
     )
     word_index = rows.word_index if rows.of_words else None
-    writer = StoreWriter(location, ledger, labels, rows.sentence_index, overwrite, word_index)
-    first = writer.ledger.window(writer.ledger.windows_finished).start
-    if first < ledger.n_rows:
-        _write(writer, vectors(first), title)
+    with writing(location):
+        writer = StoreWriter(location, ledger, labels, rows.sentence_index, overwrite, word_index)
+        if not writer.ledger.finished:
+            _write(writer, vectors, title)
 
 
 def _class_ids(labels: list[Any]) -> tuple[list[str], np.ndarray]:
@@ -75,7 +75,9 @@ def _class_ids(labels: list[Any]) -> tuple[list[str], np.ndarray]:
     return names, np.array([ids[label] for label in labels], np.int32)
 
 
-def _write(writer: StoreWriter, chunks: Iterator[Float[np.ndarray, "row layer neuron"]], title: str) -> None:
+def _write(
+    writer: StoreWriter, vectors: Callable[[int], Iterator[Float[np.ndarray, "row layer neuron"]]], title: str
+) -> None:
     """Fills the unfinished windows."""
     ledger = writer.ledger
     start = ledger.window(ledger.windows_finished).start
@@ -83,11 +85,15 @@ def _write(writer: StoreWriter, chunks: Iterator[Float[np.ndarray, "row layer ne
     # One is filled while the other is written. New memory for every window would take longer than filling it.
     longest = min(ledger.window_rows, ledger.n_rows - start)
     buffers = [np.empty((longest, *rest.shape[1:]), jnp.dtype(ledger.dtype)) for _ in range(2)]
-    with progress_bar(ledger.n_rows, title, "rows", start) as bar:
+    window = ledger.window(ledger.windows_finished)
+    kept = writer.restore(ledger.windows_finished, buffers[ledger.windows_finished % 2][: window.stop - window.start])
+    n_kept = len(kept) if kept.all() else int(np.argmin(kept))  # the first of them
+    chunks = vectors(start + n_kept) if start + n_kept < ledger.n_rows else iter(())
+    with progress_bar(ledger.n_rows, title, "rows", start + n_kept) as bar:
         for index in range(ledger.windows_finished, ledger.n_windows):
             window = ledger.window(index)
             block = buffers[index % 2][: window.stop - window.start]
-            filled = 0
+            filled = n_kept if index == ledger.windows_finished else 0
             with np.errstate(over="ignore"):  # the writer refuses what a narrow dtype cannot hold
                 while filled < len(block):
                     if not len(rest):
@@ -95,6 +101,7 @@ def _write(writer: StoreWriter, chunks: Iterator[Float[np.ndarray, "row layer ne
                     taken = rest[: len(block) - filled]
                     block[filled : filled + len(taken)] = taken
                     rest = rest[len(taken) :]
+                    writer.keep(index, block, np.arange(filled, filled + len(taken)))
                     filled += len(taken)
                     bar.update(len(taken))
             writer.write(index, block)

@@ -4,6 +4,7 @@ Everything after the store works on them as on activations of jaxred's own. A ro
 experiment labels words, a word. Sentences are left out as in the original, but counted and named.
 """
 
+import contextlib
 import functools
 import json
 import logging
@@ -21,6 +22,7 @@ from jaxred.filling import Layout, fill_store
 from jaxred.formats import experiment
 from jaxred.formats.experiment import Experiment, SplitFiles
 from jaxred.formats.sentences import SentenceFile, layer_files
+from jaxred.locks import lock
 from jaxred.places import local
 from jaxred.rows import Rows, plan_rows, report_rows
 from jaxred.store import Store, is_finished
@@ -35,6 +37,8 @@ IMPORTED = (STORES, experiment.TASK)  # the tasks whose activations are made els
 def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
     """The activation stores of an experiment's splits; what is finished is kept, what was cut short is gone on with.
 
+    Where another process imports them, it is waited for.
+
     Files are known again by their size, time of change and a glimpse of their content, and where those differ by all
     of it.
 
@@ -46,6 +50,13 @@ def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = 
     Raises:
         UserError: for bad files, files that do not fit together, or a workdir with activations of other files.
     """
+    with contextlib.ExitStack() as held:
+        return _import_activations(config, workdir, overwrite, held)
+
+
+def _import_activations(
+    config: StudyConfig, workdir: Workdir, overwrite: bool, held: contextlib.ExitStack
+) -> dict[str, Store]:
     named = experiment.load(config.task.data_dir)
     record = _Record(workdir.activations("import.json"))
     train_classes: set[Any] | None = None
@@ -55,6 +66,8 @@ def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = 
         if is_finished(location, record.identity(split, stamp), overwrite):
             log.info("%s activations: kept", split)
             continue
+        held.enter_context(lock(workdir.stores, wait=True, leftovers=["import.json"]))
+        record = _Record(record.path)  # another process may have added to it meanwhile
         longest = named.values["max_sent_l"] if named.labels_words else None
         file, rows = plan_rows(
             files.activations, files.source, files.labels, named.labels_words, config.task.kind, longest

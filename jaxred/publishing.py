@@ -1,5 +1,6 @@
 """all_results.json where the original's experiment file says, and never over what something else wrote there."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -7,7 +8,17 @@ from pathlib import Path
 from jaxred.errors import UserError
 from jaxred.files import read_json, replace_file, write_text
 from jaxred.formats.all_results import ORIGINALS
+from jaxred.locks import lock
 from jaxred.workdir import Workdir
+
+
+def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Holds the lock of the folder in which `all_results.json` is to be published.
+
+    Raises:
+        UserError: if another process works there.
+    """
+    return lock(folder, leftovers=["all_results.json"])
 
 
 def published_stage(stages: tuple[str, ...]) -> str | None:

@@ -21,7 +21,7 @@ from jaxred.tables.findings import headline, searches, smallest_finding
 from jaxred.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.tables.text import Value
 from jaxred.tables.together import models_lines, tasks_lines
-from jaxred.workdir import Workdir
+from jaxred.workdir import Workdir, locked
 
 VECTOR_FORMATS = ("pdf", "svg")
 MADE = "report"  # the name under which the digests of the report and its figures are kept
@@ -79,6 +79,11 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
     Raises:
         UserError: if the workdir holds no results.
     """
+    with locked(workdir.path):
+        _write(workdir, force, also)
+
+
+def _write(workdir: Workdir, force: bool, also: Sequence[str]) -> None:
     results = read_results(workdir)
     identity = fingerprint([jaxred.__version__, {name: content["identity"] for name, content in results.items()}])
     mark = f'<meta name="jaxred-identity" content="{identity}">'

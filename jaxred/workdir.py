@@ -21,6 +21,7 @@ that need the same ones::
     <run>/                           a run's folder, with all the rest
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -32,11 +33,37 @@ from jaxred import digests
 from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.files import read_json, write_text
+from jaxred.locks import lock
 from jaxred.places import local
 from jaxred.results import fingerprint, with_digest, without_digest
-from jaxred.sweeps import MARK, sweep_of
+from jaxred.sweeps import MARK, TABLES, sweep_of
 
 log = logging.getLogger("jaxred")
+
+
+_MADE = (
+    "config.json",
+    "report.html",
+    "published.json",
+    "results/*",
+    "figures/*",
+    "probes/*",
+    "digests/*",
+    MARK,
+    *TABLES,
+)
+
+
+def locked(path: str | Path) -> contextlib.AbstractContextManager[None]:
+    """Holds the lock of a run's or a sweep's folder; `Workdir.claim` says so where it can be none.
+
+    Raises:
+        UserError: if another process works there.
+    """
+    folder = local(path, "--workdir")
+    if not str(path) or (folder.exists() and not folder.is_dir()):
+        return contextlib.nullcontext()
+    return lock(folder, leftovers=_MADE)
 
 
 class Workdir:

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import random
 import shutil
@@ -337,6 +338,41 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
         if contents(state) != expected:
             wrong[state.name] = sorted(found)
     assert not wrong
+
+
+@pytest.mark.parametrize("kind", ["sentences", "words"])
+def test_an_extraction_killed_within_a_window_loses_no_more_than_seconds(
+    tmp_path, encoder_folder, compilations, monkeypatch, kind
+):
+    """All rows are one window; every batch takes a while, and is kept after no time."""
+    if kind == "sentences":
+        task = write_task(tmp_path / "task", {"train": sentences(60, 5), "test": sentences(10, 6)})
+        config = study_config(encoder_folder, task, window_rows=4096)
+    else:
+        texts = {split: sentences(n, n, (3, 6)) for split, n in (("train", 60), ("test", 10))}
+        labels = {
+            split: [" ".join("ab"[i % 2] for i in range(len(t.split()))) for t in v] for split, v in texts.items()
+        }
+        task = write_task(tmp_path / "task", texts, labels)
+        config = study_config(encoder_folder, task, window_rows=4096)
+        config = dataclasses.replace(config, task=dataclasses.replace(config.task, name="parallel_words"))
+    extract(config, Workdir(tmp_path / "undisturbed"))
+    workdir = tmp_path / "workdir"
+    process = processes.start(tiny_encoder.run_extraction, config, workdir, compilations, 0.1)
+    until, kept = time.monotonic() + 120, _train(workdir) / "unfinished"
+    while len(list(kept.glob("0-*"))) < 3 and process.is_alive() and time.monotonic() < until:
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert _windows(_train(workdir)) == 0
+    encoded = []
+    real = module._fetched
+    monkeypatch.setattr(module, "_fetched", lambda given: (encoded.append(len(r)) or (r, v) for r, v in real(given)))
+    extract(config, Workdir(workdir))
+    assert contents(workdir) == contents(tmp_path / "undisturbed")
+    n_rows = sum(Store(workdir / "activations" / split).n_rows for split in ("train", "test"))
+    assert 0 < sum(encoded) <= n_rows - 3 * 8
 
 
 def _train(workdir):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from jaxred.extract import extract
 from jaxred.models import checkpoint
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.encoder import Encoder
+from jaxred.store import StoreWriter, pieces
 from jaxred.workdir import Workdir
 
 WORDS = [f"w{i}" for i in range(30)]
@@ -85,10 +87,21 @@ def study_config(encoder: Path, task: Path, n_layers: int = -1, kind: str = "cla
     )
 
 
-def run_extraction(config: StudyConfig, workdir: Path, jax_options: dict[str, Any]) -> None:
-    """What a process that is to be killed does."""
+def run_extraction(
+    config: StudyConfig, workdir: Path, jax_options: dict[str, Any], seconds_a_batch: float = 0.0
+) -> None:
+    """What a process that is to be killed does; where batches take a while, each is kept at once."""
     for name, value in jax_options.items():
         jax.config.update(name, value)
+    if seconds_a_batch:
+        real = StoreWriter.keep
+
+        def keep_slowly(writer: StoreWriter, *arguments: Any) -> None:
+            time.sleep(seconds_a_batch)
+            real(writer, *arguments)
+
+        StoreWriter.keep = keep_slowly
+        pieces.SECONDS = pieces.COST = 0
     extract(config, Workdir(workdir))
 
 

@@ -9,6 +9,7 @@ from jaxred.experiments.finished import open_run
 from jaxred.files import write_text
 from jaxred.moments import Moments
 from jaxred.results import as_csv
+from jaxred.workdir import locked
 
 
 def draw_map(workdir: Path) -> Path:
@@ -17,6 +18,11 @@ def draw_map(workdir: Path) -> Path:
     Raises:
         UserError: if it has no activations.
     """
+    with locked(workdir):
+        return _draw_map(workdir)
+
+
+def _draw_map(workdir: Path) -> Path:
     from jaxred import figures  # here, because importing matplotlib takes a second
 
     run = open_run(workdir, workdir.name)

@@ -17,6 +17,7 @@ from jaxred.features import split_of
 from jaxred.moments import Moments
 from jaxred.results import fingerprint
 from jaxred.side_by_side import SideBySide
+from jaxred.store import reading
 from jaxred.workdir import Workdir
 
 FORMAT = 1  # of results/models.json
@@ -53,7 +54,8 @@ def run(config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
             entry |= {"name": one.name, "workdir": str(one.workdir.path), "encoder": one.config.encoder.path}
         return content, {"_cka": _cka_table(content), "_clusters": _clusters_table(content)}
 
-    return kept_or_found("models", identity, ("_cka", "_clusters"), workdir, work)
+    with reading(run.train for run in found):
+        return kept_or_found("models", identity, ("_cka", "_clusters"), workdir, work)
 
 
 def compared(

@@ -17,6 +17,7 @@ from jaxred.clustering import adjusted_rand_index, cluster_tree, window_histogra
 from jaxred.config import ClusteringConfig, StudyConfig, to_dict
 from jaxred.features import split_of
 from jaxred.files import write_text
+from jaxred.locks import lock
 from jaxred.moments import Moments, Sums
 from jaxred.progress import progress_bar
 from jaxred.results import as_csv, fingerprint, load_result, load_whole, save_result
@@ -47,6 +48,14 @@ def training_sums(stores: dict[str, Store], config: StudyConfig, workdir: Workdi
 def kept_sums(store: Store | SideBySide, rows: np.ndarray | None, identity: dict[str, Any], file: Path) -> list[Sums]:
     """Sums over two halves of some rows, from the file if it is of this identity, or new ones that are kept there."""
     known = moments.load(file, identity)
+    if known is not None:
+        return known[0]
+    with lock(file.parent, wait=True, leftovers=["*"]):  # of another run's folder, maybe, or of several runs'
+        return _new_sums(store, rows, identity, file)
+
+
+def _new_sums(store: Store | SideBySide, rows: np.ndarray | None, identity: dict[str, Any], file: Path) -> list[Sums]:
+    known = moments.load(file, identity)  # another process may have made them meanwhile
     if known is not None:
         return known[0]
     unfinished = file.with_suffix(f".unfinished{jax.process_index() or ''}.npz")

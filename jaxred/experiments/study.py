@@ -1,5 +1,6 @@
 """The whole line, from text to report."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from jaxred.extract import extract
 from jaxred.formats import experiment
 from jaxred.importing import STORES, import_activations, open_stores
 from jaxred.results import fingerprint
-from jaxred.store import Store
-from jaxred.workdir import Workdir
+from jaxred.store import Store, reading
+from jaxred.workdir import Workdir, locked
 
 log = logging.getLogger("jaxred")
 
@@ -32,9 +33,11 @@ STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of launch/stud
 
 def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     """Extraction, general redundancy, pipeline, cluster sweep and report; what is already done is kept."""
-    folder = run_stages(config, workdir, overwrite, STUDY)
-    timed("report", lambda: report.write(folder))
-    print(f"\n{tables.pipeline_table(folder)}\n")
+    with locked(workdir):
+        folder = run_stages(config, workdir, overwrite, STUDY)
+        timed("report", lambda: report.write(folder))
+        table = tables.pipeline_table(folder)
+    print(f"\n{table}\n")
     print(f"Report:      {folder.report}")
     print(f"Figures:     {folder.figures}")
     print(f"Results:     {folder.path / 'results'} ({', '.join(sorted(p.name for p in folder.results()))})")
@@ -46,6 +49,11 @@ def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple
     of the stages.
     """
     require_devices()
+    with locked(workdir):
+        return _run_stages(config, workdir, overwrite, stages)
+
+
+def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
     if config.task.name in TOGETHER:
         return _run_together(config, workdir, overwrite, stages)
     if config.task.name == experiment.TASK:
@@ -79,13 +87,14 @@ def _run_together(config: StudyConfig, workdir: str, overwrite: bool, stages: tu
 def _run_original(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
     """The same of an experiment file, with all_results.json where it says."""
     output, published = experiment.load(config.task.data_dir).output_directory, publishing.published_stage(stages)
-    if published:
-        publishing.check(output, Workdir(workdir), published, overwrite)
-    folder = Workdir.claim(workdir, config, overwrite)
-    stores = timed("import", lambda: import_activations(config, folder, overwrite))
-    _run(stages, stores, config, folder, overwrite)
-    if published and (file := publishing.publish(output, folder, published, overwrite)):
-        log.info("%s: %s", published.replace("_", " "), file)
+    with publishing.locked(output) if published else contextlib.nullcontext():
+        if published:
+            publishing.check(output, Workdir(workdir), published, overwrite)
+        folder = Workdir.claim(workdir, config, overwrite)
+        stores = timed("import", lambda: import_activations(config, folder, overwrite))
+        _run(stages, stores, config, folder, overwrite)
+        if published and (file := publishing.publish(output, folder, published, overwrite)):
+            log.info("%s: %s", published.replace("_", " "), file)
     return folder
 
 
@@ -94,11 +103,12 @@ def _run(
 ) -> None:
     activations = fingerprint({name: store.ledger.identity for name, store in stores.items()})
     folder.claim_results(activations, overwrite)
-    for store in stores.values():  # results that are kept do not read them
-        store.check_sizes()
-    for stage in stages:
-        timed(stage.replace("_", " "), lambda stage=stage: STAGES[stage](stores, config, folder))
-        folder.enter_results(activations)
+    with reading(stores.values()):
+        for store in stores.values():  # results that are kept do not read them
+            store.check_sizes()
+        for stage in stages:
+            timed(stage.replace("_", " "), lambda stage=stage: STAGES[stage](stores, config, folder))
+            folder.enter_results(activations)
 
 
 def timed(name: str, work: Callable[[], Any]) -> Any:

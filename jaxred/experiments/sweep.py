@@ -17,7 +17,7 @@ from jaxred.files import read_json, write_text
 from jaxred.places import local
 from jaxred.results import fingerprint, plain, with_digest, without_digest
 from jaxred.sweeps import Run, Sweep
-from jaxred.workdir import Workdir
+from jaxred.workdir import Workdir, locked
 
 log = logging.getLogger("jaxred")
 
@@ -42,6 +42,11 @@ def run(
         UserError: for a sweep that is not possible or a folder of another; at the end, if runs have failed.
     """
     runs = sweeps.runs(sweep, overridden)
+    with locked(workdir):
+        _run(main, sweep, runs, workdir, overwrite)
+
+
+def _run(main: Callable[[Any, str, bool], Any], sweep: Sweep, runs: list[Run], workdir: str, overwrite: bool) -> None:
     folder = _claim(workdir, sweep, runs, overwrite)
     found = {run.name: sweep_table.cells(folder, run) for run in runs}
     failed: dict[str, str] = {}
@@ -50,7 +55,8 @@ def run(
         log.info("run %d of %d: %s%s", i + 1, len(runs), run.name, _time_left(seconds, len(runs) - i))
         begin, before = time.perf_counter(), _results(folder / run.name)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # the table of all takes the place of each one's
+            printed = io.StringIO()  # the table of all takes the place of each one's
+            with contextlib.redirect_stdout(printed), locked(folder / run.name):
                 main(run.config, str(folder / run.name), overwrite)
         except UserError as error:
             log.error("%s failed: %s", run.name, error)

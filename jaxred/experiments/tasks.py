@@ -27,6 +27,7 @@ from jaxred.experiments.redundancy import (
 from jaxred.experiments.repeats import spread
 from jaxred.moments import Sums
 from jaxred.results import fingerprint
+from jaxred.store import reading
 from jaxred.workdir import Workdir
 
 FORMAT = 1  # of results/tasks.json
@@ -67,7 +68,8 @@ def run(config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
         pairs = _pairs_table(content["pairs"])
         return content, {"": curve_table(curves), "_windows": windows_table(curves), "_pairs": pairs}
 
-    return kept_or_found("tasks", identity, ("", "_windows", "_pairs"), workdir, work)
+    with reading(run.train for run in found):
+        return kept_or_found("tasks", identity, ("", "_windows", "_pairs"), workdir, work)
 
 
 def together(analyses: dict[str, Analysis], config: StudyConfig) -> dict[str, Any]:

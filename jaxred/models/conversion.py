@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxred.errors import UserError
-from jaxred.files import read_json, replace_file
+from jaxred.files import UNFINISHED, read_json, replace_file
 from jaxred.git_lfs import refuse_pointer
+from jaxred.locks import lock
 from jaxred.models import abstract_encoder, checkpoint
 
 _WEIGHTS, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -40,6 +41,11 @@ def convert(source: Path, target: Path) -> Path:
             configuration.
     """
     model = abstract_encoder(source)
+    with lock(target, leftovers=["converting", *_OTHERS]):
+        return _convert(model, source, target)
+
+
+def _convert(model: Any, source: Path, target: Path) -> Path:
     file = target / "model.safetensors"
     for folder in {source, target}:
         if any(folder.glob("model*.safetensors*")):
@@ -53,7 +59,7 @@ def convert(source: Path, target: Path) -> Path:
     for path in files:
         tensors |= _load(path)
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".converting.") as name:
+    with tempfile.TemporaryDirectory(dir=target, prefix=".converting.", suffix=UNFINISHED) as name:
         trial = Path(name)
         _save(tensors, trial / file.name)
         shutil.copy(source / "config.json", trial)

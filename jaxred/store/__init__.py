@@ -16,8 +16,9 @@ killed run resumes at the next window; a store whose ledger does not say that al
 Missing chunks read as NaN and are refused.
 """
 
+from jaxred.store.guard import reading, writing
 from jaxred.store.ledger import Ledger, is_finished, read_ledger
 from jaxred.store.reader import Store
 from jaxred.store.writer import StoreWriter
 
-__all__ = ["Ledger", "Store", "StoreWriter", "is_finished", "read_ledger"]
+__all__ = ["Ledger", "Store", "StoreWriter", "is_finished", "read_ledger", "reading", "writing"]

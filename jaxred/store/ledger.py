@@ -62,8 +62,12 @@ class Ledger:
     @property
     def shards(self) -> list[str]:
         """The files of the hidden states."""
+        return [shard for window in range(self.n_windows) for shard in self.shards_of(window)]
+
+    def shards_of(self, window: int) -> list[str]:
+        """The files of a window."""
         layers = range(self.n_layers) if self.format > 1 else [0]
-        return [f"hidden_states/c/{window}/{layer}/0" for window in range(self.n_windows) for layer in layers]
+        return [f"hidden_states/c/{window}/{layer}/0" for layer in layers]
 
     @property
     def shard_sizes(self) -> dict[str, tuple[int, ...]]:
@@ -91,6 +95,15 @@ def read_ledger(location: str | Path) -> Ledger | None:
     Raises:
         UserError: if it is damaged or of another format version.
     """
+    return read_version(location)[0]
+
+
+def read_version(location: str | Path) -> tuple[Ledger | None, bytes]:
+    """The ledger of a store, or None, and the storage's mark of this version of it, by which `write_ledger` knows it.
+
+    Raises:
+        UserError: if it is damaged or of another format version.
+    """
     folder = local_folder(str(location))
     if folder is not None:
         refuse_special(folder / "ledger.json", "the ledger of an activation store")
@@ -99,7 +112,7 @@ def read_ledger(location: str | Path) -> Ledger | None:
     except REFUSALS as error:
         raise UserError(f"Cannot read {location}/ledger.json ({reason(error)}).") from error
     if raw.state == "missing":
-        return None
+        return None, raw.stamp.generation
     try:
         content = parse_json(raw.value)
         expected = content.pop("checksum")
@@ -112,7 +125,7 @@ def read_ledger(location: str | Path) -> Ledger | None:
         )
     if expected != checksum(content):
         raise UserError(f"{location}/ledger.json is damaged: its checksum does not fit its content. {MEND}")
-    return Ledger(**content)
+    return Ledger(**content), raw.stamp.generation
 
 
 def is_finished(location: str | Path, identity: dict[str, Any] | None, overwrite: bool) -> bool:
@@ -132,11 +145,17 @@ def is_finished(location: str | Path, identity: dict[str, Any] | None, overwrite
     return ledger is not None and ledger.finished and ledger.identity == identity
 
 
-def write_ledger(kvstore: Any, ledger: Ledger) -> None:
-    """Replaces the ledger of a store, whole or not at all."""
+def write_ledger(kvstore: Any, ledger: Ledger, version: bytes) -> bytes | None:
+    """Replaces that version of a store's ledger, whole or not at all.
+
+    Returns:
+        The storage's mark of the new version; None, and nothing is written, where another process replaced it.
+    """
     content = asdict(ledger)
     content["checksum"] = checksum(content)
-    answer(kvstore.write("ledger.json", json.dumps(content, indent=1).encode()), TRANSFER_SECONDS)
+    content = json.dumps(content, indent=1).encode()
+    written = answer(kvstore.write("ledger.json", content, if_equal=version), TRANSFER_SECONDS)
+    return written.generation or None
 
 
 def changes(old: Ledger, new: Ledger) -> list[str]:

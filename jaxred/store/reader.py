@@ -97,6 +97,15 @@ class Store:
         for _ in self.windows():
             pass
 
+    def check_unchanged(self) -> None:
+        """Refuses a store that another process has replaced since it was opened.
+
+        Raises:
+            UserError: if it is not what it was.
+        """
+        if read_ledger(self.location) != self.ledger:
+            raise UserError(f"The activation store {self.location} was replaced by another process: run again.")
+
     @property
     def has_words(self) -> bool:
         """Whether a row is a word, and not a sentence."""

@@ -1,15 +1,23 @@
-"""Writes stores, window by window."""
+"""Writes stores, window by window.
 
+A writer commits only to the ledger that it wrote or went on from: where another process replaced that, it stops, and
+before the last window is entered it looks whether all files are those that it wrote. So no store of two processes is
+taken for whole, also where there are no locks.
+"""
+
+import contextlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from jaxred.errors import UserError
+from jaxred.locks import LOCK_FILE
 from jaxred.store.blocks import first_not_finite, inner_rows
 from jaxred.store.kvstore import (
     REFUSALS,
@@ -21,11 +29,20 @@ from jaxred.store.kvstore import (
     open_kvstore,
     reason,
 )
-from jaxred.store.ledger import Ledger, changes, read_ledger, write_ledger
+from jaxred.store.ledger import Ledger, changes, read_version, write_ledger
 from jaxred.store.links import refuse_links_out
+from jaxred.store.pieces import FOLDER, Pieces
 from jaxred.store.room import require_room, size
 
-_OWN = "ledger", "zarr", "hidden_states", "labels", "sentence_index", "word_index"  # files and folders of a store
+_OWN = (
+    "ledger",
+    "zarr",
+    "hidden_states",
+    "labels",
+    "sentence_index",
+    "word_index",
+    FOLDER,
+)  # files and folders of a store
 _PLACE = "--workdir (--output of launch/convert.py)"
 
 
@@ -59,6 +76,7 @@ class StoreWriter:
         self.location = str(location)
         self._kvstore = open_kvstore(self.location)
         refuse_links_out(self.location)
+        self._version = b""  # the storage's mark of the ledger that is ours
         present = self._resume(ledger, overwrite)
         self.ledger = present or ledger
         require_room(self.location, self.ledger)
@@ -77,6 +95,24 @@ class StoreWriter:
             names=["row", "layer", "neuron"],
         )
         self._pending: tuple[int, Any, dict[str, Any]] | None = None
+        self._written: dict[str, tuple[int, int, int]] = {}  # the shards, as the file system knew them then
+        self._pieces = Pieces(self._kvstore, self.location, self.ledger)
+        if self.ledger.finished:
+            self._pieces.close()
+
+    def restore(self, index: int, block: Float[np.ndarray, "row layer neuron"]) -> Bool[np.ndarray, " row"]:
+        """Fills in the rows of a window that a killed run had kept, and says which they are."""
+        return self._pieces.restore(index, block)
+
+    def keep(self, index: int, block: Float[np.ndarray, "row layer neuron"], rows: Int[np.ndarray, " done"]) -> None:
+        """Keeps rows of a window that is not whole yet, every few seconds, so that a killed run loses no more.
+
+        Args:
+            index: the window.
+            block: its rows, some still to be filled.
+            rows: which of them have been filled since the last call.
+        """
+        self._pieces.add(index, block, rows)
 
     def write(
         self, index: int, block: Float[np.ndarray, "row layer neuron"], notes: dict[str, Any] | None = None
@@ -106,8 +142,10 @@ class StoreWriter:
                 f"which {self.ledger.dtype} activations cannot be{wider}."
             )
         self.flush()
+        self._check_own()
         future = self._hidden_states[rows].write(block, can_reference_source_data_indefinitely=True)  # no copy is made
         self._pending = (index, future, notes or {})
+        self._pieces.start()
 
     def flush(self) -> None:
         """Waits for the window being written and enters it in the ledger."""
@@ -119,20 +157,65 @@ class StoreWriter:
             answer(future, TRANSFER_SECONDS)
         except REFUSALS as error:
             raise self._refused(f"window {index}", error) from error
+        self._written |= self._stats(index)
+        if index + 1 == self.ledger.n_windows:
+            self._check_written()
         totals = {**self.ledger.notes, **{k: self.ledger.notes.get(k, 0) + v for k, v in notes.items()}}
         self.ledger = replace(self.ledger, windows_finished=index + 1, notes=totals)
         self._commit(self.ledger)
+        self._pieces.remove(index)
+        if self.ledger.finished:
+            self._pieces.close()
+
+    def _stats(self, index: int) -> dict[str, tuple[int, int, int]]:
+        """The files of a window as the file system knows them; of a store that is no folder, none."""
+        folder, found = local_folder(self.location), {}
+        if folder is not None:
+            for shard in self.ledger.shards_of(index):
+                with contextlib.suppress(OSError):
+                    stat = os.stat(folder / shard)
+                    found[shard] = stat.st_ino, stat.st_size, stat.st_mtime_ns
+        return found
+
+    def _check_own(self) -> None:
+        """Refuses to go on where another process has replaced the ledger."""
+        try:
+            found = answer(self._kvstore.read("ledger.json"), TRANSFER_SECONDS)
+        except REFUSALS as error:
+            raise self._refused("the ledger", error) from error
+        if found.stamp.generation != self._version:
+            raise self._lost()
+
+    def _check_written(self) -> None:
+        """Refuses to finish a store whose files are not all those that this writer wrote."""
+        windows = {int(shard.split("/")[2]) for shard in self._written}
+        found = {shard: stat for window in windows for shard, stat in self._stats(window).items()}
+        changed = [shard for shard, stat in self._written.items() if found.get(shard) != stat]
+        if changed:
+            with contextlib.suppress(*REFUSALS):  # else the next run would take it for its own
+                answer(self._kvstore.write("ledger.json", None, if_equal=self._version), TRANSFER_SECONDS)
+            raise UserError(
+                f"Another process has written {changed[0]} of the activation store {self.location} while this one made "
+                "it, so it is not used: run again with --overwrite, one process at a time."
+            )
+
+    def _lost(self) -> UserError:
+        return UserError(
+            f"Another process has taken over the activation store {self.location} while this one wrote it, so this one "
+            "stops: run again when the other is done."
+        )
 
     def _resume(self, ledger: Ledger, overwrite: bool) -> Ledger | None:
         """The ledger to go on from, or None if the store is to be made anew (an old one is deleted only if told so)."""
         try:
-            present = read_ledger(self.location)
+            present, self._version = read_version(self.location)
         except UserError:
             if not overwrite:
                 raise
             present = None
         if present is None:
             keys = list_keys(self._kvstore, "", self.location)
+            keys = [key for key in keys if key != LOCK_FILE]
             others = [key for key in keys if key.split("/")[0].split(".json")[0] not in _OWN]
             if others:
                 raise UserError(
@@ -187,6 +270,10 @@ class StoreWriter:
                 answer(self._kvstore.write(f"{name}.json", None), TRANSFER_SECONDS)
                 inside = ts.KvStore.KeyRange(f"{name}/", f"{name}0")  # "0" follows "/"
                 answer(self._kvstore.delete_range(inside), TRANSFER_SECONDS)
+            left = answer(self._kvstore.read("ledger.json"), TRANSFER_SECONDS)
+            if left.state != "missing":
+                raise self._lost()
+            self._version = left.stamp.generation
         except REFUSALS as error:
             raise self._refused("over the old files", error) from error
 
@@ -239,9 +326,12 @@ class StoreWriter:
 
     def _commit(self, ledger: Ledger) -> None:
         try:
-            write_ledger(self._kvstore, ledger)
+            version = write_ledger(self._kvstore, ledger, self._version)
         except REFUSALS as error:
             raise self._refused("the ledger", error) from error
+        if version is None:
+            raise self._lost()
+        self._version = version
 
     def _refused(self, what: str, error: Exception) -> UserError:
         return UserError(
