@@ -56,6 +56,8 @@ def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> N
     finally:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            place.parent.rmdir()  # where it is empty
 
 
 @contextlib.contextmanager
