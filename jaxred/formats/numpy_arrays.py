@@ -28,6 +28,7 @@ from jaxred.files import file_digest
 SUFFIXES = (".npy", ".npz")
 HIDDEN_STATES = "hidden_states"
 _PIECE_BYTES = 16 * 2**20
+_File = IO[bytes] | io.BufferedIOBase  # which a member of an archive is
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def write(
 
 
 def _write_array(
-    file: IO[bytes],
+    file: _File,
     blocks: Iterator[Float[np.ndarray, "row layer neuron"]],
     shape: tuple[int, int, int],
     dtype: str,
@@ -135,7 +136,7 @@ def _write_array(
 
 
 @contextlib.contextmanager
-def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dtype]]:
+def _array(path: Path) -> Iterator[tuple[_File, tuple[int, int, int], np.dtype]]:
     """The activations' bytes, their shape and type."""
     with contextlib.ExitStack() as stack:
         with _told(path):
@@ -147,7 +148,7 @@ def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dty
                         f"{path} has no array {HIDDEN_STATES!r} of activations, but {', '.join(map(repr, names))}: "
                         "save it under that name."
                     )
-                file: IO[bytes] = stack.enter_context(archive.open(f"{HIDDEN_STATES}.npy"))
+                file: _File = stack.enter_context(archive.open(f"{HIDDEN_STATES}.npy"))
             else:
                 file = stack.enter_context(path.open("rb"))
             version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
@@ -175,7 +176,7 @@ def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dty
         yield file, shape, dtype
 
 
-def _exactly(file: IO[bytes], n_bytes: int, path: Path) -> bytes:
+def _exactly(file: _File, n_bytes: int, path: Path) -> bytes:
     with _told(path):
         raw = file.read(n_bytes)
     if len(raw) < n_bytes:
@@ -183,7 +184,7 @@ def _exactly(file: IO[bytes], n_bytes: int, path: Path) -> bytes:
     return raw
 
 
-def _skip(file: IO[bytes], n_bytes: int) -> None:
+def _skip(file: _File, n_bytes: int) -> None:
     file.seek(n_bytes, io.SEEK_CUR)
 
 

@@ -43,7 +43,7 @@ class Packing(NamedTuple):
 class Params(NamedTuple):
     """The parameters of a family."""
 
-    weights: tuple[Float[Array, "weight_row tile"], ...]  # one array a group of segments
+    weights: tuple[Float[Array, "_weight_row tile"], ...]  # one array a group of segments
     bias: Float[Array, "probe output"]
 
 
@@ -59,8 +59,8 @@ class Layout(NamedTuple):
     """Where the weights of a packing belong, as arrays."""
 
     columns: Int[Array, " column"] | None  # the matrix's columns in the family's order; None: as they lie
-    probes: tuple[Int[Array, " weight_row"], ...]  # for each group: the probe of each row
-    owned: tuple[Float[Array, "weight_row tile"] | None, ...]  # for each group: 1 where a weight exists; None: all
+    probes: tuple[Int[Array, " _weight_row"], ...]  # for each group: the probe of each row
+    owned: tuple[Float[Array, "_weight_row tile"] | None, ...]  # for each group: 1 where a weight exists; None: all
 
 
 @functools.partial(jax.jit, static_argnames=("packing",))

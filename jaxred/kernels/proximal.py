@@ -90,7 +90,7 @@ def start(bias: Float[Array, "probe output"], layout: Layout, packing: Packing) 
     return State(params, params, jnp.ones(n), jnp.zeros(n, jnp.int32), unknown, unknown)
 
 
-def _zeros(layout: Layout, packing: Packing) -> tuple[Float[Array, "weight_row tile"], ...]:
+def _zeros(layout: Layout, packing: Packing) -> tuple[Float[Array, "_weight_row tile"], ...]:
     """Weights of zero."""
     return tuple(jnp.zeros((len(rows), packing.tile), jnp.float32) for rows in layout.probes)
 
@@ -341,7 +341,7 @@ def _soft(values: Array, threshold: Array) -> Array:
     return jnp.sign(values) * jnp.maximum(jnp.abs(values) - threshold, 0)
 
 
-def _members(layout: Layout, packing: Packing) -> tuple[Bool[Array, "probe weight_row"], ...]:
+def _members(layout: Layout, packing: Packing) -> tuple[Bool[Array, "probe _weight_row"], ...]:
     return tuple(jnp.arange(packing.n_probes)[:, None] == p for p in layout.probes)
 
 
