@@ -105,6 +105,6 @@ def add_products(
     """Adds the products u^T u of a block's rows, at the places where they stand."""
     highest = jax.lax.Precision.HIGHEST
     return tuple(
-        product + jnp.dot(shifted_block[:, place.rows].T, shifted_block[:, place.columns], precision=highest)
+        jnp.add(product, jnp.dot(shifted_block[:, place.rows].T, shifted_block[:, place.columns], precision=highest))
         for product, place in zip(products, where, strict=True)
     )
