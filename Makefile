@@ -7,13 +7,22 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
-.PHONY: demo test reference lint bench clean
+.PHONY: demo test test-isa reference lint bench clean
 
 demo: .venv/demo.installed
 	$(PY) launch/study.py --config=configs/demo.py --workdir=runs/demo $(ARGS)
 
 test: .venv/test.installed
 	$(PY) -m pytest -m "not reference" -n 2 $(ARGS)
+
+# The suite with the CPU's oldest and newer instructions, and with all that this machine has: sums are added in other
+# orders, and each must hold the tolerances of the tests.
+test-isa: .venv/test.installed
+	for isa in SSE4_2 AVX2 own; do \
+		echo "== $$isa" && \
+		XLA_FLAGS="$$XLA_FLAGS $$(test $$isa = own || echo --xla_cpu_max_isa=$$isa)" \
+			$(PY) -m pytest -m "not reference" -n 2 $(ARGS) || exit 1; \
+	done
 
 reference: .venv/reference.installed
 	$(PY) -m pytest -m reference $(ARGS)

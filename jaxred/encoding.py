@@ -15,12 +15,14 @@ from jaxred.tokenization import PaddedBatch
 
 
 def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., jax.Array]:
-    """A compiled function from a padded batch to its vectors, [row, layer, neuron] in the stored dtype.
+    """A compiled function from a padded batch to its vectors, [row, layer, neuron].
 
     Of the poolings of sentences (cls, mean) it takes the batch, and a row is a sentence; of those of words (last,
-    first, average) it takes the batch and its `WordSlots`, and a row is a slot. Nothing else leaves the device.
+    first, average) it takes the batch and its `WordSlots`, and a row is a slot. They come in the stored dtype, except
+    that float16 comes from a CPU as float32: XLA has no float16 on CPUs without F16C. Nothing else leaves the device.
     """
     graph, state = nnx.split(model)
+    given_dtype = "float32" if dtype == "float16" and jax.default_backend() == "cpu" else dtype
 
     @jax.jit
     def encode(state: Any, batch: PaddedBatch, words: WordSlots | None = None) -> jax.Array:
@@ -30,7 +32,7 @@ def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., ja
             vectors = encoder.at(positions, *tokens)
         else:
             vectors = encoder(*tokens, _pool(pooling_name, attention_mask, words))
-        return vectors.swapaxes(0, 1).astype(dtype)
+        return vectors.swapaxes(0, 1).astype(given_dtype)
 
     return functools.partial(encode, state)
 

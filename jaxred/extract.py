@@ -167,7 +167,7 @@ def extract_sentences(
                 (batch.rows, encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
                 for batch in batches
             )
-            for rows, vectors in _fetched(given):
+            for rows, vectors in _fetched(given, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))
@@ -199,7 +199,7 @@ def extract_words(
                 for rows, *arrays in word_batches(words, mine, tokenizer, budget)
                 if not finished[rows - mine.start].all()
             )
-            for rows, vectors in _fetched(given):
+            for rows, vectors in _fetched(given, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))
@@ -211,15 +211,20 @@ def _token_budget(config: ExtractionConfig) -> int:
     return config.token_budget or (2048 if jax.default_backend() == "cpu" else 65536)
 
 
-def _fetched(given: Iterable[tuple[np.ndarray, jax.Array]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _fetched(given: Iterable[tuple[np.ndarray, jax.Array]], dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each batch's rows and vectors; the device is given the next batch before the last one is fetched."""
+
+    def fetch(rows: np.ndarray, vectors: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        with np.errstate(over="ignore"):  # the writer refuses what a float16 cannot hold
+            return rows, np.asarray(vectors)[: len(rows)].astype(jnp.dtype(dtype), copy=False)
+
     waiting: tuple[np.ndarray, jax.Array] | None = None
     for rows, vectors in given:
         if waiting is not None:
-            yield waiting[0], np.asarray(waiting[1])[: len(waiting[0])]
+            yield fetch(*waiting)
         waiting = rows, vectors
     if waiting is not None:
-        yield waiting[0], np.asarray(waiting[1])[: len(waiting[0])]
+        yield fetch(*waiting)
 
 
 def _texts(dataset: Dataset | WordDataset, split: str) -> list[str] | list[tuple[str, ...]]:

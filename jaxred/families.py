@@ -26,7 +26,7 @@ class Family:
     columns: Int[np.ndarray, " column"]  # the matrix's columns, in the family's order
     rank: Int[np.ndarray, " column"]  # a probe's weights are listed and drawn in ascending order of this
     segments: tuple[Segment, ...]
-    masks: tuple[Bool[np.ndarray, "column owner"] | None, ...]  # which weights of a segment exist; None: all
+    masks: tuple[Bool[np.ndarray, "_column _owner"] | None, ...]  # which weights of a segment exist; None: all
     n_probes: int
     names: tuple[str, ...] = ()  # of the probes, for messages
 
@@ -36,7 +36,7 @@ class Family:
         found = np.concatenate([positions for _, _, positions in places]) if places else np.zeros(0, int)
         return self.columns[found[np.argsort(self.rank[found])]]
 
-    def places(self, probe: int) -> list[tuple[int, int, Int[np.ndarray, " column"]]]:
+    def places(self, probe: int) -> list[tuple[int, int, Int[np.ndarray, " _column"]]]:
         """Where a probe's weights lie: segment number, place among its owners, and positions among the columns."""
         found = []
         for number, (segment, mask) in enumerate(zip(self.segments, self.masks, strict=True)):
@@ -99,7 +99,7 @@ def prefix_family(order: Int[np.ndarray, " column"], sizes: Sequence[int], n_col
     return replace(_cut(columns, np.arange(largest), owned, align), names=names)
 
 
-def subset_family(subsets: Sequence[Int[np.ndarray, " column"]], n_columns: int) -> Family:
+def subset_family(subsets: Sequence[Int[np.ndarray, " _column"]], n_columns: int) -> Family:
     """Any sets of the matrix's columns; a probe's weights are in ascending order of its columns.
 
     The family orders columns by the sets that hold them: those of the largest set come first, among them those of

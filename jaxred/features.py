@@ -58,7 +58,7 @@ class Features:
         deviation = self.matrices["train"].mean_and_deviation()[1]
         return np.square(deviation if self.scaling is None else deviation * self.scaling[1])
 
-    def layer_and_index(self, neuron: int) -> tuple[int, int]:
+    def layer_and_index(self, neuron: int | np.integer) -> tuple[int, int]:
         """A neuron's layer and its index in that layer."""
         return int(neuron) // self.hidden_size, int(neuron) % self.hidden_size
 

@@ -42,7 +42,7 @@ class Sums:
 
     shift: Float[np.ndarray, " neuron"]
     rows: RowSums  # of NumPy arrays
-    products: tuple[Float[np.ndarray, "row column"], ...]  # of the sum of u u^T, at its `places`
+    products: tuple[Float[np.ndarray, "_row _column"], ...]  # of the sum of u u^T, at its `places`
 
     def __add__(self, other: "Sums") -> "Sums":
         """Sums over the rows of both, which must have the same shift."""
@@ -86,7 +86,7 @@ class Moments:
     n_rows: int
     n_layers: int
     mean: Float[np.ndarray, " neuron"]
-    products: tuple[Float[np.ndarray, "row column"], ...]  # of the sum of (x - mean)(x - mean)^T, at its `places`
+    products: tuple[Float[np.ndarray, "_row _column"], ...]  # of the sum of (x - mean)(x - mean)^T, at its `places`
     constant: Bool[np.ndarray, " neuron"]  # their moments are exact zeros
     norms: Float[np.ndarray, "layer layer"]  # sum over rows of |x_l - mean_l|^2 |x_m - mean_m|^2
 
@@ -111,7 +111,7 @@ class Moments:
         found._forget(constant)
         return found
 
-    def without(self, neurons: Int[np.ndarray, " neuron"]) -> "Moments":
+    def without(self, neurons: Int[np.ndarray, " gone"]) -> "Moments":
         """The moments with some neurons as if they were constant, so that CKA does not see them."""
         gone = np.isin(np.arange(self.n_neurons), neurons)
         products = tuple(product.copy() for product in self.products)

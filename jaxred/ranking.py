@@ -55,7 +55,7 @@ def rank_neurons(weights: Float[np.ndarray, "neuron output"], steps: int = STEPS
     return Ranking(order, cutoffs)
 
 
-def top_neurons(weights: Float[np.ndarray, "neuron output"], mass: float) -> Int[np.ndarray, " neuron"]:
+def top_neurons(weights: Float[np.ndarray, "neuron output"], mass: float) -> Int[np.ndarray, " chosen"]:
     """T(mass): the neurons that carry at least this share of some class's absolute weight, in ascending order."""
     chosen: set[int] = set()
     for column in np.ascontiguousarray(np.abs(np.asarray(weights, np.float32)).T):

@@ -47,7 +47,7 @@ class SideBySide:
         for (rows, mine), (_, theirs) in both:
             yield rows, np.concatenate([self._filled(mine), self._filled(theirs)], axis=1)
 
-    def _filled(self, block: Float[np.ndarray, "row layer neuron"]) -> Float[np.ndarray, "row layer neuron"]:
+    def _filled(self, block: Float[np.ndarray, "row layer neuron"]) -> Float[np.ndarray, "row layer filled"]:
         missing = self.hidden_size - block.shape[2]
         return np.pad(block, ((0, 0), (0, 0), (0, missing))) if missing else block
 

@@ -29,7 +29,7 @@ BLOCK_ROWS = 1024  # rows multiplied at once; short blocks also keep float32 sum
 COMMIT_SECONDS = 60.0  # between commits of an unfinished pass
 N_HALVES = 2
 
-Products = tuple[Float[jax.Array, "row column"], ...]
+Products = tuple[Float[jax.Array, "_row _column"], ...]
 
 
 @functools.partial(jax.jit, static_argnums=2, donate_argnums=(0, 1))
@@ -136,7 +136,7 @@ class Accumulator:
                 self._products[0][part][i] = jax.device_put(mine, device)
 
 
-def from_blocks(blocks: Iterable[Float[np.ndarray, "row neuron"]], n_layers: int = 1) -> Sums:
+def from_blocks(blocks: Iterable[Float[np.ndarray, "_row neuron"]], n_layers: int = 1) -> Sums:
     """Sums over the rows of all blocks, which are read once and need not fit in memory together.
 
     Raises:

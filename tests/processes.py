@@ -72,5 +72,10 @@ def _run_script(argv: list[str], cwd: str, files: Sequence[str]) -> None:
 
 def _run_program(argv: list[str], cwd: str, files: Sequence[str], program: str, environment: Mapping[str, str]) -> None:
     _settle(argv, cwd, files)
-    os.environ.update(environment)
+    own = (
+        {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {environment['XLA_FLAGS']}"}
+        if "XLA_FLAGS" in environment
+        else {}
+    )
+    os.environ.update({**environment, **own})  # the suite's own flags hold too
     exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})

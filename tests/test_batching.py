@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxred.batching import LENGTHS, ROW_MULTIPLE, SLOT_SHARES, padded_length, plan_batches, word_batches
-from jaxred.tokenization import TokenBatch, TokenizedWords
+from jaxred.tokenization import TokenBatch, TokenizedWords, Tokenizer
 
 
 @given(st.lists(st.integers(1, 700), max_size=200), st.integers(8, 5000))
@@ -43,7 +43,7 @@ def test_padded_lengths(length, padded):
     assert padded_length(length) == padded
 
 
-class Padding:
+class Padding(Tokenizer):
     """What `word_batches` asks of a tokenizer, with the padding on a side."""
 
     longest = 512

@@ -1,3 +1,4 @@
+from inspect import unwrap as unchecked  # the suite checks annotations, which nobody else does: see pyproject.toml
 from pathlib import Path
 
 import numpy as np
@@ -223,4 +224,4 @@ def test_agreement_is_1_up_to_renaming_and_near_0_by_chance():
 )
 def test_what_are_no_correlations_is_refused(correlation, words):
     with pytest.raises(UserError, match=words):
-        cluster_tree(correlation)
+        unchecked(cluster_tree)(correlation)

@@ -34,7 +34,7 @@ from jaxred.selection import CCFS_FRACTIONS, minimal_set_sizes, select_layer
 from jaxred.store import Store
 from jaxred.workdir import Workdir
 
-NO_CLUSTERING = -1
+NO_CLUSTERING = -1.0
 AT_ONCE = 2  # families in work: one compiles while another trains
 
 

@@ -77,7 +77,7 @@ def run_each(
     return [work(one, lambda: load(repeat, one)) for repeat, one in enumerate(configs(config))]  # noqa: B023
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
+def spread(values: Sequence[float | int] | np.ndarray) -> dict[str, Any]:
     """Mean, standard deviation (of a sample; 0 for one run) and every run."""
     runs = [float(value) for value in values]
     return {"mean": float(np.mean(runs)), "sd": float(np.std(runs, ddof=1)) if len(runs) > 1 else 0.0, "runs": runs}

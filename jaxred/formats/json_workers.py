@@ -38,7 +38,7 @@ def available() -> int:
 
 def parse(
     path: Path, survey: Survey, chunks: Sequence[range], sentences_only: bool, n_workers: int
-) -> Generator[list[Float[np.ndarray, "token layer neuron"]] | None, None, None]:
+) -> Generator[list[Float[np.ndarray, "_token layer neuron"]] | None, None, None]:
     """The vectors of the sentences of each chunk of lines, in order.
 
     Args:
@@ -152,7 +152,7 @@ def _ask(worker: _Worker, memory: mmap.mmap, place: int, survey: Survey, chunk: 
 
 def _sentences(
     run: _Run | None, survey: Survey, chunk: range, sentences_only: bool
-) -> list[Float[np.ndarray, "token layer neuron"]] | None:
+) -> list[Float[np.ndarray, "_token layer neuron"]] | None:
     """The sentences of a run, where it is what the survey found and float32 can hold its numbers."""
     if run is None or run[0] != survey.tokens[chunk.start : chunk.stop]:
         return None

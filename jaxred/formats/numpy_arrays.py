@@ -33,6 +33,7 @@ from jaxred.memory import available_bytes
 SUFFIXES = (".npy", ".npz")
 HIDDEN_STATES = "hidden_states"
 _PIECE_BYTES = 16 * 2**20
+_File = IO[bytes] | io.BufferedIOBase  # which a member of an archive is
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def write(
 
 
 def _write_array(
-    file: IO[bytes],
+    file: _File,
     blocks: Iterator[Float[np.ndarray, "row layer neuron"]],
     shape: tuple[int, int, int],
     dtype: str,
@@ -136,7 +137,7 @@ def _write_array(
 
 
 @contextlib.contextmanager
-def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dtype]]:
+def _array(path: Path) -> Iterator[tuple[_File, tuple[int, int, int], np.dtype]]:
     """The activations' bytes, their shape and type."""
     with contextlib.ExitStack() as stack:
         refuse_special(path, "a file of activations")
@@ -151,7 +152,7 @@ def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dty
                         "save it under that name."
                     )
                 member = archive.getinfo(_stored_name(archive, HIDDEN_STATES))
-                file: IO[bytes] = stack.enter_context(archive.open(member))
+                file: _File = stack.enter_context(archive.open(member))
                 n_bytes = member.file_size
             else:
                 file = stack.enter_context(path.open("rb"))
@@ -180,7 +181,7 @@ def _array(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, int, int], np.dty
         yield file, shape, dtype
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(file: _File) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and type of the array that follows; the file stands at its first value then."""
     version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -251,7 +252,7 @@ def _require_memory(name: str, n_bytes: int, path: Path) -> None:
         )
 
 
-def _exactly(file: IO[bytes], n_bytes: int, path: Path) -> bytes:
+def _exactly(file: _File, n_bytes: int, path: Path) -> bytes:
     with _told(path):
         raw = file.read(n_bytes)
     if len(raw) < n_bytes:
@@ -259,7 +260,7 @@ def _exactly(file: IO[bytes], n_bytes: int, path: Path) -> bytes:
     return raw
 
 
-def _skip(file: IO[bytes], n_bytes: int) -> None:
+def _skip(file: _File, n_bytes: int) -> None:
     file.seek(n_bytes, io.SEEK_CUR)
 
 

@@ -43,14 +43,14 @@ class Packing(NamedTuple):
 class Params(NamedTuple):
     """The parameters of a family."""
 
-    weights: tuple[Float[Array, "weight_row tile"], ...]  # one array a group of segments
+    weights: tuple[Float[Array, "_weight_row tile"], ...]  # one array a group of segments
     bias: Float[Array, "probe output"]
 
 
 class Batches(NamedTuple):
     """The data, a batch a step: column by column, so that a run of columns or any choice of them is read at once."""
 
-    blocks: Float[Array, "batch column row"]
+    blocks: Float[Array, "batch matrix_column row"]
     targets: Int[Array, "batch row"] | Float[Array, "batch row"]  # class ids (integers) or scores
     counts: Int[Array, " batch"]  # rows of each batch that exist; they come first
 
@@ -59,14 +59,14 @@ class Layout(NamedTuple):
     """Where the weights of a packing belong, as arrays."""
 
     columns: Int[Array, " column"] | None  # the matrix's columns in the family's order; None: as they lie
-    probes: tuple[Int[Array, " weight_row"], ...]  # for each group: the probe of each row
-    owned: tuple[Float[Array, "weight_row tile"] | None, ...]  # for each group: 1 where a weight exists; None: all
+    probes: tuple[Int[Array, " _weight_row"], ...]  # for each group: the probe of each row
+    owned: tuple[Float[Array, "_weight_row tile"] | None, ...]  # for each group: 1 where a weight exists; None: all
 
 
 @functools.partial(jax.jit, static_argnames=("packing",))
 def outputs(
     params: Params,
-    blocks: Float[Array, "batch column row"],
+    blocks: Float[Array, "batch matrix_column row"],
     columns: Int[Array, " column"] | None,
     *,
     packing: Packing,
@@ -76,13 +76,14 @@ def outputs(
     def one(index):
         return _products(unpack(params.weights, packing), columns_of(blocks, index, columns, packing), packing)
 
-    return jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
+    found = jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
+    return jnp.broadcast_to(found, (*found.shape[:3], blocks.shape[2]))  # where nobody owns a column, rows are alike
 
 
 @functools.partial(jax.jit, static_argnames=("packing", "regression"))
 def predict(
     params: Params,
-    blocks: Float[Array, "batch column row"],
+    blocks: Float[Array, "batch matrix_column row"],
     columns: Int[Array, " column"] | None,
     *,
     packing: Packing,
@@ -94,7 +95,10 @@ def predict(
 
 
 def columns_of(
-    blocks: Float[Array, "batch column row"], index: Array, columns: Int[Array, " column"] | None, packing: Packing
+    blocks: Float[Array, "batch matrix_column row"],
+    index: Array,
+    columns: Int[Array, " column"] | None,
+    packing: Packing,
 ) -> list[Array]:
     """The columns of each segment in the batch of that index, as [column, row]."""
     n_columns, size = blocks.shape[1:]

@@ -92,19 +92,19 @@ def places(n_neurons: int, at_most: int, start: int = 0) -> list[Place]:
     return [*places(half, at_most, start), corner, *places(n_neurons - half, at_most, start + half)]
 
 
-def no_products(where: Sequence[Place]) -> tuple[Float[np.ndarray, "row column"], ...]:
+def no_products(where: Sequence[Place]) -> tuple[Float[np.ndarray, "_row _column"], ...]:
     """The products at some places, over no rows."""
     return tuple(np.zeros((place.bottom - place.top, place.right - place.left), np.float32) for place in where)
 
 
 def add_products(
-    products: tuple[Float[Array, "row column"], ...],
+    products: tuple[Float[Array | np.ndarray, "_row _column"], ...],
     where: Sequence[Place],
     shifted_block: Float[Array, "row neuron"],
-) -> tuple[Float[Array, "row column"], ...]:
+) -> tuple[Float[Array, "_row _column"], ...]:
     """Adds the products u^T u of a block's rows, at the places where they stand."""
     highest = jax.lax.Precision.HIGHEST
     return tuple(
-        product + jnp.dot(shifted_block[:, place.rows].T, shifted_block[:, place.columns], precision=highest)
+        jnp.add(product, jnp.dot(shifted_block[:, place.rows].T, shifted_block[:, place.columns], precision=highest))
         for product, place in zip(products, where, strict=True)
     )

@@ -20,12 +20,13 @@ of the multinomial loss.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxred.kernels.family import (
     HIGHEST,
@@ -90,7 +91,7 @@ def start(bias: Float[Array, "probe output"], layout: Layout, packing: Packing) 
     return State(params, params, jnp.ones(n), jnp.zeros(n, jnp.int32), unknown, unknown)
 
 
-def _zeros(layout: Layout, packing: Packing) -> tuple[Float[Array, "weight_row tile"], ...]:
+def _zeros(layout: Layout, packing: Packing) -> tuple[Float[Array, "_weight_row tile"], ...]:
     """Weights of zero."""
     return tuple(jnp.zeros((len(rows), packing.tile), jnp.float32) for rows in layout.probes)
 
@@ -137,7 +138,7 @@ def advance(
 ) -> State:
     """A step of every probe whose residual is above the tolerance, from the gradient at `state.ahead`."""
     gradient = _centred(gradient, problem, layout, packing)
-    members, rows = _members(layout, packing), functools.partial(_rows, layout=layout)
+    total, rows = _totals(layout, packing), functools.partial(_rows, layout=layout)
     steps = rows(problem.step)
     soft = tuple(
         _soft(y - step * g, step * l1)
@@ -146,7 +147,7 @@ def advance(
     if squared_l2:
         factor = 1 / (1 + 2 * problem.step * problem.l2)
     else:
-        norm = jnp.sqrt(_total([s * s for s in soft], members))
+        norm = jnp.sqrt(total([s * s for s in soft]))
         factor = jnp.where(norm > 0, jnp.maximum(1 - problem.step * problem.l2 / jnp.where(norm > 0, norm, 1), 0), 0)
     moved = Params(
         tuple(s * f for s, f in zip(soft, rows(factor), strict=True)),
@@ -154,7 +155,7 @@ def advance(
     )
     change = jax.tree.map(jnp.subtract, moved, state.params)
     against = jax.tree.map(lambda y, new, change: (y - new) * change, state.ahead, moved, change)
-    turned = _total(against.weights, members) / problem.step + against.bias.sum(1) / problem.bias_step > 0
+    turned = total(against.weights) / problem.step + against.bias.sum(1) / problem.bias_step > 0
     momentum = jnp.where(turned, 1, state.momentum)
     next_momentum = (1 + jnp.sqrt(1 + 4 * momentum * momentum)) / 2
     extrapolation = (momentum - 1) / next_momentum
@@ -187,19 +188,19 @@ def inspect(
     and does not depend on the units of columns and scores.
     """
     gradient = _centred(sums.gradient, problem, layout, packing)
-    members, rows = _members(layout, packing), functools.partial(_rows, layout=layout)
-    weights, squares = state.params.weights, _total([w * w for w in state.params.weights], members)
+    total, rows = _totals(layout, packing), functools.partial(_rows, layout=layout)
+    weights, squares = state.params.weights, total([w * w for w in state.params.weights])
     norm = jnp.sqrt(squares)
     shrink = 2 * problem.l2 if squared_l2 else jnp.where(norm > 0, problem.l2 / jnp.where(norm > 0, norm, 1), 0)
     smallest = []
     for w, g, l1, l2 in zip(weights, gradient.weights, rows(problem.l1), rows(shrink), strict=True):
         slope = g + l2 * w
         smallest.append(jnp.where(w != 0, slope + l1 * jnp.sign(w), _soft(slope, l1)))
-    distance = jnp.sqrt(_total([s * s for s in smallest], members))
+    distance = jnp.sqrt(total([s * s for s in smallest]))
     if not squared_l2:
         distance = jnp.where(norm > 0, distance, jnp.maximum(distance - problem.l2, 0))
     energy = problem.step * distance**2 + problem.bias_step * (gradient.bias**2).sum(1)
-    penalties = problem.l1 * _total([jnp.abs(w) for w in weights], members)
+    penalties = problem.l1 * total([jnp.abs(w) for w in weights])
     penalties += problem.l2 * (squares if squared_l2 else norm)
     return state._replace(residual=jnp.sqrt(energy / problem.null_loss), loss=sums.loss + penalties)
 
@@ -301,7 +302,7 @@ def lanczos_start(draw: Float[Array, " column"], layout: Layout, *, packing: Pac
     """The process from the same draw for every probe, so far as it owns the columns. `packing` has one output."""
     parts = [jnp.broadcast_to(draw[s.start : s.stop], (len(s.owners), 1, s.stop - s.start)) for s in packing.segments]
     vector = _masked(pack(parts, packing), layout)
-    norm = jnp.sqrt(_total([v * v for v in vector], _members(layout, packing)))
+    norm = jnp.sqrt(_totals(layout, packing)([v * v for v in vector]))
     scale = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
     zeros = jax.tree.map(jnp.zeros_like, vector)
     bias = jnp.zeros((packing.n_probes, 1))
@@ -322,14 +323,14 @@ def lanczos_step(
         layout: that of one output.
         packing: that of one output.
     """
-    members, rows = _members(layout, packing), functools.partial(_rows, layout=layout)
+    total, rows = _totals(layout, packing), functools.partial(_rows, layout=layout)
     vector, before = process.vector.weights, process.before.weights
     image = [g / 2 for g in _centred(product, problem, layout, packing).weights]
-    alpha = _total([i * v for i, v in zip(image, vector, strict=True)], members)
+    alpha = total([i * v for i, v in zip(image, vector, strict=True)])
     rest = [
         i - a * v - b * u for i, v, u, a, b in zip(image, vector, before, rows(alpha), rows(process.beta), strict=True)
     ]
-    beta = jnp.sqrt(_total([r * r for r in rest], members))
+    beta = jnp.sqrt(total([r * r for r in rest]))
     goes_on = beta > 1e-5 * jnp.abs(alpha)  # below, rounding alone is left of it
     scale = jnp.where(goes_on, 1 / jnp.where(goes_on, beta, 1), 0)
     fresh = tuple(r * s for r, s in zip(rest, rows(scale), strict=True))
@@ -341,14 +342,16 @@ def _soft(values: Array, threshold: Array) -> Array:
     return jnp.sign(values) * jnp.maximum(jnp.abs(values) - threshold, 0)
 
 
-def _members(layout: Layout, packing: Packing) -> tuple[Bool[Array, "probe weight_row"], ...]:
-    return tuple(jnp.arange(packing.n_probes)[:, None] == p for p in layout.probes)
+def _totals(layout: Layout, packing: Packing) -> Callable[[Sequence[Array]], Array]:
+    """What sums each probe's weights, [probe], of arrays packed like them."""
+    members = [jnp.arange(packing.n_probes)[:, None] == p for p in layout.probes]
 
+    def total(arrays: Sequence[Float[Array, "_weight_row tile"]]) -> Float[Array, " probe"]:
+        groups = zip(members, arrays, strict=True)
+        parts = [jnp.dot(m.astype(jnp.float32), a.sum(1), precision=HIGHEST) for m, a in groups]
+        return functools.reduce(jnp.add, parts, jnp.zeros(packing.n_probes))
 
-def _total(arrays, members) -> Float[Array, " probe"]:
-    """The sum over each probe's weights."""
-    parts = [jnp.dot(m.astype(jnp.float32), a.sum(1), precision=HIGHEST) for m, a in zip(members, arrays, strict=True)]
-    return functools.reduce(jnp.add, parts, jnp.zeros(()))
+    return total
 
 
 def _rows(values: Array, layout: Layout) -> list[Array]:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxred.models.layer import Layer
 from jaxred.models.settings import Settings
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
+_AnyEncoder = TypeVar("_AnyEncoder", bound="Encoder")
 
 
 def keep_all(hidden: Float[Array, "batch token hidden"]) -> Float[Array, "batch token hidden"]:
@@ -157,7 +158,7 @@ class Encoder(nnx.Module):
         del token_type_ids, queries
         return attention_mask
 
-    def first_layers(self, n_layers: int) -> Self:
+    def first_layers(self: _AnyEncoder, n_layers: int) -> _AnyEncoder:
         """The encoder cut to its embeddings and first `n_layers` layers; the embeddings are shared, not copied.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxred.models.activations import ACTIVATIONS
 from jaxred.models.linear import TILE, layer_norm, linear, mapped_in_parts
 
 
+@runtime_checkable
 class LayerShape(Protocol):
     """What a configuration says about a layer."""
 

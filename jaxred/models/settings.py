@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 from jaxred.errors import UserError
 from jaxred.models.activations import ACTIVATIONS
@@ -14,6 +14,8 @@ Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and o
 _MOST = 10**7  # of whole numbers: beyond any model, and products of three of them still fit what counts elements
 _MOST_LAYERS = 10**4
 _LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1}  # of whole numbers; of the others 1
+
+_AnySettings = TypeVar("_AnySettings", bound="Settings")
 
 
 class Settings:
@@ -30,7 +32,7 @@ class Settings:
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # field -> the texts it may be
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> Self:
+    def from_dict(cls: type[_AnySettings], raw: Mapping[str, Any], path: Path) -> _AnySettings:
         """Reads the object of a `config.json`; keys that do not change the forward pass are not looked at.
 
         Args:

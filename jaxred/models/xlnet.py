@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ class XLNetConfig(Settings):
         return sys.maxsize
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> Self:
+    def from_dict(cls, raw: Mapping[str, Any], path: Path) -> "XLNetConfig":
         """Reads the object of a `config.json`, as `Settings.from_dict`.
 
         Raises:

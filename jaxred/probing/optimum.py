@@ -176,8 +176,7 @@ def _problem(part: Part, reader: _Reader, columns: Columns, null_loss: float) ->
         process, alpha = proximal.lanczos_step(process, product, problem, layout, packing=packing)
         alphas.append(alpha)
         betas.append(process.beta)
-    entries = [np.stack([np.broadcast_to(v, n_probes) for v in each], 1) for each in (alphas, betas)]
-    largest = _largest_eigenvalues(*entries)
+    largest = _largest_eigenvalues(np.stack(alphas, 1), np.stack(betas, 1))
     steps = 1 / (curvature * np.where(largest > 0, largest, 1))
     return problem._replace(step=jax.device_put(steps.astype(np.float32), part.device))
 

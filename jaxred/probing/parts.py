@@ -141,7 +141,7 @@ def _row_probes(segment: Segment, packing: Packing) -> Int[np.ndarray, " weight_
     return np.repeat(segment.owners, packing.n_rows(segment) // len(segment.owners))
 
 
-def _owned(family: Family, packing: Packing) -> tuple[Float[np.ndarray, "weight_row tile"] | None, ...]:
+def _owned(family: Family, packing: Packing) -> tuple[Float[np.ndarray, "_weight_row tile"] | None, ...]:
     """For each group, 1 where a weight exists; None where all do."""
     found: list[np.ndarray | None] = []
     for first, last in packing.groups:
@@ -159,7 +159,7 @@ def _owned(family: Family, packing: Packing) -> tuple[Float[np.ndarray, "weight_
 
 def _initial_params(
     family: Family, packing: Packing, seeds: Int[np.ndarray, " probe"]
-) -> tuple[tuple[Float[np.ndarray, "weight_row tile"], ...], Float[np.ndarray, "probe output"]]:
+) -> tuple[tuple[Float[np.ndarray, "_weight_row tile"], ...], Float[np.ndarray, "probe output"]]:
     """PyTorch's default for a linear layer: weights and bias uniform in +-1/sqrt(columns).
 
     The draw depends on the seed and on the probe's own size, not on its place in the family.
@@ -182,7 +182,7 @@ def _initial_params(
     return tuple(packed), bias
 
 
-def unpacked(part: Part) -> list[Float[np.ndarray, "owner output column"]]:
+def unpacked(part: Part) -> list[Float[np.ndarray, "_owner output _column"]]:
     """The weights of each segment of a part."""
     arrays, packing = [], part.packing
     for (first, last), packed in zip(packing.groups, part.params.weights, strict=True):

@@ -29,7 +29,7 @@ def open_kvstore(location: str) -> Any:
         raise UserError(f"Cannot open the activation store {location} ({reason(error)}).") from error
 
 
-def answer(future: Any, seconds: float) -> Any:
+def answer(future: Any, seconds: float | int) -> Any:
     """What a future gives; a storage that does not answer, as a dead address, is given up.
 
     Raises:

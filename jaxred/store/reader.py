@@ -190,7 +190,7 @@ class Store:
         self.fill((rows, matrix))
         return matrix
 
-    def fill(self, *wanted: tuple[np.ndarray, Float[np.ndarray, "row neuron"]]) -> None:
+    def fill(self, *wanted: tuple[np.ndarray, Float[np.ndarray, "_row neuron"]]) -> None:
         """Fills several matrices, as `matrix` does one, while the store is read once.
 
         Args:

@@ -17,8 +17,8 @@ from jaxred.workdir import Workdir
 class Value:
     """A number, or the mean of its repeats with their standard deviation; and its interval."""
 
-    mean: float
-    sd: float | None = None
+    mean: float | int
+    sd: float | int | None = None
     interval: tuple[float, float] | None = None
 
     def text(self, decimals: int = 3) -> str:

@@ -9,6 +9,7 @@ import pytest
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig
 from jaxred.experiments import kept
 from jaxred.results import load_result
+from jaxred.store import Store
 from jaxred.workdir import Workdir
 
 CONFIG = StudyConfig()
@@ -25,8 +26,9 @@ class Study:
         return {"found": self.n_done}, {}, SimpleNamespace(data_split=None)
 
     def run(self, config=CONFIG, encoder="tiny", splits=("train", "test")):
-        ledger = SimpleNamespace(identity={"encoder": encoder}, notes={"tokens": 7})
-        stores = {split: SimpleNamespace(ledger=ledger) for split in splits}
+        store = Store.__new__(Store)  # without files
+        store.ledger = SimpleNamespace(identity={"encoder": encoder}, notes={"tokens": 7})
+        stores = dict.fromkeys(splits, store)
         return kept.kept_or_run("cluster_sweep", ("task", "probe"), stores, config, self.workdir, self.work)
 
 

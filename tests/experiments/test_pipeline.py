@@ -9,6 +9,7 @@ from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyC
 from jaxred.experiments.pipeline import pipeline
 from jaxred.features import Features
 from jaxred.formats.all_results import pipeline_results
+from jaxred.matrix import FeatureMatrix
 from jaxred.metrics import OVERALL
 from jaxred.moments import Moments
 from jaxred.progress import progress_bar
@@ -34,7 +35,7 @@ def synthetic():
         layers = [rng.normal(size=(len(classes), 10)) for _ in range(4)]
         layers[1] += np.where(classes, 2.5, -2.5)[:, None] * np.linspace(0.2, 1, 10)
         layers[2] = layers[1] * 3 + 0.01 * layers[2]
-        matrices[name] = np.concatenate(layers, axis=1).astype(np.float32)
+        matrices[name] = FeatureMatrix.from_rows(np.concatenate(layers, axis=1).astype(np.float32), 32)
     features = Features(matrices, targets, ("no", "yes"), 4, 10, None)
     config = StudyConfig(
         probe=ProbeConfig(batch_size=32, learning_rate=1e-2),
@@ -106,6 +107,7 @@ def test_regression_runs_with_every_correlation_metric():
         name: rng.normal(size=(n, 24)).astype(np.float32) for name, n in (("train", 300), ("dev", 60), ("test", 60))
     }
     targets = {name: (x[:, 8:12].sum(1) * 0.3).astype(np.float32) for name, x in matrices.items()}
+    matrices = {name: FeatureMatrix.from_rows(x, ProbeConfig().batch_size) for name, x in matrices.items()}
     features = Features(matrices, targets, (), 3, 8, None)
     for metric in ("pearson", "spearman", "pearson_and_spearman"):
         config = StudyConfig(task=TaskConfig(kind="regression", metric=metric), probe=ProbeConfig(learning_rate=0.03))

@@ -44,7 +44,11 @@ def made_up_search(dev_of_size, sizes, deltas, mode, base=0.8):
 
     def fake(family, features, config):
         owned = [family.owned(i) for i in range(family.n_probes)]
-        return SimpleNamespace(probe=lambda i: owned[i]), [entry(dev_of_size[len(columns)]) for columns in owned]
+        probes = [
+            Probe(columns, np.zeros((len(columns), 2), np.float32), np.zeros(2, np.float32), np.ones(1, np.float32))
+            for columns in owned
+        ]
+        return SimpleNamespace(probe=lambda i: probes[i]), [entry(dev_of_size[len(columns)]) for columns in owned]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_module, "fit_and_score", fake)
@@ -121,8 +125,8 @@ def test_sets_are_prefixes_of_the_bases_columns_by_salience():
     found, _ = made_up_search([0.9] * 41, [2, 7], [1.0], "full")
     order = base.columns[rank_neurons(base.weights).order]
     np.testing.assert_array_equal(found.ranking, order)
-    for size, columns in found.probes.items():
-        np.testing.assert_array_equal(columns, order[:size])
+    for size, probe in found.probes.items():
+        np.testing.assert_array_equal(probe.columns, order[:size])
     chosen = found.choose(1.0, FEATURES)
     assert chosen["n_minimal"] == 2
     assert chosen["minimal_neurons"] == [divmod(int(neuron), 10) for neuron in order[:2]]

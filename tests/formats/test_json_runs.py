@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def joined(parsed):
 
 def careful(text, sentences_only=False):
     """What the careful parser makes of the lines; None where it refuses one."""
-    parse = sentence_parser("a.json", LAYERS, SIZE, sentences_only)
+    parse = sentence_parser(Path("a.json"), LAYERS, SIZE, sentences_only)
     try:
         parsed = [parse(line, number, None) for number, line in enumerate(text.splitlines(keepends=True), start=1)]
     except UserError:

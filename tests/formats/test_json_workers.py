@@ -5,7 +5,6 @@ import signal
 import subprocess
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -130,7 +129,8 @@ def test_one_core_starts_no_process(lines, started, monkeypatch):
 
 @pytest.mark.parametrize("answer", [b"", b"123", ANSWER.pack(2) + bytes(12), ANSWER.pack(REFUSED)])
 def test_an_answer_that_is_cut_short_is_none(lines, answer):
-    worker = SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(answer))
+    worker = subprocess.Popen.__new__(subprocess.Popen)  # without a process
+    worker.stdin, worker.stdout = io.BytesIO(), io.BytesIO(answer)
     with mmap.mmap(-1, 1000) as memory:
         assert json_workers._ask(worker, memory, 0, json_lines.survey(lines), range(2), 8) is None
 

@@ -126,7 +126,7 @@ def test_of_one_token_a_row_the_last_layer_computes_no_other(model, batch):
 def test_one_token_of_a_batch_longer_than_the_positions_is_refused():
     model = random_tiny(Bert)
     with pytest.raises(UserError, match=r"17 tokens a row does not fit the model's 16 positions: lower .*max_length"):
-        model.at(jnp.zeros(4, int), *random_batch(model.config, n_tokens=17))
+        model.at(jnp.zeros(4, int), *map(jnp.asarray, random_batch(model.config, n_tokens=17)))
 
 
 @pytest.mark.parametrize("n_layers", [-1, 4])

@@ -1,6 +1,7 @@
 """Two writers of one store, and writers that are killed within a window: nothing of both is taken for whole."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def test_of_two_writers_of_the_same_store_one_stops(tmp_path, finished):
     first, second = writer(tmp_path), writer(tmp_path)
     first.write(0, VALUES[:4], {"tokens": 100})
     second.write(0, VALUES[:4], {"tokens": 100})
+    time.sleep(0.05)  # file systems tell the times of two ledgers apart by some milliseconds
     first.flush()
     with pytest.raises(UserError, match="taken over"):
         second.flush()
