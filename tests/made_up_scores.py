@@ -1,5 +1,7 @@
 """Scores as results hold them, made up for tests of what shows them."""
 
+import numpy as np
+
 from jaxred.experiments.scoring import Scored
 from jaxred.metrics import OVERALL
 
@@ -37,4 +39,4 @@ def spread_of_scores(dev, test, sd=(0.01, 0.02), beats=3, to_oracle=-0.01):
 
 def scored(dev, test=0.7, beats=True):
     """One probe's with its score on resamples."""
-    return Scored(scores(dev, test, beats=beats), {"dev": [], "test": []})
+    return Scored(scores(dev, test, beats=beats), {"dev": np.zeros(0), "test": np.zeros(0)})
