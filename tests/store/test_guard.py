@@ -42,8 +42,9 @@ def test_a_writer_stops_where_another_took_its_store_over(tmp_path, until):
 
 def test_of_two_writers_of_the_same_store_one_stops(tmp_path, finished):
     first, second = writer(tmp_path), writer(tmp_path)
-    first.write(0, VALUES[:4], {"tokens": 100})
     second.write(0, VALUES[:4], {"tokens": 100})
+    second._pending[1].result()  # else it might land last, which is refused
+    first.write(0, VALUES[:4], {"tokens": 100})
     time.sleep(0.05)  # file systems tell the times of two ledgers apart by some milliseconds
     first.flush()
     with pytest.raises(UserError, match="taken over"):
