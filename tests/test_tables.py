@@ -79,7 +79,7 @@ def test_an_oracle_that_learnt_nothing_is_warned_of(pipeline):
     assert warning(pipeline) == ""
     pipeline["oracle"] = scores(0.61)
     assert "hardly beats the majority class (0.600)" in warning(pipeline)
-    majority, oracle = pipeline["task"]["majority"]["accuracy"], pipeline["oracle"]
+    majority, oracle = pipeline["task"]["constant"]["scores"], pipeline["oracle"]
     oracle["dev"][OVERALL], majority["dev"], oracle["test"][OVERALL], majority["test"] = 0.7, 0.6, 0.5, 0.52
     assert warning(pipeline).startswith("The oracle's test accuracy (0.500) does not beat the majority class (0.520): ")
     oracle["dev"][OVERALL] = 0.615
@@ -93,7 +93,7 @@ def test_an_oracle_that_learnt_nothing_is_warned_of(pipeline):
 def test_an_oracle_within_its_uncertainty_of_the_best_constant_answer_is_warned_of(pipeline, metric):
     pipeline["task"]["metric"] = metric
     pipeline["oracle"] = scores(0.7, beats=False)
-    text = "does not beat majority class (yes) (0.600 on dev) by more than its uncertainty"
+    text = "does not beat the majority class (yes), 0.600 on dev, by more than its uncertainty"
     assert warning(pipeline).startswith(f"The oracle's dev {metric.replace('_', ' ')} (0.700) {text}")
 
 
@@ -155,7 +155,7 @@ def test_150_rows_of_dev_at_delta_1_are_warned_of(pipeline):
 def test_candidates_on_which_a_probe_learnt_nothing_are_warned_of(pipeline):
     pipeline["selection"].append(chosen(1.0, 2, 0.5, 6))
     pipeline["selection"][-1]["base"] = scores(0.6, beats=False)
-    text = "After clustering at 0.5 the probe on all that is left does not beat majority class (yes) (0.600 on dev)"
+    text = "After clustering at 0.5 the probe on all that is left does not beat the majority class (yes), 0.600 on dev,"
     assert warning(pipeline).startswith(text)
     pipeline["selection"][-2]["base"] = scores(0.5, beats=False)
     assert warning(pipeline).startswith("After clustering at 0.3, 0.5 the probe")
@@ -182,11 +182,11 @@ def test_a_set_that_knows_nothing_is_marked_and_never_the_headline(tmp_path, pip
     assert headline(pipeline).startswith("6 of 30 neurons (20.0%), from layers 0–2 of 0–2")
     text = pipeline_table(Workdir(tmp_path))
     assert "| LS + CCFS (δ 3/1, 2/1; no clustering): no finding |" in text
-    assert '"No finding" marks what does not beat majority class (yes) (0.600 on dev) by more than its' in text
+    assert '"No finding" marks what does not beat the majority class (yes), 0.600 on dev, by more than its' in text
     failing(pipeline, 2)
     assert smallest_finding(pipeline) is None
     assert headline(pipeline) == (
-        "No finding: no set of neurons beats majority class (yes) (0.600 on dev) by more than its uncertainty."
+        "No finding: no set of neurons beats the majority class (yes), 0.600 on dev, by more than its uncertainty."
     )
     assert "%" not in headline(pipeline)
 

@@ -67,10 +67,12 @@ def score_all(predictions: dict[str, np.ndarray], features: Features, config: St
 
 
 def constant_answer(features: Features, config: StudyConfig) -> int | None:
-    """The class that scores best on train where it is every row's answer; None for scores, where no answer counts."""
+    """The class that scores best on dev where it is every row's answer, which train's majority class need not be; None
+    for scores, where no answer counts.
+    """
     if not features.classes:
         return None
-    return best_constant(config.task.metric, features.targets["train"], len(features.classes))
+    return best_constant(config.task.metric, features.targets["dev"], len(features.classes))
 
 
 def constant_score(constant: int, split: str, features: Features, config: StudyConfig) -> float:

@@ -19,11 +19,11 @@ import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
@@ -198,40 +198,32 @@ class _Sink:
         if self._error is not None:
             raise self._error
 
-    def write(self, piece: memoryview) -> int:
-        if self._error is None:
-            try:
-                return self._file.write(piece)
-            except OSError as error:
-                self._error = error
-        return len(piece)
+    def write(self, piece: Any) -> int:  # of Cython
+        return len(piece) if self._error else self._tried(lambda: self._file.write(piece), len(piece))
 
     def read(self, size: int = -1) -> bytes:
         return self._file.read(size)
 
-    def readinto(self, space: memoryview) -> int:
-        try:
-            return self._file.readinto(space)  # type: ignore[attr-defined]
-        except OSError as error:  # reading may have to write first what a buffer holds
-            self._error = self._error or error
-            return 0
+    def readinto(self, space: Any) -> int:  # reading may have to write first what a buffer holds
+        return self._tried(lambda: self._file.readinto(space), 0)  # type: ignore[attr-defined]
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._file.seek(position, whence)
-        except OSError as error:
-            self._error = self._error or error
-            return position
+        return self._tried(lambda: self._file.seek(position, whence), position)
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._tried(self._file.tell, 0)
 
     def truncate(self, size: int) -> int:
+        return self._tried(lambda: self._file.truncate(size), size)
+
+    def _tried(self, act: Callable[[], int], otherwise: int) -> int:
         try:
-            return self._file.truncate(size)
+            return act()
         except OSError as error:
             self._error = self._error or error
-            return size
+        except ValueError:  # closed: HDF5 may let go of it only after whoever opened it
+            return otherwise
+        return otherwise
 
     def flush(self) -> None:
         """Called for every close; what the buffer holds is written by whoever opened the file."""

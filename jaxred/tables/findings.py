@@ -49,7 +49,9 @@ def what_is_beaten(results: dict[str, Any]) -> str:
     if found is None:
         return "a correlation of 0"
     name, scores = found
-    return f"{name[0].lower()}{name[1:]} ({scores['dev'].mean:.3f} on dev)"
+    return (
+        f"{'the ' if name.startswith('Majority') else ''}{name[0].lower()}{name[1:]}, {scores['dev'].mean:.3f} on dev,"
+    )
 
 
 def no_finding_note(results: dict[str, Any], marks: list[str]) -> str:

@@ -49,6 +49,14 @@ def test_no_constant_answer_beats_the_best_one(metric, share):
         assert not score_all(same, features_of(targets), config)[0]["beats_constant"]
 
 
+def test_a_constant_answer_is_no_finding_where_dev_has_another_majority_than_train():
+    targets = targets_of(share=0.3)
+    targets["dev"] = 1 - targets["dev"]
+    for label in (0, 1):
+        same = {split: np.full((n, 1), label, np.int32) for split, n in N_ROWS.items()}
+        assert not score_all(same, features_of(targets), StudyConfig())[0]["beats_constant"]
+
+
 def test_scores_that_do_not_correlate_are_no_finding():
     rng = np.random.default_rng(0)
     targets = {split: rng.normal(size=n).astype(np.float32) for split, n in N_ROWS.items()}
