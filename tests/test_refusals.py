@@ -15,6 +15,7 @@ from jaxred.checkpoints import save_probes
 from jaxred.data.lines import read_lines
 from jaxred.errors import UserError
 from jaxred.exporting import to_file
+from jaxred.features import Features
 from jaxred.formats import experiment, hdf5, json_lines, numpy_arrays
 from jaxred.matrix import _mapped
 from jaxred.models.bert import BertConfig
@@ -58,13 +59,12 @@ def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(small_disk, tmp_pat
 
 def test_probes_on_a_full_disk_are_told_without_a_traceback(small_disk, capfd):
     weights = np.random.default_rng(0).random((2, 200_000), np.float32)
-    probe = Probe(columns=np.arange(200_000), weights=weights, bias=np.zeros(2, np.float32), losses=np.zeros(1))
-
-    class Features:
-        scaling = None
+    probe = Probe(
+        columns=np.arange(200_000), weights=weights, bias=np.zeros(2, np.float32), losses=np.zeros(1, np.float32)
+    )
 
     with pytest.raises(UserError, match="No space left on device"):
-        save_probes(small_disk / "probes" / "pipeline", {"p": probe}, Features())  # type: ignore[arg-type]
+        save_probes(small_disk / "probes" / "pipeline", {"p": probe}, Features({}, {}, (), 1, 200_000, None))
     assert os.listdir(small_disk) == []
     assert "Traceback" not in capfd.readouterr().err
 
