@@ -44,7 +44,7 @@ def finished(tmp_path_factory, encoder_folder, compilations):
     config = replace(
         tiny_encoder.study_config(encoder_folder, tiny_encoder.write_task(folder / "task", splits)),
         probe=ProbeConfig(epochs=1),
-        clustering=ClusteringConfig(sweep_thresholds=(-1, 0.3)),
+        clustering=ClusteringConfig(sweep_thresholds=(-1.0, 0.3)),
         selection=SelectionConfig(fractions=(0.5,)),
     )
     run(config, folder / "run")

@@ -368,7 +368,7 @@ def test_an_extraction_killed_within_a_window_loses_no_more_than_seconds(
     assert _windows(_train(workdir)) == 0
     encoded = []
     real = module._fetched
-    monkeypatch.setattr(module, "_fetched", lambda given: (encoded.append(len(r)) or (r, v) for r, v in real(given)))
+    monkeypatch.setattr(module, "_fetched", lambda *given: (encoded.append(len(r)) or (r, v) for r, v in real(*given)))
     extract(config, Workdir(workdir))
     assert contents(workdir) == contents(tmp_path / "undisturbed")
     n_rows = sum(Store(workdir / "activations" / split).n_rows for split in ("train", "test"))

@@ -1,6 +1,5 @@
 """A whole study of labelled words under a tiny random encoder, and each stage's part in it."""
 
-import json
 import shutil
 
 import numpy as np
@@ -14,7 +13,7 @@ from jaxred.experiments import study
 from jaxred.extract import extract
 from jaxred.features import load_features, split_of
 from jaxred.metrics import OVERALL
-from jaxred.results import load_result
+from jaxred.results import load_result, save_result
 from jaxred.workdir import Workdir
 
 LABELS = ("ADJ", "NOUN", "VERB", "X")  # of a word by its number, so that an embedding tells
@@ -106,9 +105,9 @@ def test_the_report_shows_classes_and_what_was_left_out(workdir):
 def test_a_report_of_results_without_scores_of_classes(workdir, tmp_path):
     shutil.copytree(workdir.path, tmp_path / "copy")
     old = Workdir(tmp_path / "copy")
-    content = json.loads(old.result("pipeline").read_text())
-    del content["per_class"], content["digest"]
-    old.result("pipeline").write_text(json.dumps({**content, "format": 1}))
+    content = load_result(old.result("pipeline"))
+    del content["per_class"]
+    save_result(old.result("pipeline"), content["identity"], content)
     report.write(old, force=True)
     assert "oracle, test" in old.report.read_text()
 
@@ -128,8 +127,9 @@ def test_the_report_of_one_study_alone_shows_its_table_and_the_data(workdir, tmp
         assert f"<td>{found['thresholds'][0]['n_clusters']}</td>" in html
         assert "% right</td>" in html
         return
-    assert f"{found['n_minimal']} of 36 neurons" in html
-    assert f"<td>{found['minimal_scores']['test'][OVERALL]:.3f}</td>" in html
+    assert (f"{found['n_minimal']} of 36 neurons" in html) == found["finding"]
+    assert ("No finding: no set of neurons" in html) != found["finding"]
+    assert f"<td>{found['minimal_scores']['test'][OVERALL]:.3f} [" in html
     entry = found["per_class"]["oracle"]["test"]["classes"]["NOUN"]
     assert f"<td>{entry['precision']:.3f}</td>" in next(
         line for line in html.splitlines() if line.startswith("<tr><td>NOUN</td>")

@@ -62,7 +62,9 @@ def whole(workdir):
     """What does not hold the time at which it was made."""
     found = contents(workdir)
     return {
-        name: digest for name, digest in found.items() if name.split("/")[0] not in ("probes", "moments", "figures")
+        name: digest
+        for name, digest in found.items()
+        if name.split("/")[0] not in ("probes", "moments", "figures", "digests")
     }
 
 

@@ -47,7 +47,7 @@ def of_repeats(results: dict[str, Any]) -> str:
     return f" Mean ± standard deviation of {results['repeats']['n']} repeats." if "repeats" in results else ""
 
 
-def span(values: Sequence[float | None], form: str = ".2f") -> str:
+def span(values: Sequence[float | int | None], form: str = ".2f") -> str:
     """The lowest to the highest of the values that there are, or the only one."""
     known = [value for value in values if value is not None]
     if not known:
