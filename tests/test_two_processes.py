@@ -59,7 +59,7 @@ def undisturbed(run, tmp_path_factory):
 
 
 def whole(workdir):
-    """What does not hold the time at which it was made."""
+    """What does not hold the time at which it was made; digests are of files that do."""
     found = contents(workdir)
     return {
         name: digest
