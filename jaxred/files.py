@@ -45,10 +45,12 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
         UserError: if the disk is full or a folder cannot be written; what was at the paths is untouched.
     """
     temporary: list[str] = []
+    made: list[Path] = []
     try:
         with contextlib.ExitStack() as stack:
             files = []
             for path in paths:
+                made += [folder for folder in path.parents if not folder.exists()]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 prefix = unfinished_prefix(path)
                 file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=UNFINISHED, delete=False)  # noqa: SIM115
@@ -65,6 +67,9 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
         for name in temporary:
             with contextlib.suppress(OSError):
                 os.unlink(name)
+        for folder in made:  # from the innermost; one that another process has filled meanwhile stays
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         if isinstance(error, OSError):
             reason = error.strerror or str(error).split("\n")[0]
             where = ", ".join(str(path) for path in paths[:2]) + (" ..." if len(paths) > 2 else "")

@@ -76,6 +76,18 @@ def test_every_step_may_fail(tmp_path, monkeypatch, step):
     assert (tmp_path / "file").read_text() == "old"
 
 
+def test_folders_made_for_a_file_that_fails_are_removed(tmp_path):
+    def write(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "old").mkdir()
+    for place in ("old/new/newer/file", "new/file", "old/file"):
+        with pytest.raises(UserError, match="No space left"):
+            replace_file(tmp_path / place, write)
+        assert names(tmp_path) == ["old"], place
+        assert names(tmp_path / "old") == [], place
+
+
 @pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt()])
 def test_whatever_else_goes_wrong_leaves_what_was_there_and_nothing_beside_it(tmp_path, error):
     (tmp_path / "file").write_text("old")

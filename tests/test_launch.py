@@ -306,7 +306,7 @@ def tiny_flags(encoder_folder, folder):
         (
             "minimal_neurons",
             ["--config.selection.fractions=(0.1,0.5)", "--config.repeats=2", "--config.selection.minimal_delta=5"],
-            ["Majority class (even)", "Oracle", "Minimal set (δ 5)"],
+            ["Best constant answer", "Oracle", "Minimal set (δ 5)"],
         ),
     ],
 )

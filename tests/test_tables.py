@@ -268,6 +268,7 @@ def test_repeats_are_means_with_deviations(tmp_path, pipeline, monkeypatch):
     assert "12 of 30 probes had not converged" in text
     assert "LayerSelector (δ 3)" in text  # on the mean its layers might be those of δ 1: repeats differ
     by_name = {row.name: row for row in rows(pipeline)}
+    assert "Best constant answer" in by_name  # each repeat's own, so that no class is named
     assert by_name["Best layer alone"].layers == "2"  # by the mean, and not by the first repeat
     assert by_name["LS + CCFS (δ 3/1; no clustering)"].encoder_parameters == 150  # of 100, 150 and 200
     assert by_name["LayerSelector (δ 3)"].encoder_parameters == 117

@@ -31,10 +31,11 @@ from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 from jaxtyping import Float
 
 from jaxred.errors import UserError
-from jaxred.files import file_digest, parse_json, refuse_special
+from jaxred.files import MEMORY_SHARE, file_digest, parse_json, refuse_special
 from jaxred.formats.hdf5_inside import link_types, refuse_elsewhere, refuse_link_out
 from jaxred.formats.survey import Survey, stamp_of
 from jaxred.git_lfs import refuse_pointer
+from jaxred.memory import available_bytes
 
 INDEX = "sentence_to_index"
 _LOCKED = (errno.EAGAIN, errno.EWOULDBLOCK)
@@ -72,6 +73,7 @@ def survey(path: Path, texts: Sequence[str]) -> Survey:
                 f"{path}: dataset {keys[row]!r} has {mine.n_layers} layers x {mine.size} neurons, but {keys[0]!r} has "
                 f"{first.n_layers} x {first.size}: all must have the same; extract them with one model."
             )
+    _refuse_larger_than_memory(datasets, keys, path)
     counts = Counter(_normal(text) for text in texts)
     n_duplicates = sum(n for n in counts.values() if n > 1)
     tokens, offsets = [mine.n_tokens for mine in datasets], [mine.offset for mine in datasets]
@@ -359,6 +361,19 @@ def _dataset(file: h5py.File, key: str, path: Path, dtype: np.dtype | None) -> _
         refuse_elsewhere(dataset, key, path)
     n_layers, n_tokens, size = full
     return _Dataset(n_layers, n_tokens, size, -1 if offset is None else offset)
+
+
+def _refuse_larger_than_memory(datasets: Sequence[_Dataset], keys: Sequence[str], path: Path) -> None:
+    """Refuses a sentence that memory has no room for: a compressed dataset of any shape may take no space in a file."""
+    free = available_bytes()
+    for row, dataset in enumerate(datasets):
+        n_bytes = dataset.n_layers * dataset.n_tokens * dataset.size * np.dtype(np.float32).itemsize
+        if n_bytes > MEMORY_SHARE * free:
+            shape = dataset.n_layers, dataset.n_tokens, dataset.size
+            raise UserError(
+                f"{path}: dataset {keys[row]!r} is {shape}, {n_bytes / 1e9:,.1f} GB, but of the {free / 1e9:,.1f} GB of "
+                f"free memory a sentence may take {MEMORY_SHARE:.0%}: write the sentence again."
+            )
 
 
 def _find(file: h5py.File, key: str, path: Path) -> h5py.h5d.DatasetID:

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxred.importing import IMPORTED
 from jaxred.metrics import OVERALL
-from jaxred.tables.findings import constant, mean_score, n_repeats, what_is_beaten
+from jaxred.tables.findings import constant, in_a_sentence, mean_score, n_repeats, what_is_beaten
 
 LEARNT = 0.02  # by so much accuracy an oracle must beat the majority class to have learnt something worth selecting
 CORRELATED = 0.1  # with the training scores an oracle must correlate by so much
@@ -53,7 +53,7 @@ def _learnt_little(results: dict[str, Any]) -> str:
             return f"The oracle's {metric.replace('_', ' ')} on its own training rows is {oracle:.3f}: {advice}"
     if majority is not None and metric == "accuracy":
         name, scores = constant(results) or ("", {})
-        beaten = "the majority class" if name.startswith("Majority") else f"{name[0].lower()}{name[1:]}"
+        beaten = in_a_sentence(name.split(" (")[0])
         accuracy = {split: (_oracle(results, split), scores[split].mean) for split in ("dev", "test")}
         low = [
             f"{split} accuracy ({oracle:.3f}) {'hardly beats' if oracle > baseline else 'does not beat'} {beaten} "

@@ -11,6 +11,7 @@ from jaxred.resampling import LEVEL
 from jaxred.tables.text import Value, to_oracle, value
 
 NO_FINDING = "no finding"
+MAJORITY, BEST_CONSTANT = "Majority class", "Best constant answer"
 
 
 def n_repeats(results: dict[str, Any]) -> int:
@@ -36,11 +37,10 @@ def constant(results: dict[str, Any]) -> tuple[str, dict[str, Value]] | None:
     if task.get("constant") is None:
         return None
     label, spread = task["constant"]["class"], results.get("repeats", {}).get("constant")
-    name = f"Majority class ({label})" if label == task["majority"]["class"] else f"Always the class {label}"
-    scores = {split: Value(score) for split, score in task["constant"]["scores"].items()}
-    if spread:
-        scores = {split: Value(entry["mean"], entry["sd"] or None) for split, entry in spread.items()}
-    return name, scores
+    if spread:  # each repeat has its own
+        return BEST_CONSTANT, {split: Value(entry["mean"], entry["sd"] or None) for split, entry in spread.items()}
+    name = f"{MAJORITY} ({label})" if label == task["majority"]["class"] else f"Always the class {label}"
+    return name, {split: Value(score) for split, score in task["constant"]["scores"].items()}
 
 
 def what_is_beaten(results: dict[str, Any]) -> str:
@@ -49,9 +49,13 @@ def what_is_beaten(results: dict[str, Any]) -> str:
     if found is None:
         return "a correlation of 0"
     name, scores = found
-    return (
-        f"{'the ' if name.startswith('Majority') else ''}{name[0].lower()}{name[1:]}, {scores['dev'].mean:.3f} on dev,"
-    )
+    return f"{in_a_sentence(name)}, {scores['dev'].mean:.3f} on dev,"
+
+
+def in_a_sentence(name: str) -> str:
+    """The name of a constant answer within a sentence."""
+    article = "the " if name.startswith((MAJORITY, BEST_CONSTANT)) else ""
+    return f"{article}{name[0].lower()}{name[1:]}"
 
 
 def no_finding_note(results: dict[str, Any], marks: list[str]) -> str:

@@ -241,3 +241,13 @@ def test_neurox_names_sentences_by_their_pieces(tmp_path):
     vectors = [values(2, 0), values(1, 1)]
     path = write(tmp_path / "a.hdf5", ["play##ing well", "yes"], [v.astype(np.float16) for v in vectors])
     same(read(path, ["playing well", "yes"]), [v.astype(np.float16) for v in vectors])
+
+
+@pytest.mark.parametrize("shape", [(2, 10**9, 768), (2, 1, 10**13)])
+def test_a_sentence_that_memory_has_no_room_for_is_refused_unread(tmp_path, shape):
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        chunks = (1, min(shape[1], 64), min(shape[2], 64))
+        file.create_dataset("0", shape, np.float32, chunks=chunks, compression="gzip")
+        file["sentence_to_index"] = json.dumps({"a": "0"})
+    assert (tmp_path / "a.hdf5").stat().st_size < 10**5
+    assert f"dataset '0' is {shape}" in (text := refused(tmp_path / "a.hdf5")) and "free memory" in text
