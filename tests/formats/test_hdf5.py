@@ -250,4 +250,6 @@ def test_a_sentence_that_memory_has_no_room_for_is_refused_unread(tmp_path, shap
         file.create_dataset("0", shape, np.float32, chunks=chunks, compression="gzip")
         file["sentence_to_index"] = json.dumps({"a": "0"})
     assert (tmp_path / "a.hdf5").stat().st_size < 10**5
-    assert f"dataset '0' is {shape}" in (text := refused(tmp_path / "a.hdf5")) and "free memory" in text
+    text = refused(tmp_path / "a.hdf5")
+    assert f"dataset '0' is {shape}" in text
+    assert "free memory" in text
