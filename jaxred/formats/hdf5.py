@@ -371,8 +371,8 @@ def _refuse_larger_than_memory(datasets: Sequence[_Dataset], keys: Sequence[str]
         if n_bytes > MEMORY_SHARE * free:
             shape = dataset.n_layers, dataset.n_tokens, dataset.size
             raise UserError(
-                f"{path}: dataset {keys[row]!r} is {shape}, {n_bytes / 1e9:,.1f} GB, but of the {free / 1e9:,.1f} GB of "
-                f"free memory a sentence may take {MEMORY_SHARE:.0%}: write the sentence again."
+                f"{path}: dataset {keys[row]!r} is {shape}, {n_bytes / 1e9:,.1f} GB, but of the {free / 1e9:,.1f} GB "
+                f"of free memory a sentence may take {MEMORY_SHARE:.0%}: write the sentence again."
             )
 
 
