@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxred.memory import available_bytes
+from jaxred.io.memory import available_bytes
 
 
 def describe() -> dict[str, Any]:

@@ -31,10 +31,10 @@ import _machine
 import numpy as np
 from absl import app, flags
 
-from jaxred.exchange import to_store
-from jaxred.exporting import to_file
-from jaxred.formats import hdf5, json_lines
-from jaxred.store import Store
+from jaxred.activations.files import hdf5, json_lines
+from jaxred.activations.files.conversion import to_store
+from jaxred.activations.files.exporting import to_file
+from jaxred.activations.store import Store
 
 N_SENTENCES = flags.DEFINE_integer("n_sentences", 4000, "Sentences of the file, 0.1 MB each in JSON.")
 RIVAL_SENTENCES = flags.DEFINE_integer("rival_sentences", None, "Lines the original's loader reads; all by default.")

@@ -24,12 +24,12 @@ import numpy as np
 from absl import app, flags
 from flax import nnx
 
-from jaxred.batching import plan_batches
+from jaxred.activations.batching import plan_batches
+from jaxred.activations.encode import encode_fn
 from jaxred.data.glue import load_glue
 from jaxred.data.movie_reviews import load_movie_reviews
-from jaxred.encoding import encode_fn
 from jaxred.models import bert, xlnet
-from jaxred.tokenization import LAYOUTS, PaddedBatch
+from jaxred.models.tokenization import LAYOUTS, PaddedBatch
 
 GLUE = flags.DEFINE_string("glue", "", "The folder of GLUE, for SST-2's lengths.")
 ENCODERS = flags.DEFINE_list("encoders", ["xlnet", "bert"], "Which encoders to time.")

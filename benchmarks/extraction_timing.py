@@ -17,12 +17,11 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from jaxred import pretrained
-from jaxred.batching import Batch, plan_batches
+from jaxred.activations.batching import Batch, plan_batches
+from jaxred.activations.encode import encode_fn
 from jaxred.data.movie_reviews import load_movie_reviews
-from jaxred.encoding import encode_fn
-from jaxred.models import load_encoder
-from jaxred.tokenization import Tokenizer
+from jaxred.models import load_encoder, pretrained
+from jaxred.models.tokenization import Tokenizer
 
 N_SENTENCES = flags.DEFINE_integer("n_sentences", 2000, "Sentences to extract.")
 SMALLEST = flags.DEFINE_bool("smallest", False, "A quick run that shows that the benchmark works.")

@@ -3,7 +3,7 @@
     python benchmarks/intervals.py
     python benchmarks/intervals.py --metric=f1 --n_classes=44 --n_dev=25147 --n_test=25094
 
-The rival is `jaxred.metrics.score`, which is scikit-learn's, one probe and one resample at a time, timed on a
+The rival is `jaxred.probing.metrics.score`, which is scikit-learn's, one probe and one resample at a time, timed on a
 few and scaled up. By default 6,735 rows of dev and 872 of test, as of SST-2, and the 107 probes of a pipeline.
 """
 
@@ -14,8 +14,8 @@ import _machine
 import numpy as np
 from absl import app, flags
 
-from jaxred.metrics import score
-from jaxred.resampling import N_RESAMPLES, draw, interval, resampled_scores, standard_error
+from jaxred.probing.metrics import score
+from jaxred.probing.resampling import N_RESAMPLES, draw, interval, resampled_scores, standard_error
 
 _METRIC = flags.DEFINE_string("metric", "accuracy", "One of the metrics of classification.")
 _CLASSES = flags.DEFINE_integer("n_classes", 2, "Classes.")

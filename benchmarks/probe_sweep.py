@@ -28,12 +28,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from jaxred.activations.matrix import FeatureMatrix
 from jaxred.config import ProbeConfig
-from jaxred.families import Family, layer_family, prefix_family
-from jaxred.matrix import FeatureMatrix
 from jaxred.probing import fit
-from jaxred.ranking import rank_neurons
-from jaxred.selection import minimal_set_sizes
+from jaxred.probing.families import Family, layer_family, prefix_family
+from jaxred.probing.ranking import rank_neurons
+from jaxred.studies.selection import minimal_set_sizes
 
 N_ROWS = flags.DEFINE_integer("n_rows", 12_800, "Training rows.")
 N_LAYERS = flags.DEFINE_integer("n_layers", 13, "Layers, the embedding output included.")

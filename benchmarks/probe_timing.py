@@ -15,8 +15,8 @@ from absl import app, flags
 from probe_sweep import by_pytorch, random_matrix, seconds
 
 from jaxred.config import ProbeConfig
-from jaxred.families import prefix_family
 from jaxred.probing import fit
+from jaxred.probing.families import prefix_family
 
 INSTANCES = flags.DEFINE_integer("num_instances", 10_000, "Training rows.")
 FEATURES = flags.DEFINE_integer("num_features", 9984, "Columns.")

@@ -30,12 +30,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from jaxred import streaming
-from jaxred.clustering import ClusterTree, cluster_tree
+from jaxred.activations.store import Ledger, Store, StoreWriter
 from jaxred.config import StudyConfig
-from jaxred.experiments.redundancy import general_redundancy
-from jaxred.moments import Moments, Sums
-from jaxred.store import Ledger, Store, StoreWriter
+from jaxred.redundancy import streaming
+from jaxred.redundancy.clustering import ClusterTree, cluster_tree
+from jaxred.redundancy.moments import Moments, Sums
+from jaxred.studies.redundancy import general_redundancy
 
 N_ROWS = flags.DEFINE_integer("n_rows", 12_800, "Rows of the activations in memory.")
 N_LAYERS = flags.DEFINE_integer("n_layers", 13, "Layers, the embedding output included.")

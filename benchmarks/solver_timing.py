@@ -17,8 +17,8 @@ from absl import app, flags
 from sklearn.linear_model import LogisticRegression
 
 from jaxred.config import ProbeConfig
-from jaxred.families import prefix_family
 from jaxred.probing import fit
+from jaxred.probing.families import prefix_family
 
 N_ROWS = flags.DEFINE_integer("n_rows", 4000, "Training rows.")
 N_COLUMNS = flags.DEFINE_integer("n_columns", 384, "Neurons.")

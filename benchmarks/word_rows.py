@@ -34,7 +34,7 @@ import _machine
 import numpy as np
 from absl import app, flags
 
-from jaxred.store import Store
+from jaxred.activations.store import Store
 
 N_WORDS = flags.DEFINE_integer("n_words", 150_000, "Words of train, of which a tenth becomes dev.")
 N_TEST_WORDS = flags.DEFINE_integer("n_test_words", 25_000, "Words of test.")

@@ -10,7 +10,7 @@ JSON lines or HDF5, into the workdir. Without a file it lists the keys that one 
 
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
-from jaxred.formats import experiment
+from jaxred.original import experiment
 
 
 def get_config(path: str = "") -> StudyConfig:

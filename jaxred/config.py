@@ -91,7 +91,7 @@ class ProbeConfig:
     standardize: bool = False  # scale each neuron to mean 0 and variance 1 on the training rows
     seed: int = 42  # seed of the initial weights and of shuffling
     solver: str = "adam"  # adam (the original's epochs) or fista (proximal gradient to the optimum, with exact zeros)
-    tolerance: float = 1e-4  # fista: the residual at which a probe is at its optimum, as a share (kernels/proximal.py)
+    tolerance: float = 1e-4  # fista: the residual at which a probe is at its optimum, as a share (probing/proximal.py)
     max_iterations: int = 1000  # fista: steps at most, each a pass over the training rows
 
 

@@ -7,9 +7,10 @@ Writes WORKDIR/results/cluster_sweep.json, WORKDIR/results/all_results_cluster_s
 WORKDIR/probes/cluster_sweep.
 """
 
-from jaxred import app, tables
+from jaxred.cli import app
 from jaxred.config import StudyConfig
-from jaxred.experiments import study
+from jaxred.report import tables
+from jaxred.runs import study
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:

@@ -11,7 +11,8 @@ so on. See docs/stores.md.
 
 from absl import flags
 
-from jaxred import app, exchange
+from jaxred.activations.files import conversion
+from jaxred.cli import app
 from jaxred.config import StudyConfig
 
 INPUT = flags.DEFINE_string("input", None, "A file of activations, or a store.")
@@ -26,7 +27,7 @@ SEPARATE_LAYERS = flags.DEFINE_bool("separate_layers", None, "Write a file a lay
 
 
 def main(config: StudyConfig | None, overwrite: bool) -> None:
-    options = exchange.Options(
+    options = conversion.Options(
         input=INPUT.value,
         output=OUTPUT.value,
         text=TEXT.value,
@@ -37,7 +38,7 @@ def main(config: StudyConfig | None, overwrite: bool) -> None:
         decimals=DECIMALS.value,
         separate_layers=SEPARATE_LAYERS.value,
     )
-    print(exchange.convert(options, config, overwrite))
+    print(conversion.convert(options, config, overwrite))
 
 
 if __name__ == "__main__":

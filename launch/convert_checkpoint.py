@@ -9,11 +9,11 @@ holds anything but tensors is refused.
 
 from absl import flags
 
-from jaxred import app
+from jaxred.cli import app
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
+from jaxred.io.paths import local
 from jaxred.models import conversion
-from jaxred.places import local
 
 INPUT = flags.DEFINE_string("input", "", "The folder with config.json and pytorch_model.bin or its shards.")
 OUTPUT = flags.DEFINE_string("output", "", "The folder for model.safetensors; by default the same.")

@@ -3,9 +3,9 @@
 python launch/extract.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data --workdir=runs/sst2
 """
 
-from jaxred import app
+from jaxred.cli import app
 from jaxred.config import StudyConfig
-from jaxred.experiments import study
+from jaxred.runs import study
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:

@@ -7,9 +7,10 @@ Tries the original's 112 sizes unless told otherwise. Writes WORKDIR/results/min
 WORKDIR/results/all_results_minimal_neurons.json (the original's format) and WORKDIR/probes/minimal_neurons.
 """
 
-from jaxred import app, tables
+from jaxred.cli import app
 from jaxred.config import StudyConfig
-from jaxred.experiments import study
+from jaxred.report import tables
+from jaxred.runs import study
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:

@@ -6,9 +6,10 @@ Writes WORKDIR/results/pipeline.json, WORKDIR/results/all_results.json (the orig
 WORKDIR/probes/pipeline.
 """
 
-from jaxred import app, tables
+from jaxred.cli import app
 from jaxred.config import StudyConfig
-from jaxred.experiments import study
+from jaxred.report import tables
+from jaxred.runs import study
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:

@@ -10,10 +10,11 @@ of two models on the same rows models.json. --cluster_map also draws WORKDIR/fig
 
 from absl import flags
 
-from jaxred import app, tables
+from jaxred.cli import app
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
-from jaxred.experiments import mapping, study
+from jaxred.report import tables
+from jaxred.runs import cluster_map, study
 
 CLUSTER_MAP = flags.DEFINE_bool("cluster_map", False, "Draw the neurons' correlations in the order of their tree.")
 
@@ -25,7 +26,7 @@ def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     folder = study.run_stages(config, workdir, overwrite, ("redundancy",))
     print(f"\n{tables.REDUNDANCY[name](folder)}\n\nResults: {folder.result(name)}")
     if CLUSTER_MAP.value:
-        print(f"Figure:  {mapping.draw_map(folder.path)}")
+        print(f"Figure:  {cluster_map.draw_map(folder.path)}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 What is already done in the workdir is kept; a run that was killed goes on where it stopped.
 """
 
-from jaxred import app
-from jaxred.experiments import study
+from jaxred.cli import app
+from jaxred.runs import study
 
 if __name__ == "__main__":
     app.run(study.run)

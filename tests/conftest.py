@@ -1,19 +1,14 @@
-import os
 import tarfile
-from pathlib import Path
 
 import jax
 import pytest
-import tiny_encoder
-import word_pieces
+from helpers import tiny_encoder, word_pieces
+from helpers.shared import SHARED
 from jax.experimental.compilation_cache import compilation_cache
 
-from jaxred import pretrained
 from jaxred.errors import UserError
-from jaxred.models import load_encoder
-from jaxred.tokenization import Tokenizer
-
-SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
+from jaxred.models import load_encoder, pretrained
+from jaxred.models.tokenization import Tokenizer
 
 
 @pytest.hookimpl(optionalhook=True)

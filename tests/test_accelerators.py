@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from jaxred.config import ProbeConfig
-from jaxred.families import layer_family, prefix_family
-from jaxred.kernels import elastic_net
-from jaxred.kernels.family import Batches
-from jaxred.probing import fit, parts
+from jaxred.probing import elastic_net, fit, parts
+from jaxred.probing.families import layer_family, prefix_family
+from jaxred.probing.layout import Batches
 
 CONFIG = ProbeConfig(l1=1e-3, l2=1e-3, learning_rate=1e-2, epochs=3, batch_size=32)
 N_ROWS, N_LAYERS, HIDDEN_SIZE = 90, 4, 128

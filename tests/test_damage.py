@@ -8,17 +8,17 @@ import shutil
 from dataclasses import replace
 
 import pytest
-import tiny_encoder
+from helpers import tiny_encoder
 
-from jaxred import report
-from jaxred.checkpoints import load_probes
+from jaxred.activations.store import Store
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig
 from jaxred.errors import UserError
-from jaxred.experiments import study
-from jaxred.results import load_result
-from jaxred.store import Store
-from jaxred.verification import verify
-from jaxred.workdir import Workdir
+from jaxred.io.result_files import load_result
+from jaxred.probing.probe_files import load_probes
+from jaxred.report import page
+from jaxred.runs import study
+from jaxred.runs.verification import verify
+from jaxred.runs.workdir import Workdir
 
 STAGES = ("redundancy", "cluster_sweep")
 DAMAGES = ("flipped", "cut", "removed", "emptied")
@@ -32,7 +32,7 @@ def run(config, folder):
     """What a launcher with --verify does, in this process."""
     verify(config, str(folder))
     workdir = study.run_stages(config, str(folder), False, STAGES)
-    report.write(workdir)
+    page.write(workdir)
 
 
 @pytest.fixture(scope="module")

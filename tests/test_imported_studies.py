@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from processes import launch
+from helpers.processes import launch
 
-from jaxred.exchange import to_store
-from jaxred.exporting import to_file
+from jaxred.activations.files.conversion import to_store
+from jaxred.activations.files.exporting import to_file
 
 FORMATS = (".npz", ".npy", ".hdf5", ".json")
 

@@ -4,17 +4,18 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_encoder import study_config
+from helpers.shared import ROOT
+from helpers.tiny_encoder import study_config
 
-from jaxred import report
+from jaxred.activations.extract import extract
 from jaxred.config import SelectionConfig
 from jaxred.errors import UserError
-from jaxred.experiments import study
-from jaxred.extract import extract
-from jaxred.features import load_features, split_of
-from jaxred.metrics import OVERALL
-from jaxred.results import load_result, save_result
-from jaxred.workdir import Workdir
+from jaxred.io.result_files import load_result, save_result
+from jaxred.probing.features import load_features, split_of
+from jaxred.probing.metrics import OVERALL
+from jaxred.report import page
+from jaxred.runs import study
+from jaxred.runs.workdir import Workdir
 
 LABELS = ("ADJ", "NOUN", "VERB", "X")  # of a word by its number, so that an embedding tells
 
@@ -48,7 +49,7 @@ def workdir(tmp_path_factory, config):
     folder = tmp_path_factory.mktemp("run")
     study.run(config, str(folder))
     study.run_stages(config, str(folder), False, ("minimal_neurons",))
-    report.write(Workdir(folder), force=True)
+    page.write(Workdir(folder), force=True)
     return Workdir(folder)
 
 
@@ -108,7 +109,7 @@ def test_a_report_of_results_without_scores_of_classes(workdir, tmp_path):
     content = load_result(old.result("pipeline"))
     del content["per_class"]
     save_result(old.result("pipeline"), content["identity"], content)
-    report.write(old, force=True)
+    page.write(old, force=True)
     assert "oracle, test" in old.report.read_text()
 
 
@@ -118,7 +119,7 @@ def test_the_report_of_one_study_alone_shows_its_table_and_the_data(workdir, tmp
     shutil.copy(workdir.path / "config.json", tmp_path)
     alone.result(study).parent.mkdir()
     shutil.copy(workdir.result(study), alone.result(study))
-    report.write(alone)
+    page.write(alone)
     html, found = alone.report.read_text(), load_result(workdir.result(study))
     assert " on columns</h1>" in html
     assert "words in 60 sentences" in html
@@ -165,12 +166,11 @@ def test_unseen_labels_without_a_fallback_name_one(config, workdir, monkeypatch)
 
 def test_every_task_of_the_configuration_is_possible():
     import importlib.util
-    from pathlib import Path
 
     from jaxred.config import validate
     from jaxred.data.labeling import LABELING_TASKS
 
-    spec = importlib.util.spec_from_file_location("labeling", Path(__file__).parents[1] / "configs" / "labeling.py")
+    spec = importlib.util.spec_from_file_location("labeling", ROOT / "configs" / "labeling.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name in LABELING_TASKS:

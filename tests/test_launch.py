@@ -4,29 +4,27 @@ A study and a second run of it are whole processes, from Python's start on; the 
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorstore as ts
-import tiny_encoder
-from processes import ROOT, launch
+from helpers import tiny_encoder
+from helpers.processes import ROOT, launch
+from helpers.shared import SHARED
 
-from jaxred import pretrained
+from jaxred.activations.files.conversion import to_store
 from jaxred.config import TaskConfig
 from jaxred.data import load_task
 from jaxred.data.parallel import write_parallel
 from jaxred.errors import UserError
-from jaxred.exchange import to_store
+from jaxred.models import pretrained
 
-SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[2] / "shared"))
 EXPECTED_KEYS = ["data_split", "baseline", "independent_layerwise", "incremental_layerwise", "selection"]
 
 

@@ -9,9 +9,9 @@ import shutil
 import threading
 import time
 
-import processes
 import pytest
-from tiny_encoder import contents, sentences, write_task
+from helpers import processes
+from helpers.tiny_encoder import contents, sentences, write_task
 
 N_PAIRS = int(os.environ.get("JAXRED_PAIRS", "4"))
 STAGES = ("extract", "redundancy", "pipeline", "cluster_sweep", "minimal_neurons", "study")

@@ -12,7 +12,7 @@ or over any field, as `"probe.seed": (42, 43)`.
 
 from jaxred.data.glue import GLUE_TASKS, glue_name
 from jaxred.errors import UserError
-from jaxred.sweeps import Sweep
+from jaxred.sweeps.grid import Sweep
 
 
 def get_config(tasks: str = "sst2,mrpc,stsb,qnli,rte") -> Sweep:

@@ -11,7 +11,7 @@ Expect no trend from so little text: with 2,000 reviews (200 of them dev) the or
 """
 
 from jaxred.config import ExtractionConfig
-from jaxred.sweeps import Sweep
+from jaxred.sweeps.grid import Sweep
 
 
 def get_config() -> Sweep:

@@ -13,7 +13,7 @@ from jaxred.data.parallel import load_parallel
 from jaxred.data.split import sample_in_proportion
 from jaxred.data.wordless import refuse_wordless
 from jaxred.errors import UserError
-from jaxred.places import local
+from jaxred.io.paths import local
 
 TASKS = ("movie_reviews", *GLUE_TASKS, "parallel", *LABELING_TASKS)
 

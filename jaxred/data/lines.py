@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 
 from jaxred.errors import UserError
-from jaxred.files import read_whole
-from jaxred.git_lfs import is_pointer, refuse_pointer
+from jaxred.io.files import read_whole
+from jaxred.io.git_lfs import is_pointer, refuse_pointer
 
 LONGEST_CLASS = 1000  # characters of a class's name
 

@@ -8,7 +8,7 @@ from jaxred.data.examples import Dataset, Example
 from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
-from jaxred.files import replacing
+from jaxred.io.files import replacing
 
 PAIR_SEPARATOR = " ||| "
 

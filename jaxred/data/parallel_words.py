@@ -8,7 +8,7 @@ from jaxred.data.examples import LabelledSentence
 from jaxred.data.labels import refuse_odd_labels, split_labels
 from jaxred.data.lines import class_name, parse_score, read_lines
 from jaxred.errors import UserError
-from jaxred.files import replacing
+from jaxred.io.files import replacing
 
 MOST_DROPPED = 99  # sentences of a split whose numbers of words and labels may disagree, as in the original
 

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from flax import nnx
 
-from jaxred import pretrained
 from jaxred.errors import UserError
-from jaxred.models import checkpoint
+from jaxred.models import checkpoint, pretrained
 from jaxred.models.bert import Bert
 from jaxred.models.distilbert import DistilBert
 from jaxred.models.encoder import Encoder

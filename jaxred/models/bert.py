@@ -17,9 +17,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
+from jaxred.models.encoder_config import Keys, Settings
 from jaxred.models.layer import Layer, LayerShape, over_sentences
 from jaxred.models.linear import layer_norm, linear, mapped
-from jaxred.models.settings import Keys, Settings
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxred.errors import UserError
-from jaxred.git_lfs import refuse_pointer
-from jaxred.memory import available_bytes
-from jaxred.pretrained import CONFIG, WEIGHTS, weight_files
+from jaxred.io.git_lfs import refuse_pointer
+from jaxred.io.memory import available_bytes
+from jaxred.models.pretrained import CONFIG, WEIGHTS, weight_files
 
 log = logging.getLogger("jaxred")
 

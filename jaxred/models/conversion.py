@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxred.errors import UserError
-from jaxred.files import UNFINISHED, read_json, replace_file
-from jaxred.git_lfs import refuse_pointer
-from jaxred.locks import lock
+from jaxred.io.files import UNFINISHED, read_json, replace_file
+from jaxred.io.git_lfs import refuse_pointer
+from jaxred.io.locks import lock
 from jaxred.models import abstract_encoder, checkpoint
 
 _WEIGHTS, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int
 from jaxred.models.bert import BertLayer
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
+from jaxred.models.encoder_config import Keys, Settings
 from jaxred.models.linear import layer_norm
-from jaxred.models.settings import Keys, Settings
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
-from jaxred.kernels import pooling
+from jaxred.models import pooling
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.encoder_config import Settings
 from jaxred.models.layer import Layer
-from jaxred.models.settings import Settings
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
 _AnyEncoder = TypeVar("_AnyEncoder", bound="Encoder")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxred.models.activations import ACTIVATIONS
+from jaxred.models.activation_functions import ACTIVATIONS
 from jaxred.models.linear import TILE, layer_norm, linear, mapped_in_parts
 
 

@@ -22,9 +22,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.errors import UserError
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
+from jaxred.models.encoder_config import Keys, Settings
 from jaxred.models.layer import Layer, over_sentences
 from jaxred.models.linear import product, products
-from jaxred.models.settings import Keys, Settings
 
 
 @dataclass(frozen=True)

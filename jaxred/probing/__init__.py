@@ -4,7 +4,7 @@ A probe has the same weights whether it is trained alone, in a family, in a part
 budget and spread over devices), or from a matrix that is streamed.
 """
 
-from jaxred.probing.optimum import Solution
+from jaxred.probing.fista import Solution
 from jaxred.probing.parts import Settings, settings_of
 from jaxred.probing.trained import Fit, Probe, fit
 

@@ -1,14 +1,14 @@
-"""The original's training: epochs of Adam over the batches (`jaxred.kernels.elastic_net`)."""
+"""The original's training: epochs of Adam over the batches (`jaxred.probing.elastic_net`)."""
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxred.activations.matrix import FeatureMatrix
 from jaxred.config import ProbeConfig
 from jaxred.errors import UserError
-from jaxred.kernels import elastic_net
-from jaxred.kernels.family import Batches
-from jaxred.matrix import FeatureMatrix
+from jaxred.probing import elastic_net
+from jaxred.probing.layout import Batches
 from jaxred.probing.parts import Part
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxred.config import ProbeConfig
-from jaxred.families import ALIGN, Family
-from jaxred.kernels.elastic_net import Penalty
-from jaxred.kernels.family import Layout, Packing, Params, Segment
+from jaxred.probing.elastic_net import Penalty
+from jaxred.probing.families import ALIGN, Family
+from jaxred.probing.layout import Layout, Packing, Params, Segment
 
 GROUP_WEIGHTS = {"cpu": 150_000}  # weights that a pass of the optimiser goes through at once, to stay in the cache
 PART_BYTES = 1 << 30  # for the weights of one part of a family and what the optimiser keeps of them

@@ -6,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxred.activations.matrix import FeatureMatrix
 from jaxred.config import ProbeConfig, validate_probe
 from jaxred.errors import UserError
-from jaxred.families import Family
-from jaxred.kernels import family as kernel
-from jaxred.kernels.proximal import INTERVAL
-from jaxred.matrix import FeatureMatrix
-from jaxred.probing import adam, optimum
-from jaxred.probing.optimum import Solution
+from jaxred.probing import adam, fista
+from jaxred.probing import layout as kernel
+from jaxred.probing.families import Family
+from jaxred.probing.fista import Solution
 from jaxred.probing.parts import Part, Settings, all_parts, settings_of, unpacked
+from jaxred.probing.proximal import INTERVAL
 
 PREDICT_BATCHES = 8  # batches asked for predictions at once
 CONVERGED = 0.01  # the share of its loss that a probe may still lose in its last epoch
@@ -100,7 +100,7 @@ def fit(
     Args:
         family: what is trained.
         features: the training matrix, in the order in which its rows are taken.
-        targets: class ids (integers; `jaxred.features.class_ids` gives them) or scores (floats).
+        targets: class ids (integers; `jaxred.probing.features.class_ids` gives them) or scores (floats).
         n_outputs: classes; 1 for regression.
         config: solver, penalties, learning rate, epochs, batch size, seed.
         settings: penalties, learning rate and seed of every probe, in place of the configuration's.
@@ -115,7 +115,7 @@ def fit(
     if not np.issubdtype(targets.dtype, np.number):
         raise UserError(
             f"The targets are such as {targets.tolist()[:1]}, but probes are trained on class ids (integers) or scores "
-            "(floats): jaxred.features.class_ids(labels) gives the ids and their names."
+            "(floats): jaxred.probing.features.class_ids(labels) gives the ids and their names."
         )
     matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, config.batch_size)
     settings = settings or settings_of(config, family.n_probes)
@@ -123,9 +123,9 @@ def fit(
     _refuse_misfits(family, matrix, targets, n_outputs, regression)
     values = matrix.batched(targets.astype(np.float32 if regression else np.int32))
     if config.solver == "fista":
-        columns = optimum.columns_of(matrix)
+        columns = fista.columns_of(matrix)
         parts = all_parts(family, n_outputs, config, settings, columns.varies)
-        parts, losses, solution = optimum.solve(parts, matrix, values, targets, columns, family.n_probes, config)
+        parts, losses, solution = fista.solve(parts, matrix, values, targets, columns, family.n_probes, config)
     else:
         parts = all_parts(family, n_outputs, config, settings)
         parts, losses = adam.train(parts, matrix, values, family.n_probes, config)

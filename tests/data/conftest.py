@@ -1,10 +1,8 @@
-import os
 import tarfile
 from pathlib import Path
 
 import pytest
-
-SHARED = Path(os.environ.get("JAXRED_SHARED", Path(__file__).parents[3] / "shared"))
+from helpers.shared import SHARED
 
 
 @pytest.fixture(scope="session")

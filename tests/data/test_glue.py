@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.shared import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,7 +84,7 @@ def test_the_nine_tasks_are_known_in_every_spelling():
 
 
 def test_a_configuration_is_made_of_every_glue_task_and_no_other():
-    spec = importlib.util.spec_from_file_location("glue", Path(__file__).parents[2] / "configs" / "glue.py")
+    spec = importlib.util.spec_from_file_location("glue", ROOT / "configs" / "glue.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name, task in GLUE_TASKS.items():

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from helpers.tiny_encoder import write_task
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_encoder import write_task
 
+from jaxred.activations.files.conversion import to_store
+from jaxred.activations.files.exporting import to_file
+from jaxred.activations.store import Store, StoreWriter
+from jaxred.activations.store.ledger import Ledger
 from jaxred.config import TaskConfig
 from jaxred.data import load_task
 from jaxred.data.examples import Example, LabelledSentence
@@ -13,10 +17,6 @@ from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.parallel import write_parallel
 from jaxred.data.parallel_words import write_parallel_words
 from jaxred.errors import UserError
-from jaxred.exchange import to_store
-from jaxred.exporting import to_file
-from jaxred.store import Store, StoreWriter
-from jaxred.store.ledger import Ledger
 
 ALIKE = {
     "zero_width": "NO\u200bUN",

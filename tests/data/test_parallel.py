@@ -217,7 +217,7 @@ def test_a_failed_write_leaves_the_old_files(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("jaxred.files.os.replace", fail)
+    monkeypatch.setattr("jaxred.io.files.os.replace", fail)
     with pytest.raises(UserError, match="disk full"):
         write_parallel([Example("new", None, "y")], tmp_path / "train", overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["train.label", "train.word"]

@@ -1,16 +1,16 @@
 import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.shared import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxred.data.split import sample_in_proportion, train_dev_split, train_dev_split_of_words
 from jaxred.errors import UserError
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "split.json").read_text())
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "split.json").read_text())
 
 
 @pytest.mark.parametrize("n", sorted(map(int, GOLDEN)))

@@ -1,5 +1,5 @@
 import pytest
-from agreement import random_tiny
+from helpers.encoder_agreement import random_tiny
 
 from jaxred.models.bert import Bert
 

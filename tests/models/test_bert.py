@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from agreement import (
+from helpers.encoder_agreement import (
     assert_hugging_face_defaults,
     assert_layers_agree,
     assert_same_vectors,
@@ -14,11 +14,11 @@ from agreement import (
     randomise,
 )
 
-from jaxred.encoding import encode_fn
+from jaxred.activations.encode import encode_fn
 from jaxred.errors import UserError
 from jaxred.models import load_encoder
 from jaxred.models.bert import Bert, BertConfig
-from jaxred.tokenization import PaddedBatch, Tokenizer
+from jaxred.models.tokenization import PaddedBatch, Tokenizer
 
 forward = jax.jit(Bert.__call__)
 

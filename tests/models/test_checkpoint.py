@@ -4,8 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
+from helpers.tiny_encoder import split_into_shards
 from safetensors.numpy import load_file, save_file
-from tiny_encoder import split_into_shards
 
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder

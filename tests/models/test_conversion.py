@@ -3,8 +3,8 @@ import json
 import jax
 import numpy as np
 import pytest
-import tiny_encoder
-from processes import launch
+from helpers import tiny_encoder
+from helpers.processes import launch
 from safetensors.numpy import load_file
 
 from jaxred.errors import UserError

@@ -4,7 +4,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from agreement import (
+from helpers.encoder_agreement import (
     TINY,
     assert_hugging_face_defaults,
     assert_layers_agree,
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
-from jaxred.tokenization import Tokenizer
+from jaxred.models.tokenization import Tokenizer
 
 forward = jax.jit(DistilBert.__call__)
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agreement import (
+from flax import nnx
+from helpers.encoder_agreement import (
     TINY,
     assert_same_vectors,
     assert_same_weights,
@@ -16,16 +17,14 @@ from agreement import (
     random_tiny,
     relative_error,
 )
-from flax import nnx
 
 from jaxred.errors import UserError
-from jaxred.kernels import pooling
-from jaxred.models import checkpoint, load_encoder
+from jaxred.models import checkpoint, load_encoder, pooling
 from jaxred.models.bert import Bert
 from jaxred.models.distilbert import DistilBert
 from jaxred.models.encoder import Encoder
+from jaxred.models.tokenization import LAYOUTS
 from jaxred.models.xlnet import XLNet
-from jaxred.tokenization import LAYOUTS
 
 forward = jax.jit(Encoder.__call__)
 

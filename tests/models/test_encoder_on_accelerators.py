@@ -4,7 +4,7 @@ chosen for it, and programs that lower for it."""
 import jax
 import numpy as np
 import pytest
-from agreement import TINY, random_batch, random_tiny
+from helpers.encoder_agreement import TINY, random_batch, random_tiny
 
 from jaxred.models.encoder import Encoder
 

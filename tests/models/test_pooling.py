@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxred.kernels import pooling
+from jaxred.models import pooling
 
 HIDDEN = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
 

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from agreement import randomise
-from tiny_encoder import row_error
+from helpers.encoder_agreement import randomise
+from helpers.tiny_encoder import row_error
 
+from jaxred.activations.extract import extract
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig, TaskConfig
 from jaxred.data import load_task
-from jaxred.extract import extract
-from jaxred.workdir import Workdir
+from jaxred.runs.workdir import Workdir
 
 N_SENTENCES = 500
 MAX_LENGTH = 40  # so that some sentences are truncated

@@ -3,12 +3,12 @@ import functools
 import json
 from pathlib import Path
 
-import agreement
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agreement import (
+from helpers import encoder_agreement
+from helpers.encoder_agreement import (
     assert_hugging_face_defaults,
     assert_layers_agree,
     assert_same_vectors,
@@ -21,14 +21,14 @@ from safetensors.numpy import load_file, save_file
 
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder
+from jaxred.models.tokenization import Tokenizer
 from jaxred.models.xlnet import XLNet, XLNetConfig, _by_key, relative_positions
-from jaxred.tokenization import Tokenizer
 
-TINY = agreement.TINY[XLNet]
+TINY = encoder_agreement.TINY[XLNet]
 
 forward = jax.jit(XLNet.__call__)
-random_xlnet = functools.partial(agreement.random_tiny, XLNet)
-random_batch = functools.partial(agreement.random_batch, TINY)
+random_xlnet = functools.partial(encoder_agreement.random_tiny, XLNet)
+random_batch = functools.partial(encoder_agreement.random_batch, TINY)
 
 
 # The configuration -------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_every_layer_equals_pytorch(case, tmp_path):
                 getattr(layer.rel_attn, name).data.copy_(getattr(theirs.layer[0].rel_attn, name).data)
     theirs.save_pretrained(tmp_path)
     ours = load_encoder(tmp_path)
-    batch = agreement.random_batch(ours.config, n_rows=5, n_tokens=n_tokens, seed=seed)
+    batch = encoder_agreement.random_batch(ours.config, n_rows=5, n_tokens=n_tokens, seed=seed)
     # With attn_type uni and a mask, transformers 5.23 adds a batch's masks into the mask of one row, and fails.
     expected = pytorch_hidden_states(theirs, batch, rows_alone=ours.config.attn_type == "uni")
     found = forward(ours, *batch)

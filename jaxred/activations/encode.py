@@ -1,0 +1,48 @@
+"""An encoder as one compiled function, from a padded batch to the vectors that are kept."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxred.activations.batching import WordSlots
+from jaxred.models import Encoder, pooling
+from jaxred.models.tokenization import PaddedBatch
+
+
+def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., jax.Array]:
+    """A compiled function from a padded batch to its vectors, [row, layer, neuron].
+
+    Of the poolings of sentences (cls, mean) it takes the batch, and a row is a sentence; of those of words (last,
+    first, average) it takes the batch and its `WordSlots`, and a row is a slot. They come in the stored dtype, except
+    that float16 comes from a CPU as float32: XLA has no float16 on CPUs without F16C. Nothing else leaves the device.
+    """
+    graph, state = nnx.split(model)
+    given_dtype = "float32" if dtype == "float16" and jax.default_backend() == "cpu" else dtype
+
+    @jax.jit
+    def encode(state: Any, batch: PaddedBatch, words: WordSlots | None = None) -> jax.Array:
+        input_ids, attention_mask, token_type_ids, positions = (jnp.asarray(array) for array in batch)
+        encoder, tokens = nnx.merge(graph, state), (input_ids, attention_mask, token_type_ids)
+        if pooling_name == "cls":
+            vectors = encoder.at(positions, *tokens)
+        else:
+            vectors = encoder(*tokens, _pool(pooling_name, attention_mask, words))
+        return vectors.swapaxes(0, 1).astype(given_dtype)
+
+    return functools.partial(encode, state)
+
+
+def _pool(name: str, attention_mask: jax.Array, words: WordSlots | None) -> Callable[..., Any]:
+    """What is kept of one layer's hidden states."""
+    if name == "mean":
+        return functools.partial(pooling.mean, attention_mask=attention_mask)
+    assert words is not None, f"{name} is a pooling of words"
+    sentences, starts, counts = (jnp.asarray(array) for array in words)
+    if name == "average":
+        return functools.partial(pooling.word_means, sentences=sentences, starts=starts, counts=counts)
+    at = starts if name == "first" else starts + jnp.maximum(counts, 1) - 1
+    return functools.partial(pooling.words_at, sentences=sentences, positions=at)

@@ -1,0 +1,300 @@
+"""Runs a task's text through an encoder and leaves every layer's vectors in activation stores: a row is a sentence
+or, of a labelling task, a word.
+
+Rows are cut into windows; inside a window the sentences are sorted by length and packed into batches of few shapes
+under a token budget, so that little padding is computed and few shapes are compiled. While the device works on one
+window the next one is tokenised and the last one is written.
+
+Words are planned first: all sentences are tokenised before a store is made, so that it knows its rows and what was
+left out. A sentence that a window's end cuts is encoded with both windows, so that a window depends on nothing but
+the text, and a run that was killed goes on to the same bytes.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxred.activations.batching import justified_budget, plan_batches, word_batches
+from jaxred.activations.store import Ledger, Store, StoreWriter, is_finished, writing
+from jaxred.config import ExtractionConfig, StudyConfig
+from jaxred.data import load_task
+from jaxred.data.examples import Dataset, Example, LabelledSentence, WordDataset
+from jaxred.data.unseen import unseen_labels, warn_of_unseen
+from jaxred.errors import UserError
+from jaxred.io.locks import LOCK_FILE, lock
+from jaxred.io.progress import progress_bar
+from jaxred.models import pretrained, tokenization
+from jaxred.models.tokenization import TokenBatch, TokenizedWords, Tokenizer
+from jaxred.runs.workdir import Workdir
+
+log = logging.getLogger("jaxred")
+
+MOST_LINES = 20  # line numbers that a warning shows; the ledger has all
+
+
+def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
+    """The activation stores of a task's splits; what is finished is kept, what was cut short is gone on with.
+
+    Where another process extracts them, it is waited for.
+
+    Raises:
+        UserError: for bad task files, labels that train does not have without a fallback for them, a bad checkpoint, or
+            a workdir whose activations are of another configuration.
+    """
+    with contextlib.ExitStack() as held:
+        return _extract(config, workdir, overwrite, held)
+
+
+def _extract(config: StudyConfig, workdir: Workdir, overwrite: bool, held: contextlib.ExitStack) -> dict[str, Store]:
+    dataset = load_task(config.task)
+    words = isinstance(dataset, WordDataset)
+    _refuse_unseen(dataset, config.task.fallback_label)  # now, and not when probes are to be trained, hours later
+    pooling_name = config.extraction.word_pooling if words else config.extraction.pooling
+    folder = pretrained.resolve(config.encoder.path)
+    shared = {
+        "encoder": pretrained.fingerprint(folder),
+        "tokenizer": tokenization.fingerprint(folder),
+        "transformer_layers": config.encoder.n_layers,
+        "compute_dtype": config.encoder.compute_dtype,
+        "dtype": config.extraction.dtype,
+        "pooling": pooling_name,
+        "max_length": config.extraction.max_length,
+    }
+    identities = {split: {**shared, "source": _source(examples)} for split, examples in dataset.splits.items()}
+
+    def unfinished() -> list[str]:
+        places = {split: workdir.activations(split) for split in dataset.splits}
+        return [split for split, place in places.items() if not is_finished(place, identities[split], overwrite)]
+
+    missing = unfinished()
+    if missing or (workdir.stores / LOCK_FILE).exists():  # which a killed process may have left
+        held.enter_context(lock(workdir.stores, wait=True))
+        missing = unfinished()  # another process may have finished them meanwhile
+    if missing:
+        from jaxred.activations.encode import encode_fn  # here, because Flax takes half a second to import
+        from jaxred.models import load_encoder
+
+        model = load_encoder(folder, config.encoder.n_layers, config.encoder.compute_dtype)
+        tokenizer = Tokenizer(folder, model.config)
+        tokenizer.encode([], None, config.extraction.max_length)  # refuses a max_length the model does not take
+        for split in missing:
+            tokenizer.check_text(_texts(dataset, split), f"the {split} split", config.extraction.max_length)
+        encode_batch = encode_fn(model, pooling_name, config.extraction.dtype)
+        n_parameters = [model.n_parameters(k) for k in range(model.config.n_layers + 1)]
+
+        def ledger(split: str, n_rows: int, names: list[str], rows: str, notes: dict[str, Any]) -> Ledger:
+            return Ledger(
+                identity=identities[split],
+                n_rows=n_rows,
+                n_layers=model.config.n_layers + 1,
+                hidden_size=model.config.hidden_size,
+                dtype=config.extraction.dtype,
+                window_rows=config.extraction.window_rows,
+                label_names=names,
+                encoder_parameters=n_parameters,
+                notes=notes,
+                rows=rows,
+            )
+
+        for split in missing:
+            place, title = workdir.activations(split), f"extract {split}"
+            if isinstance(dataset, WordDataset):
+                sentences = dataset.splits[split]
+                found = tokenizer.encode_words([s.words for s in sentences], config.extraction.max_length)
+                mine = _word_labels(found, sentences, split)
+                names, labels = _labels(mine, dataset.kind)
+                notes = {**dataset.notes[split], **_left_out(found, sentences)}
+                _report(split, notes)
+                if dataset.kind == "classification":
+                    warn_of_unseen(split, mine, set(_all_labels(dataset, "train")), config.task.fallback_label)
+                plan = ledger(split, len(labels), names, "word", notes)
+                with writing(place):
+                    writer = StoreWriter(place, plan, labels, found.sentence_index, overwrite, found.word_index)
+                    extract_words(encode_batch, tokenizer, found, writer, config.extraction, title)
+            else:
+                examples = dataset.splits[split]
+                names, labels = _labels([example.label for example in examples], dataset.kind)
+                plan = ledger(split, len(labels), names, "sentence", {})
+                with writing(place):
+                    writer = StoreWriter(place, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
+                    extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, title)
+    stores = {split: Store(workdir.activations(split)) for split in dataset.splits}
+    for split in (s for s in dataset.splits if s not in missing):
+        log.info("%s activations: kept, %d rows", split, stores[split].n_rows)
+    return stores
+
+
+def extract_sentences(
+    encode_batch: Callable[..., jax.Array],
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    writer: StoreWriter,
+    config: ExtractionConfig,
+    title: str,
+) -> None:
+    """Writes the unfinished windows of a store: one row a sentence, its vector at every layer, by `encode_fn`."""
+    budget = _token_budget(config)
+    first = writer.ledger.windows_finished
+
+    def tokenize(window: int) -> TokenBatch:
+        mine = examples[writer.ledger.window(window)]
+        pairs = None if mine[0].pair is None else [example.pair or "" for example in mine]
+        return tokenizer.encode([example.text for example in mine], pairs, config.max_length)
+
+    done = writer.ledger.window(first).start if first else 0
+    with ThreadPoolExecutor(1) as background, progress_bar(len(examples), title, "sentences", done) as bar:
+        upcoming = background.submit(tokenize, first) if first < writer.ledger.n_windows else None
+        for window in range(first, writer.ledger.n_windows):
+            assert upcoming is not None
+            tokens = upcoming.result()
+            if window + 1 < writer.ledger.n_windows:
+                upcoming = background.submit(tokenize, window + 1)
+            shape = (len(tokens), writer.ledger.n_layers, writer.ledger.hidden_size)
+            block = np.empty(shape, jnp.dtype(config.dtype))
+            finished = writer.restore(window, block)
+            bar.update(int(finished.sum()))
+            planned = plan_batches(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
+            batches = (batch for batch in planned if not finished[batch.rows].all())
+            given = (
+                (batch.rows, encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
+                for batch in batches
+            )
+            for rows, vectors in _fetched(given, config.dtype):
+                block[rows] = vectors
+                writer.keep(window, block, rows)
+                bar.update(int(np.count_nonzero(~finished[rows])))
+            notes = {"sentences_truncated": tokens.n_truncated, "tokens": int(tokens.lengths.sum())}
+            writer.write(window, block, notes)
+        writer.flush()
+
+
+def extract_words(
+    encode_batch: Callable[..., jax.Array],
+    tokenizer: Tokenizer,
+    words: TokenizedWords,
+    writer: StoreWriter,
+    config: ExtractionConfig,
+    title: str,
+) -> None:
+    """Writes the unfinished windows of a store: one row a word, its vector at every layer, by `encode_fn`."""
+    ledger = writer.ledger
+    budget = min(_token_budget(config), max(ledger.window_rows, config.max_length))  # a window fills no larger batch
+    done = ledger.window(ledger.windows_finished).start if ledger.windows_finished else 0
+    with progress_bar(ledger.n_rows, title, "words", done) as bar:
+        for window in range(ledger.windows_finished, ledger.n_windows):
+            mine = ledger.window(window)
+            block = np.empty((mine.stop - mine.start, ledger.n_layers, ledger.hidden_size), jnp.dtype(config.dtype))
+            finished = writer.restore(window, block)
+            bar.update(int(finished.sum()))
+            given = (
+                (rows - mine.start, encode_batch(*arrays))
+                for rows, *arrays in word_batches(words, mine, tokenizer, budget)
+                if not finished[rows - mine.start].all()
+            )
+            for rows, vectors in _fetched(given, config.dtype):
+                block[rows] = vectors
+                writer.keep(window, block, rows)
+                bar.update(int(np.count_nonzero(~finished[rows])))
+            writer.write(window, block)
+        writer.flush()
+
+
+def _token_budget(config: ExtractionConfig) -> int:
+    return config.token_budget or (2048 if jax.default_backend() == "cpu" else 65536)
+
+
+def _fetched(given: Iterable[tuple[np.ndarray, jax.Array]], dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each batch's rows and vectors; the device is given the next batch before the last one is fetched."""
+
+    def fetch(rows: np.ndarray, vectors: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        with np.errstate(over="ignore"):  # the writer refuses what a float16 cannot hold
+            return rows, np.asarray(vectors)[: len(rows)].astype(jnp.dtype(dtype), copy=False)
+
+    waiting: tuple[np.ndarray, jax.Array] | None = None
+    for rows, vectors in given:
+        if waiting is not None:
+            yield fetch(*waiting)
+        waiting = rows, vectors
+    if waiting is not None:
+        yield fetch(*waiting)
+
+
+def _texts(dataset: Dataset | WordDataset, split: str) -> list[str] | list[tuple[str, ...]]:
+    if isinstance(dataset, WordDataset):
+        return [sentence.words for sentence in dataset.splits[split]]
+    return [example.text for example in dataset.splits[split]]
+
+
+def _all_labels(dataset: Dataset | WordDataset, split: str) -> list[str | float]:
+    """The labels of a split, also those of words that will have no vector."""
+    if isinstance(dataset, WordDataset):
+        return [label for sentence in dataset.splits[split] for label in sentence.labels]
+    return [example.label for example in dataset.splits[split]]
+
+
+def _refuse_unseen(dataset: Dataset | WordDataset, fallback: str) -> None:
+    if dataset.kind == "classification":
+        known = set(_all_labels(dataset, "train"))
+        for split in dataset.splits:
+            unseen_labels(split, _all_labels(dataset, split), known, fallback)
+
+
+def _labels(labels: Sequence[str | float], kind: str) -> tuple[list[str], np.ndarray]:
+    """The names of the classes, and each row's class by number; or each row's score."""
+    if kind == "regression":
+        return [], np.array(labels, np.float64)
+    names = sorted({str(label) for label in labels})
+    ids = {name: i for i, name in enumerate(names)}
+    return names, np.array([ids[str(label)] for label in labels], np.int32)
+
+
+def _word_labels(words: TokenizedWords, sentences: Sequence[LabelledSentence], split: str) -> list[str | float]:
+    if not len(words.word_index):
+        raise UserError(
+            f"No word of the {split} split has a vector: of {len(sentences)} sentences all words are longer than "
+            "config.extraction.max_length allows, or become no token. Allow more tokens, or check the text."
+        )
+    places = zip(words.sentence_index.tolist(), words.word_index.tolist(), strict=True)
+    return [sentences[sentence].labels[word] for sentence, word in places]
+
+
+def _left_out(words: TokenizedWords, sentences: Sequence[LabelledSentence]) -> dict[str, Any]:
+    """How many words have no vector and where they are, for the ledger's notes."""
+    return {
+        "tokens": int(words.tokens.lengths.sum()),
+        "sentences_truncated": int(np.count_nonzero(words.n_cut)),
+        "truncated_lines": [sentences[row].line for row in np.flatnonzero(words.n_cut).tolist()],
+        "words_truncated": int(words.n_cut.sum()),
+        "words_without_tokens": int(words.n_empty.sum()),
+        "without_tokens_lines": [sentences[row].line for row in np.flatnonzero(words.n_empty).tolist()],
+    }
+
+
+def _report(split: str, notes: dict[str, Any]) -> None:
+    """Warns of every word that is left out against the reader's wish, and says where."""
+    reasons = {
+        "dropped": ("sentences_dropped", "sentences without a label for every word are left out"),
+        "too_long": ("sentences_too_long", "sentences longer than task.max_sent_l are left out"),
+        "truncated": ("words_truncated", "words are left out, of sentences longer than extraction.max_length tokens"),
+        "without_tokens": ("words_without_tokens", "words are left out, of which the tokenizer makes no token"),
+    }
+    for name, (count, sentence) in reasons.items():
+        if notes[count]:
+            lines = notes[f"{name}_lines"]
+            shown = ", ".join(map(str, lines[:MOST_LINES])) + (", ..." if len(lines) > MOST_LINES else "")
+            log.warning("%s: %d %s (sentences at lines %s)", split, notes[count], sentence, shown)
+
+
+def _source(examples: Sequence[Example] | Sequence[LabelledSentence]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps(example).encode() + b"\n")
+    return digest.hexdigest()

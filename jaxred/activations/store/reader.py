@@ -1,0 +1,297 @@
+"""Reads finished stores."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from jaxtyping import Float
+
+from jaxred.activations.store.blocks import first_not_finite, run_rows
+from jaxred.activations.store.kvstore import (
+    REFUSALS,
+    TRANSFER_SECONDS,
+    answer,
+    child,
+    list_keys,
+    local_folder,
+    open_kvstore,
+    reason,
+)
+from jaxred.activations.store.ledger import MEND, read_ledger
+from jaxred.activations.store.links import refuse_links_out
+from jaxred.errors import UserError
+from jaxred.io.files import refuse_special
+from jaxred.io.memory import available_bytes
+
+
+class Store:
+    """A finished store, open for reading."""
+
+    def __init__(self, location: str | Path):
+        """Opens a finished store.
+
+        Raises:
+            UserError: if there is no store, it is not finished, a shard is missing, or its ledger is damaged or of
+                another version.
+        """
+        self.location = str(location)
+        self._kvstore = open_kvstore(self.location)
+        refuse_links_out(self.location)
+        ledger = read_ledger(self.location)
+        if ledger is None:
+            raise UserError(
+                f"{self.location} is not an activation store: it has no ledger.json. Extract one with "
+                f"launch/extract.py."
+            )
+        if not ledger.finished:
+            raise UserError(
+                f"The activation store {self.location} is not finished: {ledger.windows_finished} of "
+                f"{ledger.n_windows} windows are "
+                "written. Run the extraction again; it resumes where it stopped."
+            )
+        self.ledger = ledger
+        names = "labels", "sentence_index", *(["word_index"] if self.has_words else [])
+        shards = [*ledger.shards, *(f"{name}/c/0" for name in names)]
+        present = set(list_keys(self._kvstore, "", self.location))
+        folder = local_folder(self.location)
+        if folder is not None:
+            for key in present:
+                refuse_special(folder / key, "a file of an activation store")
+        missing = [shard for shard in shards if shard not in present]
+        if missing and ledger.n_rows:
+            raise UserError(
+                f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {MEND}"
+            )
+        self._shards = shards
+        self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
+
+    def check_sizes(self) -> None:
+        """Finds files that are cut short or too long, without reading them; on a local disk alone.
+
+        Raises:
+            UserError: if there are any.
+        """
+        folder = local_folder(self.location)
+        if folder is None:
+            return
+        sizes = self.ledger.shard_sizes
+        for shard in (shard for shard in self._shards if shard in sizes):
+            found = (folder / shard).stat().st_size
+            if found not in sizes[shard]:
+                fault = f"its file {shard} has {found:,} bytes, and not {sizes[shard][0]:,}"
+                raise self._damaged(shard.split("/")[0], ValueError(fault))
+
+    def verify(self) -> None:
+        """Reads all of the store, for its checksums.
+
+        Raises:
+            UserError: if anything is damaged.
+        """
+        self.labels()
+        self.sentence_index()
+        if self.has_words:
+            self.word_index()
+        for _ in self.windows():
+            pass
+
+    def check_unchanged(self) -> None:
+        """Refuses a store that another process has replaced since it was opened.
+
+        Raises:
+            UserError: if it is not what it was.
+        """
+        if read_ledger(self.location) != self.ledger:
+            raise UserError(f"The activation store {self.location} was replaced by another process: run again.")
+
+    @property
+    def has_words(self) -> bool:
+        """Whether a row is a word, and not a sentence."""
+        return self.ledger.rows == "word"
+
+    @property
+    def n_rows(self) -> int:
+        return self.ledger.n_rows
+
+    @property
+    def n_layers(self) -> int:
+        return self.ledger.n_layers
+
+    @property
+    def hidden_size(self) -> int:
+        return self.ledger.hidden_size
+
+    def labels(self) -> np.ndarray:
+        """Each row's label: a class name (classification) or a score (regression)."""
+        values = self._read("labels")
+        longest = 4 * max(map(len, self.ledger.label_names), default=0)  # bytes
+        if longest * len(values) > available_bytes():
+            raise UserError(
+                f"The activation store {self.location} has a class of {longest // 4:,} characters, and a label a row "
+                f"so wide would take {longest * len(values) / 1e9:,.1f} GB: shorten the labels, and make it again."
+            )
+        return np.array(self.ledger.label_names)[values] if self.ledger.label_names else values
+
+    def sentence_index(self) -> np.ndarray:
+        """Each row's sentence: its position among the task's examples."""
+        return self._read("sentence_index")
+
+    def word_index(self) -> np.ndarray:
+        """Each row's word: its position in its sentence.
+
+        Raises:
+            UserError: if a row is a sentence.
+        """
+        if not self.has_words:
+            raise UserError(f"The activation store {self.location} has no word_index: its rows are sentences.")
+        return self._read("word_index")
+
+    def layer(self, layer: int) -> Float[np.ndarray, "row neuron"]:
+        """One layer of all rows, in float32; layer 0 is the embedding output."""
+        if not 0 <= layer < self.n_layers:
+            raise UserError(
+                f"Layer {layer} does not exist: the store {self.location} has layers 0 to {self.n_layers - 1}."
+            )
+        return self._block(slice(0, self.n_rows), slice(layer, layer + 1))[:, 0]
+
+    def windows(
+        self, first: int = 0, step: int = 1, run: int | None = None
+    ) -> Iterator[tuple[slice, Float[np.ndarray, "row layer neuron"]]]:
+        """Reads the store a run of rows at a time, in float32; the next is read while the caller works on this one.
+
+        Runs are the rows of inner chunks, so that the memory of one is used again by the next but one.
+
+        Args:
+            first: the run to start with.
+            step: read every so manieth run.
+            run: the rows of a run, where they must be another store's.
+        """
+        slices = self._runs(run)[first::step]
+        future = self._start(slices[0], slice(None)) if slices else None
+        for position, rows in enumerate(slices):
+            following = self._start(slices[position + 1], slice(None)) if position + 1 < len(slices) else None
+            assert future is not None
+            yield rows, self._finish(future, rows, 0)
+            future = following
+
+    def matrix(
+        self, rows: Sequence[int] | np.ndarray | None = None, out: Float[np.ndarray, "row neuron"] | None = None
+    ) -> Float[np.ndarray, "row neuron"]:
+        """The feature matrix, all layers side by side (column = layer * hidden_size + index), in float32.
+
+        Args:
+            rows: the rows wanted, in the order wanted, each at most once; all by default.
+            out: where to put them; new memory by default.
+        """
+        rows = np.arange(self.n_rows) if rows is None else np.asarray(rows)
+        matrix = np.empty((len(rows), self.n_layers * self.hidden_size), np.float32) if out is None else out
+        self.fill((rows, matrix))
+        return matrix
+
+    def fill(self, *wanted: tuple[np.ndarray, Float[np.ndarray, "_row neuron"]]) -> None:
+        """Fills several matrices, as `matrix` does one, while the store is read once.
+
+        Args:
+            wanted: for each matrix its rows, in the order wanted, each at most once, and where to put them.
+        """
+        places = [np.full(self.n_rows, -1) for _ in wanted]
+        for place, (rows, _) in zip(places, wanted, strict=True):
+            place[rows] = np.arange(len(rows))
+        matrices = [matrix for _, matrix in wanted]
+        pending: deque[tuple[Any, np.ndarray, slice, list[tuple[np.ndarray, np.ndarray]]]] = deque()
+        spare: list[np.ndarray] = []
+        for run in self._runs():
+            moves = [(matrix, place[run]) for matrix, place in zip(matrices, places, strict=True)]
+            space = _in_place(moves)
+            if space is not None:
+                moves = []
+            elif spare:  # new memory for every run would take as long as reading it
+                space = spare.pop()[: run.stop - run.start]
+            else:
+                space = np.empty((run.stop - run.start, self.n_layers * self.hidden_size), np.float32)
+            block = space.reshape(len(space), self.n_layers, self.hidden_size)
+            future = ts.array(block).write(ts.cast(self._hidden_states, ts.float32)[run])
+            pending.append((future, block, run, moves))
+            if len(pending) > 1:
+                spare += self._place(*pending.popleft())
+        while pending:
+            self._place(*pending.popleft())
+
+    def _place(
+        self,
+        future: Any,
+        block: Float[np.ndarray, "run layer neuron"],
+        run: slice,
+        moves: list[tuple[np.ndarray, np.ndarray]],
+    ) -> list[np.ndarray]:
+        """Waits for a run, and moves its rows to where they are wanted; none where they were read into their places.
+
+        Returns:
+            The memory that may be used again, if any.
+        """
+        self._wait(future, "hidden_states")
+        self._refuse_not_finite(block, run.start, 0)
+        values = block.reshape(len(block), -1)
+        for matrix, target in moves:
+            chosen = np.flatnonzero(target >= 0)
+            if len(chosen):
+                matrix[target[chosen]] = values if len(chosen) == len(values) else values[chosen]
+        return [values] if moves else []
+
+    def _block(self, rows: slice, layers: slice) -> np.ndarray:
+        return self._finish(self._start(rows, layers), rows, layers.start or 0)
+
+    def _start(self, rows: slice, layers: slice) -> Any:
+        return ts.cast(self._hidden_states, ts.float32)[rows, layers].read()
+
+    def _runs(self, run: int | None = None) -> list[slice]:
+        """The rows that are read at once, so many as `run` says or as inner chunks have."""
+        rows = run or run_rows(self.ledger.window_rows)
+        return [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)]
+
+    def _finish(self, future: Any, rows: slice, first_layer: int) -> np.ndarray:
+        block = self._wait(future, "hidden_states")
+        self._refuse_not_finite(block, rows.start, first_layer)
+        return block
+
+    def _wait(self, future: Any, name: str) -> Any:
+        try:
+            return answer(future, TRANSFER_SECONDS)
+        except REFUSALS as error:
+            raise self._damaged(name, error) from error
+
+    def _refuse_not_finite(self, block: np.ndarray, first_row: int, first_layer: int) -> None:
+        bad = first_not_finite(block)
+        if bad is not None:
+            row, layer, neuron = bad
+            raise UserError(
+                f"The activation store {self.location} holds {block[bad]} at row {first_row + row}, layer "
+                f"{first_layer + layer}, neuron {neuron}. {MEND}"
+            )
+
+    def _open(self, name: str, shape: tuple[int, ...]) -> Any:
+        try:
+            array = answer(ts.open({"driver": "zarr3", "kvstore": child(self._kvstore, name)}), TRANSFER_SECONDS)
+        except REFUSALS as error:
+            raise self._damaged(name, error) from error
+        if tuple(array.shape) != shape:
+            raise self._damaged(name, ValueError(f"its shape is {tuple(array.shape)}, the ledger's is {shape}"))
+        return array
+
+    def _read(self, name: str) -> np.ndarray:
+        return self._wait(self._open(name, (self.n_rows,)).read(), name)
+
+    def _damaged(self, name: str, error: Exception) -> UserError:
+        return UserError(f"The activation store {self.location} is damaged in {name} ({reason(error)}). {MEND}")
+
+
+def _in_place(moves: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:
+    """The rows of the one matrix that a run is read into as it lies; None where its rows must be moved."""
+    if len(moves) > 1:
+        return None
+    ((matrix, target),) = moves
+    if not matrix.flags.c_contiguous or target[0] < 0 or not (np.diff(target) == 1).all():
+        return None
+    return matrix[target[0] : target[0] + len(target)]

@@ -1,0 +1,88 @@
+"""A Hugging Face `config.json` to the frozen dataclass of an architecture, every setting checked."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from jaxred.errors import UserError
+from jaxred.models.activation_functions import ACTIVATIONS
+
+Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and other keys that Hugging Face takes for it
+
+_MOST = 10**7  # of whole numbers: beyond any model, and products of three of them still fit what counts elements
+_MOST_LAYERS = 10**4
+_LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1}  # of whole numbers; of the others 1
+
+_AnySettings = TypeVar("_AnySettings", bound="Settings")
+
+
+class Settings:
+    """The shape of an architecture: a frozen dataclass of this kind, its defaults Hugging Face's.
+
+    A text must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough.
+    """
+
+    model_type: ClassVar[str]  # as `config.json` has it
+    title: ClassVar[str]  # as messages have it
+    model_class: ClassVar[str]  # Hugging Face's class without a head
+    keys: ClassVar[Keys] = {}
+    only: ClassVar[Mapping[str, Any]] = {}  # key -> the one value that is supported
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # field -> the texts it may be
+
+    @classmethod
+    def from_dict(cls: type[_AnySettings], raw: Mapping[str, Any], path: Path) -> _AnySettings:
+        """Reads the object of a `config.json`; keys that do not change the forward pass are not looked at.
+
+        Args:
+            raw: the object; for keys that it leaves out, the defaults hold.
+            path: the file it came from, for messages.
+
+        Raises:
+            UserError: naming the setting that is impossible, or that would change the numbers and is not supported.
+        """
+        for key, allowed in cls.only.items():
+            if raw.get(key, allowed) != allowed:
+                raise UserError(
+                    f"{path}: {key}={raw[key]!r} is not supported: jaxred runs {cls.title} with {key}={allowed!r} only."
+                )
+        values = {}
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            names = cls.keys.get(field.name, (field.name,))
+            key = next((name for name in names if name in raw), names[0])
+            value = raw.get(key, field.default)
+            if field.name == "pad_token_id" and value is None:
+                value = field.default
+            _check(path, key, value, field, cls.choices.get(field.name, tuple(sorted(ACTIVATIONS))))
+            values[field.name] = value
+        if values["hidden_size"] % values["n_heads"]:
+            size, heads = (cls.keys.get(name, (name,))[0] for name in ("hidden_size", "n_heads"))
+            raise UserError(
+                f"{path}: {size}={values['hidden_size']} does not divide into {heads}={values['n_heads']}: "
+                f"it must be a multiple of it."
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of a `config.json` that `from_dict` reads back."""
+        fields = {self.keys.get(name, (name,))[0]: value for name, value in dataclasses.asdict(self).items()}  # type: ignore[call-overload]
+        return {"architectures": [self.model_class], "model_type": self.model_type, **fields}
+
+
+def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], texts: tuple[str, ...]) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if field.type is str:
+        valid, allowed = isinstance(value, str) and value in texts, f"one of {', '.join(texts)}"
+    elif field.type is bool:
+        valid, allowed = isinstance(value, bool), "true or false"
+    elif field.type is float:
+        valid, allowed = number and 0 < value < math.inf, "a number above 0"
+    else:
+        least = _LEAST.get(field.name, 1)
+        most = _MOST_LAYERS if field.name == "n_layers" else _MOST
+        valid = number and isinstance(value, int) and least <= value <= most
+        allowed = f"a whole number of at least {least}" + (f" and at most {most:,}" if number and value > most else "")
+    if not valid:
+        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+        raise UserError(f"{path}: {key}={shown} is not possible: it must be {allowed}.")

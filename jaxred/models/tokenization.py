@@ -1,0 +1,351 @@
+"""Text to token ids, and token ids to the padded arrays that an encoder takes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jaxred.errors import UserError
+from jaxred.io.git_lfs import refuse_pointer
+from jaxred.models import tokenizer_checks
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an architecture wants a row of tokens padded, and which token stands for the sentence."""
+
+    padding_side: Literal["left", "right"]
+    pad_token_type_id: int
+    sentence_position: Literal["first", "last"]  # of the real tokens
+    vocabularies: tuple[str, ...]  # the files of which one makes the tokenizer
+
+
+_FAST, _SENTENCEPIECE = "tokenizer.json", "spiece.model"
+
+_BERT = Layout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt"))
+LAYOUTS = {
+    "bert": _BERT,
+    "distilbert": _BERT,
+    "xlnet": Layout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
+}
+
+_CONFIG = "tokenizer_config.json"
+_FILES = (
+    _FAST,
+    "vocab.txt",
+    _SENTENCEPIECE,
+    _CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# What transformers takes where the files of the tokenizer's own class are not there.
+_OTHERS = ("tokenizer.*.json", "tokenizer.model*", "tekken.json", "tiktoken.model*", "vocab.json", "merges.txt")
+
+
+@runtime_checkable
+class ModelConfig(Protocol):
+    """What a model's configuration says about the tokens it takes."""
+
+    model_type: ClassVar[str]
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def type_vocab_size(self) -> int: ...
+
+    @property
+    def max_position_embeddings(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Tokenised sentences or pairs, special tokens included, not padded."""
+
+    ids: list[Int[np.ndarray, " _"]]  # int32, a sentence each
+    token_type_ids: list[Int[np.ndarray, " _"]]  # int32, a sentence each
+    lengths: Int[np.ndarray, " sentence"]  # tokens of each sentence
+    positions: Int[np.ndarray, " sentence"]  # the token that stands for each sentence
+    n_truncated: int  # sentences that lost tokens to max_length
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class TokenizedWords:
+    """Sentences of words as tokens, and where in them each word is; sentence by sentence, word by word."""
+
+    tokens: TokenBatch
+    sentence_index: Int[np.ndarray, " word"]  # the row of `tokens`
+    word_index: Int[np.ndarray, " word"]  # its position in its sentence; words that are left out have one too
+    start: Int[np.ndarray, " word"]  # its first token
+    count: Int[np.ndarray, " word"]  # its tokens, which follow each other
+    n_cut: Int[np.ndarray, " sentence"]  # words left out because max_length cut them off, in whole or in part
+    n_empty: Int[np.ndarray, " sentence"]  # words left out because they became no token
+
+
+class PaddedBatch(NamedTuple):
+    """The arrays of one forward pass."""
+
+    input_ids: Int[np.ndarray, "batch token"]
+    attention_mask: Bool[np.ndarray, "batch token"]  # True at real tokens
+    token_type_ids: Int[np.ndarray, "batch token"]
+    positions: Int[np.ndarray, " batch"]  # the token that stands for each sentence
+
+
+class Tokenizer:
+    """The tokenizer of a Hugging Face folder, laid out for the model beside it."""
+
+    def __init__(self, folder: Path, config: ModelConfig):
+        """Reads the folder's tokenizer files; nothing is downloaded, and no code of the folder runs.
+
+        Args:
+            folder: a Hugging Face folder.
+            config: the configuration of the model that the tokens are for.
+
+        Raises:
+            UserError: if the files are missing or broken, or name more tokens than the model has.
+        """
+        self.layout = LAYOUTS[config.model_type]
+        paths = files(folder)
+        for path in paths:
+            refuse_pointer(path)
+        if not any((folder / name).is_file() for name in self.layout.vocabularies):
+            raise UserError(_no_tokenizer(folder, self.layout.vocabularies))
+        from transformers import AutoTokenizer  # here, because importing it takes seconds
+
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:
+            raise UserError(
+                f"The tokenizer of {folder} cannot be read ({type(error).__name__}: {error}): download its files again."
+            ) from error
+        if not self._tokenizer.is_fast:
+            raise UserError(f"{folder} has a slow tokenizer only: add the tokenizer.json of the fast one.")
+        if self._tokenizer.pad_token_id is None:
+            raise UserError(f"The tokenizer of {folder} has no padding token: name one in its tokenizer_config.json.")
+        self._folder = folder
+        self._config = config
+        explicit = _config(folder).get("do_lower_case") is not None or (folder / _FAST).is_file()
+        tokenizer_checks.check_tokenizer(self._tokenizer, folder, self.layout.sentence_position, explicit)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that the model takes."""
+        return self._config.max_position_embeddings
+
+    def check_text(self, texts: Sequence[str] | Sequence[Sequence[str]], what: str, max_length: int) -> None:
+        """Rejects sentences, or the words of sentences, of which the tokenizer knows nearly nothing.
+
+        Raises:
+            UserError: saying how many tokens are unknown.
+        """
+        tokenizer_checks.check_text(self._tokenizer, texts, self._folder, what, max_length)
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> TokenBatch:
+        """Tokenises sentences, or pairs of sentences.
+
+        Args:
+            texts: the sentences.
+            pairs: the second sentence of each, or None.
+            max_length: the most tokens a row may have, special tokens included; of a pair, the longer is cut first.
+
+        Raises:
+            UserError: if the model does not take so many tokens, a second sentence, or one of the tokens, or the token
+                that stands for the sentence is not where the model has it.
+        """
+        self._check_length(max_length)
+        if not texts:
+            return self._batch([])
+        return self._batch(
+            tokenizer_checks.encode(
+                self._tokenizer,
+                self._folder,
+                list(texts),
+                None if pairs is None else list(pairs),
+                truncation="longest_first",
+                max_length=max_length,
+            )
+        )
+
+    def encode_words(self, sentences: Sequence[Sequence[str]], max_length: int) -> TokenizedWords:
+        """Tokenises sentences that are cut into words, each word apart.
+
+        What belongs to a word is what the tokenizer itself says. A word has no vector where it becomes no token (of
+        control characters alone, say) or where truncation took one of its tokens: it is left out, and counted.
+
+        Args:
+            sentences: the words of each sentence.
+            max_length: the most tokens a sentence may have, special tokens included; the words beyond are left out.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        self._check_length(max_length)
+        if not sentences:
+            encodings = []
+        else:
+            given = [list(words) for words in sentences]
+            encodings = tokenizer_checks.encode(
+                self._tokenizer,
+                self._folder,
+                given,
+                is_split_into_words=True,
+                truncation="longest_first",
+                max_length=max_length,
+            )
+        found: list[tuple[int, int, int, int]] = []
+        n_cut, n_empty = np.zeros(len(sentences), np.int32), np.zeros(len(sentences), np.int32)
+        for row, (words, encoding) in enumerate(zip(sentences, encodings, strict=True)):
+            cut = {word for rest in encoding.overflowing for word in rest.word_ids if word is not None}
+            starts, counts = np.zeros(len(words), int), np.zeros(len(words), int)
+            for position, word in enumerate(encoding.word_ids):
+                if word is not None and word not in cut:
+                    starts[word] = starts[word] if counts[word] else position
+                    counts[word] += 1
+            kept = np.flatnonzero(counts).tolist()
+            found += [(row, word, int(starts[word]), int(counts[word])) for word in kept]
+            n_cut[row], n_empty[row] = len(cut), len(words) - len(kept) - len(cut)
+        sentence_index, word_index, start, count = np.array(found, np.int32).reshape(-1, 4).T
+        return TokenizedWords(self._batch(encodings), sentence_index, word_index, start, count, n_cut, n_empty)
+
+    def _check_length(self, max_length: int) -> None:
+        if max_length > self._config.max_position_embeddings:
+            raise UserError(
+                f"config.extraction.max_length={max_length} is not possible: "
+                f"the model has {self._config.max_position_embeddings} positions."
+            )
+
+    def _batch(self, encodings: Sequence[Any]) -> TokenBatch:
+        """What the tokenizer gave, checked against the model."""
+        if not encodings:
+            empty = np.zeros(0, np.int32)
+            return TokenBatch([], [], empty, empty, 0)
+        config = self._config
+        try:
+            ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        except OverflowError:
+            _check_range("token", max(max(e.ids, default=0) for e in encodings), config.vocab_size, self._folder)
+            raise
+        token_type_ids = [np.array(encoding.type_ids, np.int32) for encoding in encodings]
+        lengths = np.array([len(row) for row in ids], np.int32)
+        _check_range("token", max(int(row.max()) for row in ids), config.vocab_size, self._folder)
+        _check_range("token type", max(int(row.max()) for row in token_type_ids), config.type_vocab_size, self._folder)
+        positions = np.zeros_like(lengths) if self.layout.sentence_position == "first" else lengths - 1
+        self._check_sentence_tokens({int(row[position]) for row, position in zip(ids, positions, strict=True)})
+        return TokenBatch(ids, token_type_ids, lengths, positions, sum(bool(e.overflowing) for e in encodings))
+
+    def _check_sentence_tokens(self, found: set[int]) -> None:
+        expected = self._tokenizer.cls_token_id
+        if expected is not None and found != {expected}:
+            raise UserError(
+                tokenizer_checks.sentence_token_message(
+                    self._folder, self._tokenizer.cls_token, self.layout.sentence_position, self._config.model_type
+                )
+            )
+
+    def first_token(self, tokens: TokenBatch, rows: Any, length: int) -> Any:
+        """Where the tokens of a row, or of an array of rows, start once it is padded to a length."""
+        lengths = tokens.lengths[rows]
+        return length - lengths if self.layout.padding_side == "left" else 0 * lengths
+
+    def pad(
+        self, tokens: TokenBatch, rows: Sequence[int] | Int[np.ndarray, " row"], length: int, n_rows: int
+    ) -> PaddedBatch:
+        """Some rows of tokens as rectangular arrays.
+
+        Args:
+            tokens: what `encode` gave.
+            rows: which sentences, in the order wanted.
+            length: tokens a row, at least those of the longest.
+            n_rows: rows of the arrays; those beyond `rows` are padding alone.
+        """
+        input_ids = np.full((n_rows, length), self._tokenizer.pad_token_id, np.int32)
+        token_type_ids = np.full((n_rows, length), self.layout.pad_token_type_id, np.int32)
+        attention_mask = np.zeros((n_rows, length), bool)
+        positions = np.zeros(n_rows, np.int32)
+        for i, row in enumerate(rows):
+            start = self.first_token(tokens, row, length)
+            real = slice(start, start + tokens.lengths[row])
+            input_ids[i, real] = tokens.ids[row]
+            token_type_ids[i, real] = tokens.token_type_ids[row]
+            attention_mask[i, real] = True
+            positions[i] = start + tokens.positions[row]
+        return PaddedBatch(input_ids, attention_mask, token_type_ids, positions)
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that a folder's tokenizer may be read from, whatever their names.
+
+    Raises:
+        UserError: if the tokenizer's configuration is broken, or names a file outside the folder.
+    """
+    config = _config(folder)
+    named = config.get("fast_tokenizer_files", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UserError(f"{folder / _CONFIG}: fast_tokenizer_files={named!r} must be a list of file names.")
+    for name in named:
+        if Path(name).name != name or "\\" in name:
+            raise UserError(
+                f"{folder / _CONFIG}: fast_tokenizer_files names {name!r}, but a tokenizer is read from files in its "
+                "own folder alone: name a file there."
+            )
+    for key in ("vocab", "merges", "tokenizer_object"):
+        if isinstance(config.get(key), str):  # which would be opened as a file, wherever it is
+            raise UserError(f"{folder / _CONFIG}: {key}={config[key]!r} is not supported: leave it out.")
+    found = {folder / name for name in (*_FILES, *named)} | {p for pattern in _OTHERS for p in folder.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
+
+
+def fingerprint(folder: Path) -> str:
+    """The SHA-256, in hexadecimal, of the names and contents of a folder's tokenizer files.
+
+    Raises:
+        UserError: as `files`.
+    """
+    digest = hashlib.sha256()
+    for path in files(folder):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The object in a folder's tokenizer_config.json; empty where there is none."""
+    path = folder / _CONFIG
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        refuse_pointer(path)
+        raise UserError(f"{path} is not JSON ({error}): download it again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must be an object of settings: download it again.")
+    return content
+
+
+def _no_tokenizer(folder: Path, vocabularies: tuple[str, ...]) -> str:
+    if (folder / _SENTENCEPIECE).is_file():
+        # Of transformers 5.23's own reading of it, half of SST-2's sentences differ from SentencePiece's.
+        return (
+            f"{folder} has its tokenizer as {_SENTENCEPIECE} alone, of which transformers makes one that cuts words at "
+            f"hyphens and full stops: put the {_FAST} of the same model beside it, such as that of xlnet-base-cased."
+        )
+    if len(vocabularies) == 1:
+        return f"{folder} has no tokenizer: {vocabularies[0]} is not there."
+    return f"{folder} has no tokenizer: neither {' nor '.join(vocabularies)} is there."
+
+
+def _check_range(kind: str, largest: int, n_known: int, folder: Path) -> None:
+    if largest >= n_known:
+        raise UserError(
+            f"The tokenizer of {folder} gives {kind} {largest}, but the model beside it knows only {n_known} {kind}s: "
+            f"use the tokenizer that came with the model."
+        )

@@ -1,0 +1,205 @@
+"""Takes probes to their optimum: the driver of `jaxred.probing.proximal`."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxred.activations.matrix import FeatureMatrix
+from jaxred.config import ProbeConfig
+from jaxred.probing import proximal
+from jaxred.probing.layout import Batches, Params
+from jaxred.probing.parts import Part
+
+LANCZOS_STEPS = 16  # passes over the data for the largest eigenvalue of every probe's covariance
+CONSTANT = 1e-6  # a column whose deviation is a smaller share of its mean is constant, up to rounding
+
+
+class Solution(NamedTuple):
+    """How close to its optimum fista has brought a probe, or every probe of a family."""
+
+    residual: Any  # the smallest subgradient, as a share: `jaxred.probing.proximal.inspect`
+    iterations: Any
+    tolerance: float
+
+
+class Columns(NamedTuple):
+    """What the solver must know of the matrix's columns."""
+
+    mean: Float[np.ndarray, " column"]
+    varies: Bool[np.ndarray, " column"]
+
+
+def columns_of(matrix: FeatureMatrix) -> Columns:
+    """The mean of every column, and whether it varies."""
+    mean, deviation = matrix.mean_and_deviation()
+    return Columns(mean, deviation > CONSTANT * np.abs(mean))
+
+
+class _Reader(NamedTuple):
+    """The training rows, read as often as the solver asks."""
+
+    matrix: FeatureMatrix
+    values: np.ndarray  # [batch, row]
+    chunks: list[slice]
+
+    def batches(self, chunk: slice, device: Any) -> Batches:
+        return Batches(
+            self.matrix.on(device, chunk), *jax.device_put((self.values[chunk], self.matrix.counts[chunk]), device)
+        )
+
+    def sums(self, part: Part, problem: proximal.Problem, point: Params) -> proximal.Sums:
+        """Losses and gradients at a point, over all rows."""
+        found = jax.device_put(proximal.no_sums(point), part.device)
+        for chunk in self.chunks:
+            read = self.batches(chunk, part.device)
+            found = proximal.accumulate(found, point, read, problem, part.layout, packing=part.packing)
+        return found
+
+
+def solve(
+    parts: list[Part],
+    matrix: FeatureMatrix,
+    values: np.ndarray,
+    targets: np.ndarray,
+    columns: Columns,
+    n_probes: int,
+    config: ProbeConfig,
+) -> tuple[list[Part], Float[np.ndarray, "look probe"], Solution]:
+    """Takes the parts of a family to their optimum.
+
+    Args:
+        parts: without the weights of columns that do not vary.
+        matrix: the training rows.
+        values: [batch, row] class ids or scores.
+        targets: [row] the same.
+        columns: of the matrix.
+        n_probes: of the family.
+        config: tolerance, iterations, penalty.
+
+    Returns:
+        The parts with their last weights, each probe's loss every `proximal.INTERVAL` iterations, and how close to the
+        optimum each is.
+    """
+    reader = _Reader(matrix, values, matrix.chunks())
+    start, null_loss = _best_constant(targets, parts[0].packing.n_outputs)
+    problems = [_problem(part, reader, columns, null_loss) for part in parts]
+    states = []
+    for part in parts:
+        bias = jax.device_put(np.tile(np.float32(start), (len(part.probes), 1)), part.device)
+        states.append(jax.device_put(proximal.start(bias, part.layout, part.packing), part.device))
+    run = _in_one_call if len(reader.chunks) == 1 else _streamed
+    states, records = run(states, parts, problems, reader, config)
+
+    n_looks = max(len(record) for record in records)
+    losses = np.zeros((n_looks, n_probes), np.float32)
+    residual, iterations = np.zeros(n_probes, np.float32), np.zeros(n_probes, np.int32)
+    solved = []
+    for part, problem, state, record in zip(parts, problems, states, records, strict=True):
+        mine = list(part.probes)
+        losses[:, mine] = np.stack(record + record[-1:] * (n_looks - len(record)))
+        residual[mine], iterations[mine] = np.asarray(state.residual), np.asarray(state.iterations)
+        solved.append(part._replace(params=proximal.finish(state, problem, packing=part.packing)))
+    return solved, losses, Solution(residual, iterations, config.tolerance)
+
+
+def _in_one_call(
+    states: list[proximal.State],
+    parts: list[Part],
+    problems: list[proximal.Problem],
+    reader: _Reader,
+    config: ProbeConfig,
+) -> tuple[list[proximal.State], list[list[np.ndarray]]]:
+    """All iterations on the device, where the matrix is held there."""
+    found = [  # all are started before the first is waited for
+        proximal.solve(
+            state,
+            reader.batches(reader.chunks[0], part.device),
+            np.float32(config.tolerance),
+            problem,
+            part.layout,
+            packing=part.packing,
+            max_iterations=config.max_iterations,
+            squared_l2=config.squared_l2,
+        )
+        for state, part, problem in zip(states, parts, problems, strict=True)
+    ]
+    return [state for state, _, _ in found], [list(np.asarray(record)[: int(n)]) for _, record, n in found]
+
+
+def _streamed(
+    states: list[proximal.State],
+    parts: list[Part],
+    problems: list[proximal.Problem],
+    reader: _Reader,
+    config: ProbeConfig,
+) -> tuple[list[proximal.State], list[list[np.ndarray]]]:
+    """The same iterations, with the matrix read anew for each."""
+    tolerance = np.float32(config.tolerance)
+    records: list[list[np.ndarray]] = [[] for _ in parts]
+    for taken in range(config.max_iterations + 1):
+        last = taken == config.max_iterations
+        if taken % proximal.INTERVAL == 0 or last:
+            for i, (part, problem) in enumerate(zip(parts, problems, strict=True)):
+                how = {"packing": part.packing, "squared_l2": config.squared_l2}
+                sums = reader.sums(part, problem, states[i].params)
+                states[i] = proximal.inspect(states[i], sums, problem, part.layout, **how)
+                records[i].append(np.asarray(states[i].loss))
+        if last or all((np.asarray(state.residual) <= tolerance).all() for state in states):
+            break
+        for i, (part, problem) in enumerate(zip(parts, problems, strict=True)):
+            how = {"packing": part.packing, "squared_l2": config.squared_l2}
+            gradient = reader.sums(part, problem, states[i].ahead).gradient
+            states[i] = proximal.advance(states[i], gradient, tolerance, problem, part.layout, **how)
+    return states, records
+
+
+def _problem(part: Part, reader: _Reader, columns: Columns, null_loss: float) -> proximal.Problem:
+    """What a part minimises, with steps from the largest eigenvalue of each probe's covariance."""
+    classes = np.issubdtype(reader.values.dtype, np.integer)
+    curvature, n_probes = proximal.curvature(classes), len(part.probes)
+    mean = columns.mean[part.family.columns].astype(np.float32)
+    numbers = [np.float32(number) for number in (1 / curvature, null_loss, reader.matrix.n_rows)]
+    rest = jax.device_put((mean, np.ones(n_probes, np.float32), *numbers), part.device)
+    problem = proximal.Problem(part.penalty.l1, part.penalty.l2, *rest)
+
+    layout, packing = proximal.one_output(part.layout, part.packing)
+    alone = part._replace(layout=layout, packing=packing)
+    products = reader._replace(values=np.zeros(reader.values.shape, np.float32))
+    draw = np.random.default_rng(0).normal(size=len(columns.mean)) * columns.varies
+    draw = jax.device_put(draw[part.family.columns].astype(np.float32), part.device)
+    process = proximal.lanczos_start(draw, layout, packing=packing)
+    alphas, betas = [], []
+    for _ in range(LANCZOS_STEPS):
+        product = products.sums(alone, problem, process.vector).gradient
+        process, alpha = proximal.lanczos_step(process, product, problem, layout, packing=packing)
+        alphas.append(alpha)
+        betas.append(process.beta)
+    largest = _largest_eigenvalues(np.stack(alphas, 1), np.stack(betas, 1))
+    steps = 1 / (curvature * np.where(largest > 0, largest, 1))
+    return problem._replace(step=jax.device_put(steps.astype(np.float32), part.device))
+
+
+def _best_constant(targets: np.ndarray, n_outputs: int) -> tuple[Float[np.ndarray, " output"], float]:
+    """The bias without weights, and its loss; a class without rows, whose best output is -infinity, is far below."""
+    if not np.issubdtype(targets.dtype, np.integer):
+        mean = np.mean(targets, dtype=np.float64) if len(targets) else 0.0
+        loss = np.mean((targets - mean) ** 2) if len(targets) else 0.0
+        bias = np.array([mean])
+    else:
+        shares = np.maximum(np.bincount(targets, minlength=n_outputs) / max(len(targets), 1), 1e-9)
+        bias = np.log(shares) - np.log(shares).mean()
+        loss = -(shares * np.log(shares)).sum()
+    return bias, max(float(loss), float(np.finfo(np.float32).tiny) * 1e6)
+
+
+def _largest_eigenvalues(
+    diagonal: Float[np.ndarray, "probe step"], beside: Float[np.ndarray, "probe step"]
+) -> Float[np.ndarray, " probe"]:
+    """The largest Ritz value of each Lanczos process and how far an eigenvalue may lie from it."""
+    matrices = diagonal[:, :, None].astype(np.float64) * np.eye(diagonal.shape[1])
+    steps = np.arange(diagonal.shape[1] - 1)
+    matrices[:, steps, steps + 1] = matrices[:, steps + 1, steps] = beside[:, :-1]
+    values, vectors = np.linalg.eigh(matrices)
+    return 1.001 * (values[:, -1] + beside[:, -1] * np.abs(vectors[:, -1, -1]))

@@ -1,0 +1,43 @@
+"""The cluster map of a finished run: a figure, and its neurons in the order of their tree."""
+
+from pathlib import Path
+
+from jaxred.io import digests
+from jaxred.io.files import write_text
+from jaxred.io.result_files import as_csv
+from jaxred.redundancy.cluster_map import cluster_map
+from jaxred.redundancy.clustering import cluster_tree
+from jaxred.redundancy.moments import Moments
+from jaxred.runs.finished import open_run
+from jaxred.runs.workdir import locked
+
+
+def draw_map(workdir: Path) -> Path:
+    """Draws figures/cluster_map.png and writes results/redundancy_neurons.csv, from the moments that a run has left.
+
+    Raises:
+        UserError: if it has no activations.
+    """
+    with locked(workdir):
+        return _draw_map(workdir)
+
+
+def _draw_map(workdir: Path) -> Path:
+    from jaxred.report import figures  # here, because importing matplotlib takes a second
+
+    run = open_run(workdir, workdir.name)
+    clustering, hidden_size = run.config.clustering, run.train.hidden_size
+    first, second = run.sums()
+    correlation = Moments.of(first + second).correlation()
+    tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
+    found = cluster_map(correlation, tree, hidden_size, clustering.distance)
+    file = run.workdir.figures / "cluster_map.png"
+    digests.warn_of_changes(run.workdir.path, "cluster_map", [file], "the cluster map is drawn again")
+    figures.draw_cluster_map(file, found, clustering.window_threshold)
+    labels = tree.cut(clustering.window_threshold)
+    lines = [[neuron, *divmod(neuron, hidden_size), labels[neuron]] for neuron in found.order.tolist()]
+    head = ["neuron", "layer", "index", f"cluster_at_{clustering.window_threshold:g}"]
+    table = run.workdir.result("redundancy").with_name("redundancy_neurons.csv")
+    write_text(table, as_csv([head, *lines]))
+    digests.record(run.workdir.path, "cluster_map", run.train.location, [file, table])
+    return file

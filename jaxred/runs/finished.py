@@ -1,0 +1,78 @@
+"""The finished activations of other runs, which `task.name` tasks or models puts together."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxred.activations.store import Store
+from jaxred.config import StudyConfig
+from jaxred.errors import UserError
+from jaxred.io.paths import local
+from jaxred.original.importing import STORES, open_stores
+from jaxred.redundancy.moments import Sums
+from jaxred.runs.workdir import Workdir
+from jaxred.studies.redundancy import training_sums
+from jaxred.sweeps.grid import MARK
+from jaxred.sweeps.runner import runs_of
+
+TASKS, MODELS = "tasks", "models"  # the config.task.name of several tasks together, and of two models
+TOGETHER = (TASKS, MODELS)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run whose activations are there."""
+
+    name: str  # of its folder, or the folder's path where names are the same
+    workdir: Workdir
+    config: StudyConfig
+    stores: dict[str, Store]
+
+    @property
+    def train(self) -> Store:
+        return self.stores["train"]
+
+    def sums(self) -> list[Sums]:
+        """Sums over two halves of its training rows; kept in its own workdir, as `launch/redundancy.py` does."""
+        return training_sums(self.stores, self.config, self.workdir)
+
+
+def open_runs(config: StudyConfig) -> list[Finished]:
+    """The runs that `task.data_dir` names: folders, or sweeps for all of their runs, with commas between them.
+
+    Raises:
+        UserError: if they are not at least two different finished ones.
+    """
+    texts = [text.strip() for text in config.task.data_dir.split(",")]
+    named = [local(text, "config.task.data_dir") for text in texts if text]
+    paths = [path / run for path in named for run in (runs_of(path) if (path / MARK).is_file() else [""])]
+    where = f"config.task.data_dir={config.task.data_dir!r}"
+    if len(paths) < 2:
+        raise UserError(
+            f"{where} must name at least two workdirs of finished runs, with a comma between them: pass "
+            f"--config=configs/{config.task.name}.py:runs/one,runs/other."
+        )
+    twice = [path for path, n in Counter(path.resolve() for path in paths).items() if n > 1]
+    if twice:
+        raise UserError(f"{where} names {twice[0]} more than once: name each workdir once.")
+    names = Counter(path.resolve().name for path in paths)
+    return [open_run(path, path.resolve().name if names[path.resolve().name] == 1 else str(path)) for path in paths]
+
+
+def open_run(path: Path, name: str) -> Finished:
+    """A run whose activations are there.
+
+    Raises:
+        UserError: if they are not.
+    """
+    workdir, config = Workdir.open(path)
+    if config.task.name in TOGETHER:
+        raise UserError(f"{path} puts other runs together: name those, and not it.")
+    if config.task.name == STORES:
+        stores = open_stores(config)
+    else:
+        splits = [split for split in ("train", "dev") if split == "train" or workdir.activations(split).exists()]
+        stores = {split: Store(workdir.activations(split)) for split in splits}
+    for store in stores.values():  # results that are kept do not read them
+        store.check_sizes()
+    return Finished(name, workdir, config, stores)

@@ -1,0 +1,249 @@
+"""A run's folder: where everything lies, and to which configuration it belongs.
+
+::
+
+    config.json            the resolved configuration
+    activations/<split>/   activation stores
+    moments/               moments of the training rows
+    results/*.json         what the studies found
+    results/activations    a fingerprint of the activations that all of it is of
+    probes/                their trained probes (orbax)
+    figures/*.png          the report's figures
+    report.html
+    digests/*.json         of all of these files, to know damage
+
+The runs of a sweep are folders of its folder, and keep activations and moments there, in common with the other runs
+that need the same ones::
+
+    sweep.json                       the sweep; sweep.md and sweep.csv are its table
+    activations/<what>/<split>/      activation stores, by all that decides them
+    moments/<what>-<split seed>.npz
+    <run>/                           a run's folder, with all the rest
+"""
+
+import contextlib
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
+from jaxred.errors import UserError
+from jaxred.io import digests
+from jaxred.io.files import read_json, write_text
+from jaxred.io.locks import lock
+from jaxred.io.paths import local
+from jaxred.io.result_files import fingerprint, with_digest, without_digest
+from jaxred.sweeps.grid import MARK, TABLES, sweep_of
+
+log = logging.getLogger("jaxred")
+
+
+_MADE = (
+    "config.json",
+    "report.html",
+    "published.json",
+    "results/*",
+    "figures/*",
+    "probes/*",
+    "digests/*",
+    MARK,
+    *TABLES,
+)
+
+
+def locked(path: str | Path) -> contextlib.AbstractContextManager[None]:
+    """Holds the lock of a run's or a sweep's folder; `Workdir.claim` says so where it can be none.
+
+    Raises:
+        UserError: if another process works there.
+    """
+    folder = local(path, "--workdir")
+    if not str(path) or (folder.exists() and not folder.is_dir()):
+        return contextlib.nullcontext()
+    return lock(folder, leftovers=_MADE)
+
+
+class Workdir:
+    """The folder of one configuration."""
+
+    def __init__(self, path: str | Path):
+        self.path = local(path, "--workdir")
+        self.stores = self.path / "activations"
+        self.moments = self.path / "moments" / "train.npz"
+
+    @classmethod
+    def claim(cls, path: str | Path, config: StudyConfig, overwrite: bool = False) -> "Workdir":
+        """Checks the configuration and makes the folder its own.
+
+        With `overwrite`, what a run of another configuration found is removed before the folder changes hands, so that
+        no report or table takes it for this one's; activations and moments stay, as their identity says what they are.
+
+        Raises:
+            UserError: if the configuration is impossible, or the folder holds a run of another one and `overwrite`
+                is not set, or its results cannot be removed.
+        """
+        validate(config)
+        workdir = cls(path)
+        if not str(path):
+            raise UserError("Pass --workdir=FOLDER: the folder in which the run keeps what it makes.")
+        if workdir.path.exists() and not workdir.path.is_dir():
+            raise UserError(f"--workdir={path} is a file; it must be a folder, or not exist yet.")
+        if (workdir.path / MARK).is_file():
+            raise UserError(f"{path} holds a sweep: choose another --workdir, or pass the folder of one of its runs.")
+        now = json.loads(json.dumps(to_dict(config)))
+        before = workdir.saved_config()
+        if before is not None and before != now and workdir.holds_results() and not overwrite:
+            changed = "; ".join(differences(before, now))
+            raise UserError(
+                f"{path} holds a run of another configuration: {changed}. Choose another --workdir, or pass "
+                f"--overwrite to replace "
+                "its results (activations that still fit are kept)."
+            )
+        if before is not None and before != now:
+            workdir._remove_results()
+        if before != now:
+            write_text(workdir.path / "config.json", json.dumps(with_digest(now), indent=2) + "\n")
+        workdir._locate(config)
+        return workdir
+
+    @classmethod
+    def open(cls, path: str | Path) -> tuple["Workdir", StudyConfig]:
+        """A folder that a run has filled, to be read, and its configuration.
+
+        Raises:
+            UserError: if it is no run's folder.
+        """
+        workdir = cls(path)
+        saved = workdir.saved_config()
+        if saved is None:
+            raise UserError(
+                f"{path} is not the folder of a run: it has no config.json. Name a --workdir that "
+                "launch/redundancy.py, launch/study.py or launch/extract.py has filled."
+            )
+        config = from_dict(saved)
+        workdir._locate(config)
+        return workdir, config
+
+    def _locate(self, config: StudyConfig) -> None:
+        """Finds what the runs of a sweep have in common in the sweep's folder."""
+        sweep = sweep_of(self.path)
+        if sweep is not None:
+            name, split = _decides_activations(config), [config.task.split_seed, config.task.dev_fraction]
+            self.stores = sweep / "activations" / name
+            self.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
+
+    def holds_results(self) -> bool:
+        """Whether a run has found anything; activations and moments say themselves what they are of."""
+        return any(place.exists() for place in self._findings())
+
+    def _remove_results(self) -> None:
+        for place in self._findings():
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
+            if place.exists():
+                raise UserError(
+                    f"{place} holds results of another run and cannot be removed: remove it, or choose "
+                    "another --workdir."
+                )
+
+    def _findings(self) -> tuple[Path, ...]:
+        results = self.path / "results"
+        return results, self.path / "probes", self.figures, self.report, self.path / digests.FOLDER
+
+    def claim_results(self, activations: str, overwrite: bool) -> None:
+        """Makes sure that no results of other activations stay, which a report or table would take for these.
+
+        Args:
+            activations: their fingerprint.
+            overwrite: remove results of others.
+
+        Raises:
+            UserError: if there are such results, and `overwrite` is not set or they cannot be removed.
+        """
+        if self._entered() in (None, activations):
+            return
+        if not overwrite:
+            raise UserError(
+                f"{self.path / 'results'} holds results of other activations: choose another --workdir, or pass "
+                "--overwrite to replace them."
+            )
+        self._remove_results()
+
+    def enter_results(self, activations: str) -> None:
+        """Notes which activations the results are of."""
+        if self._entered() != activations:
+            write_text(self.path / "results" / "activations", f"{activations} {fingerprint(activations)}\n")
+
+    def _entered(self) -> str | None:
+        file = self.path / "results" / "activations"
+        if not file.is_file():
+            return None
+        activations, *digest = file.read_text(encoding="utf-8", errors="replace").split() or [""]
+        older = not digest and len(activations) == 32  # which wrote no digest
+        if not older and digest != [fingerprint(activations)]:
+            raise UserError(
+                f"{file} is damaged: it does not say any more which activations the results are of. Delete it if they "
+                "are of the same ones as now, or else remove the results too."
+            )
+        return activations
+
+    def saved_config(self) -> dict[str, Any] | None:
+        """The configuration that the folder belongs to, what is newer than it at its default; None for a new folder."""
+        file = self.path / "config.json"
+        try:
+            content = read_json(file)
+            if isinstance(content, dict) and "digest" in content:  # older versions wrote none
+                content = without_digest(content)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"Cannot read {file} ({error}): delete it, or choose another --workdir.") from error
+        if not isinstance(content, dict) or not {"task", "encoder", "probe"} <= set(content):
+            raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another --workdir.")
+        try:
+            return to_dict(from_dict(content))
+        except UserError as error:
+            raise UserError(f"{file}: {error} Choose another --workdir.") from error
+
+    def activations(self, split: str) -> Path:
+        return self.stores / split
+
+    def result(self, name: str) -> Path:
+        return self.path / "results" / f"{name}.json"
+
+    def results(self) -> list[Path]:
+        """The result files that are there."""
+        return sorted((self.path / "results").glob("*.json"))
+
+    def probes(self, name: str) -> Path:
+        return self.path / "probes" / name
+
+    @property
+    def scratch(self) -> Path:
+        """Where files lie that are gone with the process."""
+        return self.path / "scratch"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+
+def _decides_activations(config: StudyConfig) -> str:
+    """A name for all that decides a configuration's activation stores, whatever is then done with them."""
+    task = config.task
+    columns = [task.label_column, task.word_column, task.separator, task.comment]
+    words = [task.max_sent_l, task.ignore_start_token, *columns]
+    text = [task.name, task.kind, task.data_dir, task.limit_instances, words]
+    sample_seed = task.split_seed if task.limit_instances >= 0 else None
+    decides = [*text, sample_seed, to_dict(config.encoder), to_dict(config.extraction)]
+    readable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII)[:40]
+    return f"{readable}-{fingerprint(decides)[:12]}"

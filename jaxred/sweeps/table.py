@@ -1,0 +1,185 @@
+"""A sweep's runs side by side, one row a run: as Markdown, and as CSV for further work."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxred.config import StudyConfig, to_dict
+from jaxred.errors import UserError
+from jaxred.io.result_files import as_csv as csv_text
+from jaxred.io.result_files import load_result
+from jaxred.report.findings import mean_score, n_repeats, smallest_finding
+from jaxred.report.values import markdown
+from jaxred.runs.workdir import Workdir
+from jaxred.sweeps.grid import Run
+
+Cells = dict[str, Any]  # by column
+
+
+def cells(folder: Path, run: Run) -> Cells:
+    """What a run's results say, from the stages that have run; nothing where the folder is of other settings."""
+    workdir = Workdir(folder / run.name)
+    found: Cells = {}
+    try:
+        if workdir.saved_config() != json.loads(json.dumps(to_dict(run.config))):
+            return {}
+        for stage, columns in STAGES.items():
+            content = load_result(workdir.result(stage))
+            if content is not None:
+                found = {**columns(content, run.config), **found}
+    except UserError:  # damaged: the stage whose result it is says so
+        return found
+    return found
+
+
+def as_csv(runs: Sequence[Run], found: Mapping[str, Cells], failed: Mapping[str, str]) -> str:
+    """Every number as it is; a column `error` only where a run has failed."""
+    columns = _columns(found)
+    lines = [["run", *runs[0].values, "metric", *columns, *(["error"] if failed else [])]]
+    for run in runs:
+        numbers = [found.get(run.name, {}).get(column, "") for column in columns]
+        error = [failed.get(run.name, "")] if failed else []
+        lines.append([run.name, *run.values.values(), run.config.task.metric, *numbers, *error])
+    return csv_text(lines)
+
+
+def as_markdown(runs: Sequence[Run], found: Mapping[str, Cells], failed: Mapping[str, str]) -> str:
+    """The table, what its columns are, and the runs that failed."""
+    columns, axes = [column for column in _columns(found) if not column.endswith(ENDS)], list(runs[0].values)
+    metrics = len({run.config.task.metric for run in runs}) > 1
+    lines = [[*axes, *(["metric"] if metrics else []), *(column.replace("_", " ") for column in columns)]]
+    for run in runs:
+        metric = [run.config.task.metric] if metrics else []
+        mine = found.get(run.name, {})
+        numbers = ["" if mine.get(column) is None else _shown(column, mine) for column in columns]
+        lines.append([*(_axis_value(value) for value in run.values.values()), *metric, *numbers])
+    text = markdown(lines, n_text=len(axes))
+    metric = "" if metrics else f" Scores are {runs[0].config.task.metric}."
+    notes = [note for column, note in NOTES.items() if column in columns]
+    repeats = max(run.config.repeats for run in runs)
+    means = f" Numbers are means over {repeats} repeats." if repeats > 1 else ""
+    brackets = " In brackets, 95% intervals." if any(column.endswith("_test") for column in columns) else ""
+    text += f"\n\n{' '.join([f'{len(runs)} runs.{metric}{means}{brackets}', *notes])}\n"
+    return text + "".join(f"\nFailed: {name}: {reason}\n" for name, reason in failed.items())
+
+
+def _columns(found: Mapping[str, Cells]) -> list[str]:
+    present = {column for mine in found.values() for column in mine}
+    return [column for column in COLUMNS if column in present]
+
+
+def _pipeline(content: dict[str, Any], config: StudyConfig) -> Cells:
+    n_neurons = content["encoder"]["n_layers"] * content["encoder"]["hidden_size"]
+    repeats, number = content.get("repeats"), smallest_finding(content)
+    finding = number is not None
+    if number is None:  # the smallest of all, which the column `finding` marks
+        sizes = [(entry["n_minimal"], entry["top_layer"]) for entry in content["selection"]]
+        number = min(range(len(sizes)), key=sizes.__getitem__)
+    best, spread = content["selection"][number], repeats and repeats["selection"][number]
+    means = {name: spread[name]["mean"] if spread else best[name] for name in ("top_layer", "n_minimal")}
+    return {
+        **_scores("oracle", content["oracle"], repeats and repeats["oracle"]),
+        "delta_layers": best["delta_layers"],
+        "delta_neurons": best["delta_neurons"],
+        "clustering": "none" if best["clusters"] is None else best["threshold"],
+        "top_layer": means["top_layer"],
+        "minimal_neurons": means["n_minimal"],
+        "share": means["n_minimal"] / n_neurons,
+        **_scores("minimal", best["minimal_scores"], spread and spread["minimal_scores"]),
+        "finding": "yes" if finding else "no",
+        **_unsolved(content),
+    }
+
+
+def _cluster_sweep(content: dict[str, Any], config: StudyConfig) -> Cells:
+    repeats, thresholds = content.get("repeats"), [entry["threshold"] for entry in content["thresholds"]]
+    oracle = _scores("oracle", content["oracle"], repeats and repeats["oracle"])
+    if config.clustering.window_threshold not in thresholds:
+        return {**oracle, **_unsolved(content)}
+    number = thresholds.index(config.clustering.window_threshold)
+    entry, spread = content["thresholds"][number], repeats and repeats["thresholds"][number]
+    beats = int((spread or entry["scores"])["beats_constant"]) == n_repeats(content)
+    return {
+        **oracle,
+        "clusters": spread["n_clusters"]["mean"] if spread else entry["n_clusters"],
+        **_scores("clustered", entry["scores"], spread),
+        "clustered_finding": "yes" if beats else "no",
+        **_unsolved(content),
+    }
+
+
+def _redundancy(content: dict[str, Any], config: StudyConfig) -> Cells:
+    at = [entry for entry in content["thresholds"] if entry["threshold"] == config.clustering.window_threshold]
+    return {"clusters": at[0]["n_clusters"], "redundant_share": at[0]["redundant_share"]} if at else {}
+
+
+def _minimal_neurons(content: dict[str, Any], config: StudyConfig) -> Cells:
+    repeats = content.get("repeats")
+    n_minimal = repeats["n_minimal"]["mean"] if repeats else content["n_minimal"]
+    return {
+        **_scores("oracle", content["oracle"], repeats and repeats["oracle"]),
+        "minimal_of_all": n_minimal,
+        "share_of_all": n_minimal / content["n_candidates"],
+        **_scores("minimal_of_all", content["minimal_scores"], repeats and repeats["minimal_scores"]),
+        "finding_of_all": "no" if smallest_finding(content) is None else "yes",
+        **_unsolved(content),
+    }
+
+
+def _scores(name: str, scores: dict[str, Any], spread: dict[str, Any] | None) -> Cells:
+    low, high = (scores if spread is None else spread)["interval"]
+    cells: Cells = {f"{name}_{split}": mean_score(scores, spread, split) for split in ("dev", "test")}
+    return cells | {f"{name}_test_low": low, f"{name}_test_high": high}
+
+
+def _unsolved(content: dict[str, Any]) -> Cells:
+    """Probes of fista that are not at their optimum, where there are any."""
+    n_left = sum(not entry["converged"] for entry in content["training"].values())
+    if "repeats" in content:
+        n_left = content["repeats"]["training"]["not_converged"]
+    return {"not_at_optimum": n_left} if content["solver"] == "fista" and n_left else {}
+
+
+# What each stage's results/<stage>.json says of a run. Where stages say the same, the first is taken.
+STAGES: dict[str, Callable[[dict[str, Any], StudyConfig], Cells]] = {
+    "pipeline": _pipeline,
+    "cluster_sweep": _cluster_sweep,
+    "minimal_neurons": _minimal_neurons,
+    "redundancy": _redundancy,
+}
+COLUMNS = (
+    "oracle_dev", "oracle_test", "oracle_test_low", "oracle_test_high", "delta_layers", "delta_neurons", "clustering",
+    "top_layer", "minimal_neurons", "share", "minimal_dev", "minimal_test", "minimal_test_low", "minimal_test_high",
+    "finding", "clusters", "redundant_share", "clustered_dev", "clustered_test", "clustered_test_low",
+    "clustered_test_high", "clustered_finding", "minimal_of_all", "share_of_all", "minimal_of_all_dev",
+    "minimal_of_all_test", "minimal_of_all_test_low", "minimal_of_all_test_high", "finding_of_all", "not_at_optimum",
+)  # fmt: skip
+ENDS = ("_low", "_high")  # of intervals: columns of CSV; in Markdown they are in the score's own cell
+NOTES = {
+    "minimal_neurons": "Of a run's minimal sets the smallest that is a finding is shown: its deltas and clustering, "
+    "the highest layer (`top layer`) and the number and share of the neurons that are needed.",
+    "minimal_of_all": "`minimal of all` is the minimal set searched among the neurons of all layers.",
+    "finding": "Where `finding` is no, no set of the run beats the best constant answer on dev by more than its "
+    "uncertainty, and what is shown is the smallest that the rules accepted.",
+    "clustered_finding": "`clustered finding`: whether one neuron of each cluster beats the best constant answer.",
+    "finding_of_all": "`finding of all`: whether the minimal set of all neurons does.",
+    "not_at_optimum": "`not at optimum` counts probes that had not met `probe.tolerance` after `probe.max_iterations`: "
+    "their scores are not those of the optimum.",
+    "clusters": "Clusters are those at `clustering.window_threshold`.",
+}
+SHARES = ("share", "redundant_share", "share_of_all")
+
+
+def _shown(column: str, cells: Cells) -> str:
+    value = cells[column]
+    if column in SHARES:
+        return f"{value:.1%}"
+    if column.endswith(("_dev", "_test")):
+        ends = [cells[column + end] for end in ENDS if column + end in cells]
+        return f"{value:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _axis_value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

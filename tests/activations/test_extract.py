@@ -1,0 +1,424 @@
+import dataclasses
+import functools
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import processes, tiny_encoder
+from helpers.dying_storage import states
+from helpers.tiny_encoder import CONFIG, MAX_LENGTH, contents, modified, row_error, sentences, study_config, write_task
+
+from jaxred.activations import extract as module
+from jaxred.activations.encode import encode_fn
+from jaxred.activations.extract import extract, extract_sentences
+from jaxred.activations.store import Ledger, Store, StoreWriter, read_ledger
+from jaxred.config import ExtractionConfig
+from jaxred.data.examples import Example
+from jaxred.errors import UserError
+from jaxred.models import load_encoder
+from jaxred.models.tokenization import Tokenizer
+from jaxred.runs.workdir import Workdir
+
+N_TRAIN, N_TEST = 18, 6
+
+
+pytestmark = pytest.mark.usefixtures("compilations")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    texts = {"train": sentences(N_TRAIN), "test": sentences(N_TEST, seed=1)}
+    return write_task(tmp_path_factory.mktemp("task"), texts)
+
+
+@pytest.fixture(scope="module")
+def config(encoder_folder, task):
+    return study_config(encoder_folder, task)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, config):
+    """The workdir of a run that nobody disturbed."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    extract(config, Workdir(workdir))
+    return workdir
+
+
+@pytest.fixture
+def copy(undisturbed, tmp_path):
+    return Path(shutil.copytree(undisturbed, tmp_path / "copy"))
+
+
+LONG = 16  # sentences truncated to it are padded to two lengths, 8 and 16
+
+
+def words(n, first=0):
+    return " ".join(f"w{(first + 7 * i) % 30}" for i in range(n))
+
+
+EXAMPLES = [Example(text, None, "even") for text in (words(3), words(25), *sentences(16, 2, (1, 20)))]
+PAIRS = [  # the first two have as many tokens as the examples', special tokens included
+    Example(a, b, "even")
+    for a, b in zip((words(1), words(12), *sentences(5, 3)), (words(1, 3), words(9, 3), *sentences(5, 4)), strict=True)
+]
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory, encoder, tokenizer):
+    """The vectors of some examples, [row, layer, neuron]."""
+
+    def run(examples, model=encoder, **fields):
+        config = ExtractionConfig(**{"max_length": LONG, "token_budget": 128, "window_rows": 4096, **fields})
+        folder = tmp_path_factory.mktemp("vectors")
+        n_layers = model.config.n_layers + 1
+        ledger = Ledger(
+            {}, len(examples), n_layers, model.config.hidden_size, config.dtype, config.window_rows, ["even"]
+        )
+        rows = np.zeros(len(examples), np.int32)
+        encode = encode_fn(model, config.pooling, config.dtype)
+        extract_sentences(encode, tokenizer, examples, StoreWriter(folder, ledger, rows, rows), config, "test")
+        return Store(folder).matrix().reshape(len(examples), n_layers, -1)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def plain_vectors(vectors):
+    return vectors(EXAMPLES)
+
+
+@pytest.fixture(scope="module")
+def hidden_states(encoder, tokenizer):
+    """Every token's hidden states of one example, from the model alone, without padding: [layer, token, neuron]."""
+    call = jax.jit(lambda ids, types: encoder(ids, jnp.ones(ids.shape, bool), types))
+
+    @functools.cache
+    def run(example):
+        pairs = None if example.pair is None else [example.pair]
+        tokens = tokenizer.encode([example.text], pairs, LONG)
+        return np.asarray(call(tokens.ids[0][None], tokens.token_type_ids[0][None]))[:, 0]
+
+    return run
+
+
+# The vectors -------------------------------------------------------------------------------------------------------
+
+
+POOLS = {"cls": lambda hidden: hidden[:, 0], "mean": lambda hidden: hidden.mean(1)}
+
+
+@pytest.mark.parametrize("pooling", POOLS)
+@pytest.mark.parametrize("examples", [EXAMPLES, PAIRS], ids=["sentences", "pairs"])
+def test_vectors_are_those_of_a_direct_model_call(vectors, hidden_states, pooling, examples):
+    direct = [hidden_states(example) for example in examples[:2]]
+    assert [hidden.shape[1] for hidden in direct] == [5, LONG]  # padded, truncated
+    found = vectors(examples, pooling=pooling)
+    assert row_error(found[:2], np.stack([POOLS[pooling](hidden) for hidden in direct])) < 1e-6
+
+
+@pytest.mark.parametrize("fields", [{"token_budget": 16}, {"token_budget": 0}, {"window_rows": 1}, {"window_rows": 5}])
+def test_vectors_do_not_depend_on_batches_and_windows(vectors, plain_vectors, fields):
+    assert row_error(vectors(EXAMPLES, **fields), plain_vectors) < 1e-6
+
+
+def test_vectors_do_not_depend_on_the_order(vectors, plain_vectors):
+    order = np.random.default_rng(0).permutation(len(EXAMPLES))
+    found = vectors([EXAMPLES[i] for i in order], window_rows=5)
+    assert row_error(found, plain_vectors[order]) < 1e-6
+    assert row_error(found, plain_vectors) > 1e-2
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_narrow_types_are_the_rounded_vectors(vectors, plain_vectors, dtype, precision):
+    short = [i for i, example in enumerate(EXAMPLES) if len(example.text.split()) <= 6]
+    assert len(short) > 3
+    narrow, wide = vectors([EXAMPLES[i] for i in short], dtype=dtype), plain_vectors[short]
+    assert np.abs(narrow - wide).max() > 0
+    np.testing.assert_allclose(narrow, wide, rtol=1.01 * precision, atol=1e-6)
+    np.testing.assert_array_equal(narrow, narrow.astype(jnp.dtype(dtype)).astype(np.float32))
+
+
+def test_what_float16_cannot_hold_is_refused(vectors, tmp_path_factory, encoder_folder):
+    folder = Path(shutil.copytree(encoder_folder, tmp_path_factory.mktemp("large") / "encoder"))
+    large = tiny_encoder.write_encoder(folder)
+    model = load_encoder(large)
+    scale = model.embeddings.norm.scale
+    scale.set_value(scale[...] * 1e6)
+    with pytest.raises(
+        UserError, match=r"gave -?inf for row 0, layer 0, neuron \d+, which float16 .*float32 or bfloat16"
+    ):
+        vectors(EXAMPLES[:1], model=model, dtype="float16")
+
+
+@pytest.mark.parametrize("n_layers", [0, 1])
+def test_the_first_layers_alone_are_the_same(tmp_path, encoder_folder, task, undisturbed, n_layers):
+    stores = extract(study_config(encoder_folder, task, n_layers=n_layers), Workdir(tmp_path))
+    whole = Store(undisturbed / "activations" / "train")
+    assert stores["train"].n_layers == n_layers + 1
+    assert stores["train"].ledger.encoder_parameters == whole.ledger.encoder_parameters[: n_layers + 1]
+    for layer in range(n_layers + 1):
+        assert row_error(stores["train"].layer(layer), whole.layer(layer)) < 1e-6
+
+
+def test_sentences_may_fill_every_position_of_the_model(tmp_path, tmp_path_factory):
+    odd = tiny_encoder.BertConfig(**{**CONFIG.__dict__, "max_position_embeddings": 20})
+    folder = tiny_encoder.write_encoder(tmp_path_factory.mktemp("odd"), odd)
+    texts = {"train": sentences(10, 0, (30, 40)), "test": sentences(2, 1, (30, 40))}
+    config = study_config(folder, write_task(tmp_path / "task", texts), max_length=20)
+    stores = extract(config, Workdir(tmp_path / "workdir"))
+    model, tokenizer = load_encoder(folder), Tokenizer(folder, odd)
+    tokens = tokenizer.encode(texts["test"], None, 20)
+    assert tokens.lengths.tolist() == [20, 20]
+    ids = jnp.asarray(np.stack(tokens.ids))
+    call = jax.jit(lambda ids: model(ids, jnp.ones(ids.shape, bool), jnp.zeros_like(ids))[:, :, 0])
+    expected = call(ids).swapaxes(0, 1)
+    assert row_error(stores["test"].matrix(), np.asarray(expected)) < 1e-6
+
+
+# The stores --------------------------------------------------------------------------------------------------------
+
+
+def test_stores_say_what_they_hold(config, undisturbed, task, encoder):
+    for split, n in (("train", N_TRAIN), ("test", N_TEST)):
+        store = Store(undisturbed / "activations" / split)
+        assert (store.n_rows, store.n_layers, store.hidden_size) == (n, CONFIG.n_layers + 1, CONFIG.hidden_size)
+        assert store.labels().tolist() == (task / f"{split}.label").read_text().split()
+        assert store.sentence_index().tolist() == list(range(n))
+        assert store.ledger.encoder_parameters == [encoder.n_parameters(k) for k in range(CONFIG.n_layers + 1)]
+        lengths = [2 + len(line.split()) for line in (task / f"{split}.word").read_text().splitlines()]
+        assert store.ledger.notes == {
+            "sentences_truncated": sum(length > MAX_LENGTH for length in lengths),
+            "tokens": sum(min(length, MAX_LENGTH) for length in lengths),
+        }
+        assert store.ledger.n_windows == -(-n // config.extraction.window_rows)
+    assert store.ledger.notes["sentences_truncated"] > 0
+
+
+def test_regression_keeps_the_scores(tmp_path, encoder_folder):
+    texts = {split: sentences(n, n) for split, n in (("train", 12), ("dev", 5), ("test", 4))}
+    scores = {split: np.linspace(-1, 1, len(lines)) / 3 for split, lines in texts.items()}
+    task = write_task(tmp_path / "task", texts, {split: [repr(float(s)) for s in v] for split, v in scores.items()})
+    stores = extract(study_config(encoder_folder, task, kind="regression"), Workdir(tmp_path / "workdir"))
+    assert set(stores) == {"train", "dev", "test"}
+    for split, expected in scores.items():
+        np.testing.assert_array_equal(stores[split].labels(), expected)
+
+
+def test_a_finished_extraction_is_not_done_again(config, copy, monkeypatch):
+    def never(*_):
+        raise AssertionError("the model was loaded")
+
+    for name in (
+        "jaxred.models.load_encoder",
+        "jaxred.activations.extract.Tokenizer",
+        "jaxred.activations.extract.extract_sentences",
+    ):
+        monkeypatch.setattr(name, never)
+    before = modified(copy)
+    for overwrite in (False, True):
+        stores = extract(config, Workdir(copy), overwrite)
+        assert stores["train"].n_rows == N_TRAIN
+    assert modified(copy) == before
+
+
+def test_a_finished_split_is_kept_while_another_is_extracted(config, copy, undisturbed):
+    shutil.rmtree(copy / "activations" / "test")
+    before = modified(copy / "activations" / "train")
+    extract(config, Workdir(copy))
+    assert modified(copy / "activations" / "train") == before
+    assert contents(copy) == contents(undisturbed)
+
+
+def test_another_source_is_refused_or_replaces_the_store(tmp_path, encoder_folder, task, copy):
+    changed = Path(shutil.copytree(task, tmp_path / "task"))
+    lines = (changed / "test.word").read_text().splitlines()
+    (changed / "test.word").write_text("\n".join([lines[0] + " w5", *lines[1:]]) + "\n")
+    config = study_config(encoder_folder, changed)
+    before = contents(copy)
+    with pytest.raises(UserError, match=r"activations.test holds .* configuration: the content of source differs"):
+        extract(config, Workdir(copy))
+    assert contents(copy) == before
+    untouched = modified(copy / "activations" / "train")
+    extract(config, Workdir(copy), overwrite=True)
+    assert modified(copy / "activations" / "train") == untouched
+    extract(config, Workdir(tmp_path / "fresh"))
+    assert contents(copy) == contents(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("the content of encoder differs", lambda config, folder: tiny_encoder.write_encoder(folder, seed=1)),
+        (
+            "the content of tokenizer differs",
+            lambda config, folder: (folder / "special_tokens_map.json").write_text("{}"),
+        ),
+        ("transformer_layers was -1 and is now 1", lambda config, _: setattr(config.encoder, "n_layers", 1)),
+        ("compute_dtype was .*'bfloat16'", lambda config, _: setattr(config.encoder, "compute_dtype", "bfloat16")),
+        ("dtype was .*'float16'", lambda config, _: setattr(config.extraction, "dtype", "float16")),
+        ("pooling was 'cls' and is now 'mean'", lambda config, _: setattr(config.extraction, "pooling", "mean")),
+        ("max_length was 8 and is now 16", lambda config, _: setattr(config.extraction, "max_length", 16)),
+    ],
+)
+def test_whatever_decides_the_numbers_is_part_of_the_identity(tmp_path, encoder_folder, task, copy, words, change):
+    folder = Path(shutil.copytree(encoder_folder, tmp_path / "encoder"))
+    config = study_config(folder, task)
+    before = contents(copy)
+    extract(config, Workdir(copy))  # a copy of the folder is the same encoder
+    change(config, folder)
+    with pytest.raises(UserError, match=rf"another configuration: {words}[^;]*\. Choose another"):
+        extract(config, Workdir(copy))
+    assert contents(copy) == before
+
+
+def test_a_damaged_ledger_is_refused_or_replaced(config, copy, undisturbed):
+    ledger = copy / "activations" / "train" / "ledger.json"
+    ledger.write_text(ledger.read_text().replace("float32", "float16"))
+    with pytest.raises(UserError, match=r"ledger\.json is damaged"):
+        extract(config, Workdir(copy))
+    extract(config, Workdir(copy), overwrite=True)
+    assert contents(copy) == contents(undisturbed)
+
+
+@pytest.mark.parametrize("n_layers", [CONFIG.n_layers + 1, 99])
+def test_layers_that_the_model_does_not_have_are_refused(tmp_path, encoder_folder, task, n_layers):
+    config = study_config(encoder_folder, task, n_layers=n_layers)
+    with pytest.raises(UserError, match=rf"config\.encoder\.n_layers={n_layers}: .*the model has {CONFIG.n_layers}"):
+        extract(config, Workdir(tmp_path))
+    assert not contents(tmp_path)
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused(tmp_path, encoder_folder, task):
+    config = study_config(encoder_folder, task, max_length=CONFIG.max_position_embeddings + 1)
+    with pytest.raises(UserError, match=r"max_length=33 is not possible: the model has 32 positions"):
+        extract(config, Workdir(tmp_path))
+    config.extraction.max_length = MAX_LENGTH
+    extract(config, Workdir(tmp_path), overwrite=True)
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused_before_anything_is_written(
+    tmp_path, encoder_folder, task
+):
+    config = study_config(encoder_folder, task, max_length=CONFIG.max_position_embeddings + 1)
+    with pytest.raises(UserError, match="max_length=33"):
+        extract(config, Workdir(tmp_path))
+    assert not contents(tmp_path)  # else the workdir is held by a configuration that cannot run
+
+
+def test_what_the_encoder_gives_must_be_finite(tmp_path, encoder, tokenizer, config, task, monkeypatch):
+    def encode(*args):
+        real = encode_fn(*args)
+        return lambda batch: real(batch).at[0, 1, 2].set(jnp.nan)
+
+    monkeypatch.setattr("jaxred.activations.encode.encode_fn", encode)
+    with pytest.raises(UserError, match=r"The encoder gave nan for row \d+, layer 1, neuron 2"):
+        extract(config, Workdir(tmp_path))
+
+
+# Killed at any moment ----------------------------------------------------------------------------------------------
+
+
+def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
+    tmp_path, config, undisturbed, encoder, tokenizer, monkeypatch
+):
+    encode = encode_fn(encoder, config.extraction.pooling, config.extraction.dtype)
+    monkeypatch.setattr("jaxred.activations.encode.encode_fn", lambda *_: encode)
+    monkeypatch.setattr("jaxred.models.load_encoder", lambda *_: encoder)
+    monkeypatch.setattr(module, "Tokenizer", lambda *_: tokenizer)
+    workdir, expected = tmp_path / "workdir", contents(undisturbed)
+    left = states(monkeypatch, lambda: extract(config, Workdir(workdir)), workdir, tmp_path / "states")
+    assert len(left) >= 2 + 2 * 5 + 2 * 2  # the ledgers, and every window and its entry
+    wrong = {}
+    for state in left:
+        found = contents(state)
+        extract(config, Workdir(state))
+        if contents(state) != expected:
+            wrong[state.name] = sorted(found)
+    assert not wrong
+
+
+@pytest.mark.parametrize("kind", ["sentences", "words"])
+def test_an_extraction_killed_within_a_window_loses_no_more_than_seconds(
+    tmp_path, encoder_folder, compilations, monkeypatch, kind
+):
+    """All rows are one window; every batch takes a while, and is kept after no time."""
+    if kind == "sentences":
+        task = write_task(tmp_path / "task", {"train": sentences(60, 5), "test": sentences(10, 6)})
+        config = study_config(encoder_folder, task, window_rows=4096)
+    else:
+        texts = {split: sentences(n, n, (3, 6)) for split, n in (("train", 60), ("test", 10))}
+        labels = {
+            split: [" ".join("ab"[i % 2] for i in range(len(t.split()))) for t in v] for split, v in texts.items()
+        }
+        task = write_task(tmp_path / "task", texts, labels)
+        config = study_config(encoder_folder, task, window_rows=4096)
+        config = dataclasses.replace(config, task=dataclasses.replace(config.task, name="parallel_words"))
+    extract(config, Workdir(tmp_path / "undisturbed"))
+    workdir = tmp_path / "workdir"
+    process = processes.start(tiny_encoder.run_extraction, config, workdir, compilations, 0.1)
+    until, kept = time.monotonic() + 120, _train(workdir) / "unfinished"
+    while len(list(kept.glob("0-*"))) < 3 and process.is_alive() and time.monotonic() < until:
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert _windows(_train(workdir)) == 0
+    encoded = []
+    real = module._fetched
+    monkeypatch.setattr(module, "_fetched", lambda *given: (encoded.append(len(r)) or (r, v) for r, v in real(*given)))
+    extract(config, Workdir(workdir))
+    assert contents(workdir) == contents(tmp_path / "undisturbed")
+    n_rows = sum(Store(workdir / "activations" / split).n_rows for split in ("train", "test"))
+    assert 0 < sum(encoded) <= n_rows - 3 * 8
+
+
+def _train(workdir):
+    return workdir / "activations" / "train"
+
+
+def _windows(folder):
+    ledger = read_ledger(folder)
+    return -1 if ledger is None else ledger.windows_finished
+
+
+MOMENTS = {
+    "at creation": lambda workdir: _train(workdir).exists(),
+    "as the ledger appears": lambda workdir: _windows(_train(workdir)) >= 0,
+    "halfway": lambda workdir: _windows(_train(workdir)) >= 20,
+    "in the next split": lambda workdir: _windows(workdir / "activations" / "test") >= 0,
+}
+
+
+@pytest.fixture(scope="module")
+def long_task(tmp_path_factory, encoder_folder):
+    """Forty windows of train and twenty of test."""
+    texts = {"train": sentences(80, 5, (1, 6)), "test": sentences(40, 6, (1, 6))}
+    return study_config(encoder_folder, write_task(tmp_path_factory.mktemp("long"), texts), window_rows=2)
+
+
+def test_an_extraction_killed_at_any_moment_is_gone_on_with(tmp_path, long_task, compilations):
+    extract(long_task, Workdir(tmp_path / "undisturbed"))
+    expected = contents(tmp_path / "undisturbed")
+    delays = random.Random(0)
+    how_far = []
+    for moment, reached in MOMENTS.items():
+        workdir = tmp_path / moment
+        process = processes.start(tiny_encoder.run_extraction, long_task, workdir, compilations)
+        until = time.monotonic() + 120
+        while not reached(workdir) and process.is_alive() and time.monotonic() < until:
+            time.sleep(0.0005)
+        time.sleep(delays.uniform(0, 0.004))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, f"not running any more {moment}"
+        how_far.append([_windows(workdir / "activations" / split) for split in ("train", "test")])
+        extract(long_task, Workdir(workdir))
+        assert contents(workdir) == expected, f"killed {moment}, at {how_far[-1]}"
+    assert any(0 < train < 40 for train, _ in how_far), how_far
+    assert any(train == 40 and test < 20 for train, test in how_far), how_far

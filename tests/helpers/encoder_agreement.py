@@ -1,0 +1,116 @@
+"""Tiny encoders and batches for them, and what tests of every encoder ask: agreement with PyTorch, and vectors that do
+not depend on a sentence's company."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from helpers import tiny_encoder
+from jaxred.models.bert import Bert, BertConfig
+from jaxred.models.distilbert import DistilBert, DistilBertConfig
+from jaxred.models.tokenization import LAYOUTS
+from jaxred.models.xlnet import XLNet, XLNetConfig
+
+_SHAPE = {"vocab_size": 37, "hidden_size": 12, "n_layers": 3, "n_heads": 2, "intermediate_size": 20}
+TINY = {
+    Bert: BertConfig(**_SHAPE, max_position_embeddings=16),
+    DistilBert: DistilBertConfig(**_SHAPE, max_position_embeddings=16),
+    XLNet: XLNetConfig(**_SHAPE),
+}
+
+
+def random_tiny(encoder_type, seed=0, **fields):
+    """A tiny encoder whose every parameter, biases and norms included, is random and matters."""
+    return tiny_encoder.random_encoder(encoder_type, dataclasses.replace(TINY[encoder_type], **fields), seed)
+
+
+def random_batch(config, n_rows=4, n_tokens=9, seed=0):
+    """Ids, mask and segments of pairs of random lengths as the architecture lays them out, the first row full."""
+    layout, rng = LAYOUTS[config.model_type], np.random.default_rng(seed)
+    ids = rng.integers(0, config.vocab_size, (n_rows, n_tokens)).astype(np.int32)
+    lengths = np.append(n_tokens, rng.integers(1, n_tokens + 1, n_rows - 1))[:, None]
+    place = np.arange(n_tokens) - (n_tokens - lengths if layout.padding_side == "left" else 0)
+    mask = (place >= 0) & (place < lengths)
+    types = np.where(mask, place >= rng.integers(0, lengths + 1), layout.pad_token_type_id).astype(np.int32)
+    if layout.sentence_position == "last":
+        types[:, -1] = 2  # a segment of its own
+    return ids, mask, types % config.type_vocab_size
+
+
+def relative_error(found, expected):
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def assert_same_weights(model, other):
+    for leaf, expected in zip(jax.tree.leaves(model), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(leaf, expected)
+
+
+def assert_hugging_face_defaults(config_type, theirs):
+    """What a `config.json` leaves out is what Hugging Face's own configuration, without arguments, has."""
+    ours = config_type.from_dict({}, Path("config.json")).to_dict()
+    assert ours.pop("architectures") == [config_type.model_class]
+    assert {key: getattr(theirs, key) for key in ours} == ours
+
+
+def randomise(model, seed):
+    """Makes every weight of a PyTorch model random, so that biases and norms matter."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            n_in = weight.shape[0] if weight.dim() == 3 else weight.shape[-1]
+            weight.normal_(1.0 if name.lower().endswith("norm.weight") else 0.0, n_in**-0.5)
+    return model.eval()
+
+
+def pytorch_hidden_states(model, batch, rows_alone=False, token_types=True):
+    """Every layer's hidden states of a padded batch, [layer, batch, token, hidden]."""
+    torch = pytest.importorskip("torch")
+    ids, mask, types = (np.asarray(array) for array in batch[:3])
+
+    def run(rows):
+        segments = {"token_type_ids": torch.tensor(types[rows]).long()} if token_types else {}
+        tokens = {"input_ids": torch.tensor(ids[rows]).long(), "attention_mask": torch.tensor(mask[rows]).long()}
+        with torch.inference_mode():
+            return torch.stack(model(**tokens, **segments, output_hidden_states=True).hidden_states).numpy()
+
+    return np.concatenate([run([i]) for i in range(len(ids))], 1) if rows_alone else run(np.arange(len(ids)))
+
+
+def assert_layers_agree(found, expected, mask, bound):
+    """The relative error of every layer's real tokens is within a bound."""
+    assert found.shape == expected.shape
+    for layer, rival in zip(found, expected, strict=True):
+        assert relative_error(layer[mask], rival[mask]) <= bound
+
+
+def assert_same_vectors(model, ids, types, batches):
+    """The first, last and mean vectors of a sentence alone, and at a row of batches of (rows, row, length)."""
+    layout, n_tokens = LAYOUTS[model.config.model_type], ids.size
+    left = layout.padding_side == "left"
+
+    def vectors(model, ids, mask, types, row):
+        hidden_states = model(ids, mask, types)[:, row]
+        start = hidden_states.shape[1] - n_tokens if left else 0
+        mine = hidden_states[:, start : start + n_tokens]
+        return jnp.stack([mine[:, 0], mine[:, -1], mine.mean(1)], axis=1).reshape(-1, model.config.hidden_size)
+
+    pooled = jax.jit(vectors)
+    alone = pooled(model, ids[None], np.ones((1, n_tokens), bool), types[None], 0)
+    rng = np.random.default_rng(0)
+    for n_rows, row, length in batches:
+        mine = slice(length - n_tokens, length) if left else slice(0, n_tokens)
+        batch = rng.integers(0, model.config.vocab_size, (n_rows, length)).astype(np.int32)
+        batch_types = np.full_like(batch, layout.pad_token_type_id)
+        mask = np.ones(batch.shape, bool)
+        mask[row] = False
+        batch[row, mine], batch_types[row, mine], mask[row, mine] = ids, types, True
+        together = pooled(model, batch, mask, batch_types, row)
+        for found, expected in zip(together, alone, strict=True):
+            assert relative_error(found, expected) <= 1e-6

@@ -1,0 +1,84 @@
+"""Every architecture beside BERT from text to activations, and one on to the report, by the launchers."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from helpers import tiny_encoder
+from helpers.processes import launch
+
+from jaxred.activations.store import Store
+from jaxred.models import checkpoint, load_encoder
+from jaxred.models.distilbert import DistilBert, DistilBertConfig
+from jaxred.models.tokenization import LAYOUTS, Tokenizer
+from jaxred.models.xlnet import XLNet, XLNetConfig
+
+
+def assert_rows_are_of_each_sentence_alone(folder, workdir, examples, max_length):
+    """The stored vectors, extracted in batches, are the last or first token's of the model without padding."""
+    model = load_encoder(folder)
+    tokens = Tokenizer(folder, model.config).encode(
+        [example[0] for example in examples],
+        [example[1] for example in examples] if examples[0][1] else None,
+        max_length,
+    )
+    call = jax.jit(lambda ids, mask, types: model(ids, mask, types))
+    found = Store(workdir / "activations" / "test").matrix().reshape(-1, model.config.n_layers + 1, 12)
+    last = LAYOUTS[model.config.model_type].sentence_position == "last"
+    for i in (0, len(examples) // 2, len(examples) - 1):
+        ids, types = tokens.ids[i][None], tokens.token_type_ids[i][None]
+        alone = np.asarray(call(ids, np.ones(ids.shape, bool), types))[:, 0, -1 if last else 0]
+        assert tiny_encoder.row_error(found[i], alone) <= 1e-6
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("launcher", "task"), [("pipeline", "sst2"), ("extract", "rte")])
+def test_a_tiny_xlnet_with_the_real_tokenizer(xlnet_tokenizer_folder, glue_dev, tmp_path, launcher, task):
+    config = XLNetConfig(vocab_size=32000, hidden_size=12, n_layers=2, n_heads=2, intermediate_size=20)
+    checkpoint.save(tiny_encoder.random_encoder(XLNet, config), tmp_path / "xlnet")
+    for name in ("tokenizer.json", "spiece.model"):
+        shutil.copy(xlnet_tokenizer_folder / name, tmp_path / "xlnet")
+    folder, examples = tmp_path / "task", glue_dev[task][:150]
+    folder.mkdir()
+    for split, mine in (("train", examples[:120]), ("dev", examples[120:])):
+        header = "index\tsentence1\tsentence2\tlabel" if examples[0].pair else "sentence\tlabel"
+        lines = ["\t".join(filter(None, (e.pair and str(i), e.text, e.pair, e.label))) for i, e in enumerate(mine)]
+        (folder / f"{split}.tsv").write_text("\n".join([header, *lines]) + "\n")
+    done = launch(
+        launcher,
+        f"--config=configs/glue.py:{task}",
+        f"--config.task.data_dir={folder}",
+        f"--config.encoder.path={tmp_path / 'xlnet'}",
+        "--config.extraction.max_length=48",
+        "--config.probe.epochs=2",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr
+    if launcher == "pipeline":
+        assert any("Oracle" in line and "0–2" in line for line in done.stdout.splitlines())
+        assert json.loads((tmp_path / "run" / "results" / "pipeline.json").read_text())["task"]["rows"]["test"] == 30
+    pairs = [(example.text, example.pair) for example in examples[120:]]
+    assert_rows_are_of_each_sentence_alone(tmp_path / "xlnet", tmp_path / "run", pairs, 48)
+
+
+def test_a_tiny_distilbert(encoder_folder, tmp_path):
+    config = DistilBertConfig(
+        vocab_size=40, hidden_size=12, n_layers=2, n_heads=2, intermediate_size=20, max_position_embeddings=32
+    )
+    checkpoint.save(tiny_encoder.random_encoder(DistilBert, config), tmp_path / "distilbert")
+    shutil.copy(encoder_folder / "vocab.txt", tmp_path / "distilbert")
+    texts = tiny_encoder.sentences(100)
+    tiny_encoder.write_task(tmp_path / "task", {"train": texts[:80], "test": texts[80:]})
+    done = launch(
+        "extract",
+        "--config=configs/parallel.py",
+        f"--config.task.data_dir={tmp_path / 'task'}",
+        f"--config.encoder.path={tmp_path / 'distilbert'}",
+        "--config.extraction.max_length=16",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr
+    pairs = [(text, None) for text in texts[80:]]
+    assert_rows_are_of_each_sentence_alone(tmp_path / "distilbert", tmp_path / "run", pairs, 16)
