@@ -31,7 +31,7 @@ import numpy as np
 from absl import app, flags
 
 from jaxred.activations.store import Ledger, Store, StoreWriter
-from jaxred.config import StudyConfig
+from jaxred.config import ClusteringConfig
 from jaxred.redundancy import streaming
 from jaxred.redundancy.clustering import ClusterTree, cluster_tree
 from jaxred.redundancy.moments import Moments, Sums
@@ -239,7 +239,7 @@ def tree_alone(n_neurons: int, n_rows: int) -> dict[str, Any]:
     after = peak_gigabytes()
     del correlation
     begin_cpu = time.process_time()
-    whole = seconds(lambda: general_redundancy(halves, StudyConfig()))
+    whole = seconds(lambda: general_redundancy(halves, ClusteringConfig()))
     whole_cpu = time.process_time() - begin_cpu
     return {
         "neurons": n_neurons,

@@ -25,6 +25,7 @@ MOST_EPOCHS, MOST_ITERATIONS = 100_000, 1_000_000
 MOST_ROWS, MOST_WINDOW = 2**31 - 1, 2**20  # of a batch or a sample, and of a window
 MOST_TOKENS, MOST_PADDED_TOKENS = 2**17, 2**24  # of a sentence, and of a batch
 MOST_LAYERS, MOST_COLUMNS = 10_000, 1_000_000
+RULES = ("delta", "one_standard_error")  # of studies/selection.py
 REPRESENTATIVES = ("random", "medoid", "lowest_layer", "highest_variance")
 REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
 
@@ -129,6 +130,7 @@ class SelectionConfig:
     )  # (layers, neurons) in percent of the score
     minimal_delta: float = 1.0  # percent given up by the minimal set out of all neurons
     fractions: tuple[float, ...] = ()  # sizes tried, as shares of all neurons; empty: each study's own of the original
+    rule: str = "delta"  # delta, the paper's; or one_standard_error: within one standard error of the reference on dev
     search: str = "auto"  # full: every size; early: in waves until one is accepted; auto: early where training is dear
 
 

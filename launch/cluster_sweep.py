@@ -9,13 +9,12 @@ WORKDIR/probes/cluster_sweep.
 
 from jaxred.cli import app
 from jaxred.config import StudyConfig
-from jaxred.report import tables
 from jaxred.runs import study
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     folder = study.run_stages(config, workdir, overwrite, ("cluster_sweep",))
-    print(f"\n{tables.sweep_table(folder)}\n\nResults: {folder.result('cluster_sweep')}")
+    print(study.printed("cluster_sweep", config, folder))
 
 
 if __name__ == "__main__":

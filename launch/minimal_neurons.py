@@ -9,13 +9,12 @@ WORKDIR/results/all_results_minimal_neurons.json (the original's format) and WOR
 
 from jaxred.cli import app
 from jaxred.config import StudyConfig
-from jaxred.report import tables
 from jaxred.runs import study
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     folder = study.run_stages(config, workdir, overwrite, ("minimal_neurons",))
-    print(f"\n{tables.minimal_table(folder)}\n\nResults: {folder.result('minimal_neurons')}")
+    print(study.printed("minimal_neurons", config, folder))
 
 
 if __name__ == "__main__":

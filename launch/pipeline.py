@@ -8,13 +8,12 @@ WORKDIR/probes/pipeline.
 
 from jaxred.cli import app
 from jaxred.config import StudyConfig
-from jaxred.report import tables
 from jaxred.runs import study
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     folder = study.run_stages(config, workdir, overwrite, ("pipeline",))
-    print(f"\n{tables.pipeline_table(folder)}\n\nResults: {folder.result('pipeline')}")
+    print(study.printed("pipeline", config, folder))
 
 
 if __name__ == "__main__":

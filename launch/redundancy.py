@@ -13,7 +13,6 @@ from absl import flags
 from jaxred.cli import app
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
-from jaxred.report import tables
 from jaxred.runs import cluster_map, study
 
 CLUSTER_MAP = flags.DEFINE_bool("cluster_map", False, "Draw the neurons' correlations in the order of their tree.")
@@ -24,7 +23,7 @@ def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     if CLUSTER_MAP.value and name != "redundancy":
         raise UserError("--cluster_map is of one task: leave it out, or give the --config of one.")
     folder = study.run_stages(config, workdir, overwrite, ("redundancy",))
-    print(f"\n{tables.REDUNDANCY[name](folder)}\n\nResults: {folder.result(name)}")
+    print(study.printed("redundancy", config, folder))
     if CLUSTER_MAP.value:
         print(f"Figure:  {cluster_map.draw_map(folder.path)}")
 

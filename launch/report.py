@@ -7,19 +7,19 @@ from absl import flags
 
 from jaxred.cli import app
 from jaxred.config import StudyConfig
-from jaxred.report import page
+from jaxred.runs import report
 from jaxred.runs.workdir import Workdir
 
 VECTOR = flags.DEFINE_list("vector", [], "Formats of the figures beside PNG, for papers: pdf, svg or both.")
 flags.register_validator(
-    "vector", lambda found: {*found} <= {*page.VECTOR_FORMATS}, "choose pdf, svg or pdf,svg; PNG is always written"
+    "vector", lambda found: {*found} <= {*report.VECTOR_FORMATS}, "choose pdf, svg or pdf,svg; PNG is always written"
 )
 
 
 def main(config: StudyConfig, workdir: str, overwrite: bool) -> None:
     del config, overwrite  # the results say what they are results of
     folder = Workdir(workdir)
-    page.write(folder, force=True, also=VECTOR.value)
+    report.write(folder, force=True, also=VECTOR.value)
     print(f"Report: {folder.report}")
 
 

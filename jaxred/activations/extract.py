@@ -16,6 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,14 +34,13 @@ from jaxred.io.locks import LOCK_FILE, lock
 from jaxred.io.progress import progress_bar
 from jaxred.models import pretrained, tokenization
 from jaxred.models.tokenization import TokenBatch, TokenizedWords, Tokenizer
-from jaxred.runs.workdir import Workdir
 
 log = logging.getLogger("jaxred")
 
 MOST_LINES = 20  # line numbers that a warning shows; the ledger has all
 
 
-def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
+def extract(config: StudyConfig, folder: Path, overwrite: bool = False) -> dict[str, Store]:
     """The activation stores of a task's splits; what is finished is kept, what was cut short is gone on with.
 
     Where another process extracts them, it is waited for.
@@ -50,10 +50,10 @@ def extract(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> d
             a workdir whose activations are of another configuration.
     """
     with contextlib.ExitStack() as held:
-        return _extract(config, workdir, overwrite, held)
+        return _extract(config, folder, overwrite, held)
 
 
-def _extract(config: StudyConfig, workdir: Workdir, overwrite: bool, held: contextlib.ExitStack) -> dict[str, Store]:
+def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextlib.ExitStack) -> dict[str, Store]:
     dataset = load_task(config.task)
     words = isinstance(dataset, WordDataset)
     _refuse_unseen(dataset, config.task.fallback_label)  # now, and not when probes are to be trained, hours later
@@ -71,12 +71,12 @@ def _extract(config: StudyConfig, workdir: Workdir, overwrite: bool, held: conte
     identities = {split: {**shared, "source": _source(examples)} for split, examples in dataset.splits.items()}
 
     def unfinished() -> list[str]:
-        places = {split: workdir.activations(split) for split in dataset.splits}
+        places = {split: stores / split for split in dataset.splits}
         return [split for split, place in places.items() if not is_finished(place, identities[split], overwrite)]
 
     missing = unfinished()
-    if missing or (workdir.stores / LOCK_FILE).exists():  # which a killed process may have left
-        held.enter_context(lock(workdir.stores, wait=True))
+    if missing or (stores / LOCK_FILE).exists():  # which a killed process may have left
+        held.enter_context(lock(stores, wait=True))
         missing = unfinished()  # another process may have finished them meanwhile
     if missing:
         from jaxred.activations.encode import encode_fn  # here, because Flax takes half a second to import
@@ -105,7 +105,7 @@ def _extract(config: StudyConfig, workdir: Workdir, overwrite: bool, held: conte
             )
 
         for split in missing:
-            place, title = workdir.activations(split), f"extract {split}"
+            place, title = stores / split, f"extract {split}"
             if isinstance(dataset, WordDataset):
                 sentences = dataset.splits[split]
                 found = tokenizer.encode_words([s.words for s in sentences], config.extraction.max_length)
@@ -126,10 +126,10 @@ def _extract(config: StudyConfig, workdir: Workdir, overwrite: bool, held: conte
                 with writing(place):
                     writer = StoreWriter(place, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
                     extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, title)
-    stores = {split: Store(workdir.activations(split)) for split in dataset.splits}
+    finished = {split: Store(stores / split) for split in dataset.splits}
     for split in (s for s in dataset.splits if s not in missing):
-        log.info("%s activations: kept, %d rows", split, stores[split].n_rows)
-    return stores
+        log.info("%s activations: kept, %d rows", split, finished[split].n_rows)
+    return finished
 
 
 def extract_sentences(

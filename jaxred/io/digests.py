@@ -8,8 +8,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from blake3 import blake3
-
 from jaxred.io.files import file_digest
 from jaxred.io.result_files import DamagedError, load_result, save_result
 
@@ -63,11 +61,12 @@ def faults(root: Path, name: str, identity: str | None = None, within: Path | No
     return found
 
 
-def fits(root: Path, name: str, path: Path, content: bytes) -> bool:
-    """Whether a file was noted with this content."""
-    noted = load_result(_file(root, name)) or {"files": {}}
-    made = [len(content), blake3(content).hexdigest()]
-    return noted["files"].get(path.relative_to(root).as_posix()) == made
+def identity(root: Path, name: str) -> str | None:
+    """The identity of what was noted under a name; None where nothing was, or the note is damaged."""
+    try:
+        return (load_result(_file(root, name)) or {}).get("identity")
+    except DamagedError:
+        return None
 
 
 def warn(root: Path, found: Mapping[str, str], then: str) -> None:

@@ -1,12 +1,9 @@
 """Results on disk: JSON with the identity of what they are results of, and a digest of their content."""
 
-import csv
 import hashlib
-import io
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +63,6 @@ def as_json(content: Any, indent: bool = False) -> str:
     """NumPy values and JSON's own as JSON text; keys as text, NaN and infinity as null."""
     how = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
     return orjson.dumps(content, option=how, default=plain).decode()
-
-
-def as_csv(lines: Iterable[Sequence[Any]]) -> str:
-    """Lines of cells as CSV text; NaN and None are empty."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([plain(cell) for cell in line] for line in lines)
-    return text.getvalue()
 
 
 def load_result(path: Path, identity: str | None = None) -> dict[str, Any] | None:

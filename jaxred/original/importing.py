@@ -26,7 +26,6 @@ from jaxred.io.locks import lock
 from jaxred.io.paths import local
 from jaxred.original import experiment
 from jaxred.original.experiment import Experiment, SplitFiles
-from jaxred.runs.workdir import Workdir
 
 log = logging.getLogger("jaxred")
 
@@ -34,7 +33,7 @@ STORES = "stores"  # the config.task.name of a study of stores that are there al
 IMPORTED = (STORES, experiment.TASK)  # the tasks whose activations are made elsewhere, not by config.encoder
 
 
-def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = False) -> dict[str, Store]:
+def import_activations(config: StudyConfig, folder: Path, overwrite: bool = False) -> dict[str, Store]:
     """The activation stores of an experiment's splits; what is finished is kept, what was cut short is gone on with.
 
     Where another process imports them, it is waited for.
@@ -44,29 +43,29 @@ def import_activations(config: StudyConfig, workdir: Workdir, overwrite: bool = 
 
     Args:
         config: of an experiment file, which its `task.data_dir` names.
-        workdir: where the stores go.
+        folder: where the stores go.
         overwrite: replace activations of other files or settings.
 
     Raises:
         UserError: for bad files, files that do not fit together, or a workdir with activations of other files.
     """
     with contextlib.ExitStack() as held:
-        return _import_activations(config, workdir, overwrite, held)
+        return _import_activations(config, folder, overwrite, held)
 
 
 def _import_activations(
-    config: StudyConfig, workdir: Workdir, overwrite: bool, held: contextlib.ExitStack
+    config: StudyConfig, stores: Path, overwrite: bool, held: contextlib.ExitStack
 ) -> dict[str, Store]:
     named = experiment.load(config.task.data_dir)
-    record = _Record(workdir.activations("import.json"))
+    record = _Record(stores / "import.json")
     train_classes: set[Any] | None = None
     for split, files in named.splits.items():
-        location = workdir.activations(split)
+        location = stores / split
         stamp = _stamp(files, config, named)
         if is_finished(location, record.identity(split, stamp), overwrite):
             log.info("%s activations: kept", split)
             continue
-        held.enter_context(lock(workdir.stores, wait=True, leftovers=["import.json"]))
+        held.enter_context(lock(stores, wait=True, leftovers=["import.json"]))
         record = _Record(record.path)  # another process may have added to it meanwhile
         longest = named.values["max_sent_l"] if named.labels_words else None
         file, rows = plan_rows(
@@ -95,7 +94,7 @@ def _import_activations(
             vectors = functools.partial(rows.vectors, file)
             fill_store(location, rows, layout, identity, vectors, f"import {split}", overwrite)
         record.remember(split, stamp, identity)
-    return {split: Store(workdir.activations(split)) for split in named.splits}
+    return {split: Store(stores / split) for split in named.splits}
 
 
 def open_stores(config: StudyConfig) -> dict[str, Store]:

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxred.activations.matrix import FeatureMatrix, fits_in_memory
 from jaxred.activations.store import Store
-from jaxred.config import StudyConfig
+from jaxred.config import ProbeConfig, TaskConfig
 from jaxred.data.split import DataSplit, train_dev_split, train_dev_split_of_words
 from jaxred.data.unseen import unseen_labels
 from jaxred.errors import UserError
@@ -36,6 +35,14 @@ class Features:
     )  # test and dev labels unseen in train, counted as the fallback
     scaling: tuple[np.ndarray, np.ndarray] | None = None  # mean and deviation that standardised the matrices
     sentences: dict[str, np.ndarray] = field(default_factory=dict)  # of each row, by split, where rows are words
+    task: str = ""
+    metric: str = "accuracy"  # one of config.METRICS
+    f1_by_rows: bool = False  # F1 by the classes of the rows at hand, as the original has it
+
+    @property
+    def kind(self) -> str:
+        """Classification or regression."""
+        return "classification" if self.classes else "regression"
 
     @cached_property
     def resamples(self) -> dict[str, Resamples]:
@@ -63,17 +70,23 @@ class Features:
         return int(neuron) // self.hidden_size, int(neuron) % self.hidden_size
 
 
-def split_of(stores: dict[str, Store], config: StudyConfig) -> DataSplit | None:
+def split_of(stores: dict[str, Store], task: TaskConfig) -> DataSplit | None:
     """The train/dev split of the train store's rows, of words by whole sentences; None where dev has its own store."""
     if "dev" in stores:
         return None
-    train, settings = stores["train"], (config.task.dev_fraction, config.task.split_seed)
+    train, settings = stores["train"], (task.dev_fraction, task.split_seed)
     if train.has_words:
         return train_dev_split_of_words(train.sentence_index(), *settings)
     return train_dev_split(train.n_rows, *settings)
 
 
-def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path | None = None) -> Features:
+def load_features(
+    stores: dict[str, Store],
+    task: TaskConfig,
+    probe: ProbeConfig,
+    scratch: Path | None = None,
+    f1_by_rows: bool = False,
+) -> Features:
     """Reads the stores of a task into matrices.
 
     A matrix that memory does not suffice for lies in a file in the folder `scratch`, from which probes stream it; and
@@ -81,6 +94,13 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
 
     Training rows come in the order of the split's shuffle, which is the order in which probes see them (as in the
     original).
+
+    Args:
+        stores: the activations, by split.
+        task: its name, kind and metric, and how dev is held out of train.
+        probe: its batch size, and whether neurons are standardised.
+        scratch: a folder for matrices that do not fit in memory.
+        f1_by_rows: score F1 by the classes of the rows at hand, as the original does.
 
     Raises:
         UserError: if the stores do not fit together, or a label was never seen in train and no fallback is given.
@@ -93,27 +113,26 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
                 f"{store.hidden_size} neurons, "
                 f"train has {train.n_layers} x {train.hidden_size}. Extract both with the same encoder."
             )
-    split = split_of(stores, config)
+    split = split_of(stores, task)
     rows: dict[str, np.ndarray | None] = {name: None for name in stores}
     source = dict(stores)
     if split is not None:
         rows |= {"train": np.asarray(split.train_idx), "dev": np.asarray(split.dev_idx)}
         source["dev"] = train
-    matrices = _matrices(source, rows, config.probe.batch_size, scratch)
+    matrices = _matrices(source, rows, probe.batch_size, scratch)
     labels = {name: source[name].labels()[slice(None) if rows[name] is None else rows[name]] for name in SPLITS}
 
     fallbacks: dict[str, int] = {}
-    if config.task.kind == "regression":
+    if task.kind == "regression":
         classes: tuple[str, ...] = ()
         targets = {name: values.astype(np.float32) for name, values in labels.items()}
     else:
         classes = class_ids(labels["train"])[1]
         targets = {
-            name: _class_ids(name, values, classes, config.task.fallback_label, fallbacks)
-            for name, values in labels.items()
+            name: _class_ids(name, values, classes, task.fallback_label, fallbacks) for name, values in labels.items()
         }
     scaling = None
-    if config.probe.standardize:
+    if probe.standardize:
         mean, deviation = matrices["train"].mean_and_deviation()
         deviation[deviation == 0] = 1
         scaling = mean.astype(np.float32), deviation.astype(np.float32)
@@ -125,7 +144,9 @@ def load_features(stores: dict[str, Store], config: StudyConfig, scratch: Path |
             of_row = source[name].sentence_index()
             sentences[name] = of_row if rows[name] is None else of_row[rows[name]]
     shape = train.n_layers, train.hidden_size
-    return Features(matrices, targets, classes, *shape, split, fallbacks, scaling, sentences)
+    return Features(
+        matrices, targets, classes, *shape, split, fallbacks, scaling, sentences, task.name, task.metric, f1_by_rows
+    )
 
 
 def _matrices(
@@ -183,32 +204,3 @@ def _class_ids(
     if n_unseen:
         counts[split] = n_unseen
     return class_ids([label if label in known else fallback for label in labels.tolist()], classes)[0]
-
-
-def describe(features: Features) -> dict[str, Any]:
-    """Rows, classes and their balance, and what a probe that always says the same would score (classification)."""
-    rows = {name: len(targets) for name, targets in features.targets.items()}
-    if not features.classes:
-        spread = {
-            name: {
-                "mean": float(t.mean()),
-                "deviation": float(t.std()),
-                "lowest": float(t.min()),
-                "highest": float(t.max()),
-            }
-            for name, t in features.targets.items()
-        }
-        return {"rows": rows, "targets": spread}
-    counts = {
-        name: {label: int(np.sum(targets == class_id)) for class_id, label in enumerate(features.classes)}
-        for name, targets in features.targets.items()
-    }
-    majority = max(features.classes, key=lambda label: counts["train"][label])
-    shares = {name: counts[name][majority] / max(rows[name], 1) for name in rows}
-    return {
-        "rows": rows,
-        "classes": list(features.classes),
-        "class_counts": counts,
-        "majority": {"class": majority, "accuracy": shares},
-        "fallbacks": features.fallbacks,
-    }

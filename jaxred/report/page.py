@@ -1,39 +1,21 @@
-"""A self-contained HTML report of a workdir's results."""
+"""A self-contained HTML page of results: a function of them, which reads no files."""
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
-import jaxred
-from jaxred.errors import UserError
-from jaxred.io import digests
-from jaxred.io.files import write_text
-from jaxred.io.paths import flag
-from jaxred.io.result_files import fingerprint, load_result
-from jaxred.original.importing import IMPORTED, STORES
-from jaxred.report.findings import headline, searches, smallest_finding
-from jaxred.report.tables.probes import (
-    INTERVALS,
-    cells,
-    marks_note,
-    minimal_lines,
-    pipeline_head,
-    rows,
-    sweep_lines,
-)
+from jaxred.io.visible_text import visible
+from jaxred.report.findings import headline, minimal_set_names, smallest_finding
+from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.report.tables.together import models_lines, tasks_lines
 from jaxred.report.values import Value
-from jaxred.report.visible_text import visible
 from jaxred.report.warnings import not_converged, warning
-from jaxred.runs.workdir import Workdir, locked
-
-VECTOR_FORMATS = ("pdf", "svg")
-MADE = "report"  # the name under which the digests of the report and its figures are kept
-RESULTS = ("pipeline", "redundancy", "cluster_sweep", "minimal_neurons", "tasks", "models")
+from jaxred.studies.results import PipelineResult, ProbeStudy, Result
 
 PROBES = ("pipeline", "minimal_neurons", "cluster_sweep")  # the studies of one task's probes, the main one first
 STUDIES = {
@@ -63,48 +45,34 @@ CAPTIONS = {
 OF_ONE_REPEAT = ("minimal_neurons", "training", "minimal_of_all")  # figures of curves, which differ in their sizes
 
 
-def read_results(workdir: Workdir) -> dict[str, dict[str, Any]]:
-    """The result files that are there.
+@dataclass(frozen=True)
+class Run:
+    """What a page says of the run whose results it shows."""
 
-    Raises:
-        UserError: if there is none.
-    """
-    found = {name: load_result(workdir.result(name)) for name in RESULTS}
-    present = {name: content for name, content in found.items() if content is not None}
-    if not present:
-        raise UserError(f"{workdir.path} holds no results: run launch/study.py {flag('workdir', workdir.path)} first.")
-    return present
+    name: str
+    config: dict[str, Any]
+    imported: bool  # whether others made the activations
+    encoder: str  # its path, or what stands in its place
+    version: str
+    command: str = ""
+    date: str = ""
+    machine: str = ""
 
 
-def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> None:
-    """Draws the figures and writes report.html, unless it already shows these results.
+def html(results: Mapping[str, Result], images: Mapping[str, bytes], run: Run, identity: str) -> str:
+    """The page.
 
     Args:
-        workdir: whose results are shown.
-        force: even where the report shows them already.
-        also: formats out of `VECTOR_FORMATS` that the figures are written in beside PNG.
-
-    Raises:
-        UserError: if the workdir holds no results.
+        results: what is shown, by name.
+        images: the figures, as PNG, by name.
+        run: what results are of.
+        identity: of what is shown, noted in the page.
     """
-    with locked(workdir.path):
-        _write(workdir, force, also)
-
-
-def _write(workdir: Workdir, force: bool, also: Sequence[str]) -> None:
-    results = read_results(workdir)
-    identity = fingerprint([jaxred.__version__, {name: content["identity"] for name, content in results.items()}])
-    mark = f'<meta name="jaxred-identity" content="{identity}">'
-    found = digests.faults(workdir.path, MADE, identity)
-    if not found and not force:
-        return
-    digests.warn_of_changes(workdir.path, MADE, [workdir.report], "the report and its figures are made again")
-    from jaxred.report import figures  # here, because importing matplotlib takes a second
-
-    files = figures.draw(workdir.figures, results, also)
-    pipeline, study = results.get("pipeline"), _study(results, workdir)
-    table = rows(pipeline) if pipeline else []
-    notes = [INTERVALS, marks_note(pipeline, table), not_converged(pipeline)] if pipeline else []
+    pipeline, study = results.get("pipeline"), main_study(results)
+    table = rows(pipeline) if isinstance(pipeline, PipelineResult) else []
+    notes: list[str] = []
+    if isinstance(pipeline, PipelineResult):
+        notes = [INTERVALS, marks_note(pipeline, table), not_converged(pipeline)]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxred.report"),
         autoescape=True,
@@ -114,75 +82,77 @@ def _write(workdir: Workdir, force: bool, also: Sequence[str]) -> None:
     environment.filters["grouped"] = lambda n: "–" if n is None else f"{n:,}"
     environment.filters["percent"] = lambda x: "–" if x is None else f"{x:.1%}"
     environment.filters["score"] = lambda x: "–" if x is None else (x if isinstance(x, Value) else Value(x)).text()
-    images = {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
-    html = environment.get_template("report.html.j2").render(
-        mark=Markup(mark),
-        version=jaxred.__version__,
-        workdir=workdir.path.name,
-        config=escape(json.dumps(workdir.saved_config(), indent=2)),
-        imported=_task(workdir) in IMPORTED,
+    return environment.get_template("report.html.j2").render(
+        mark=Markup(f'<meta name="jaxred-identity" content="{identity}">'),
+        run=run,
+        config=escape(json.dumps(run.config, indent=2)),
         pipeline=pipeline,
         study=study,
         redundancy=results.get("redundancy"),
         studies=_titled(STUDIES, results),
         together=_titled(TOGETHER, results),
-        head=pipeline_head(pipeline) if pipeline else [],
+        head=pipeline_head(pipeline) if isinstance(pipeline, PipelineResult) else [],
         lines=list(map(cells, table)),
         notes=notes,
         headline=headline(study) if study else "",
-        warning=warning(study) if study and searches(study) else "",
+        warning=warning(study) if study and study.minimal_sets else "",
         class_scores=_class_scores(study) if study else {},
-        metric=figures.metric_name(study) if study else "",
-        images=images,
+        neurons=neuron_lines(study) if study else [],
+        metric=metric_name(study) if study else "",
+        images={name: base64.b64encode(image).decode() for name, image in images.items()},
         captions=_captions(study),
     )
-    write_text(workdir.report, html)
-    vector = [path.with_suffix(f".{form}") for form in also for path in files.values()]
-    digests.record(workdir.path, MADE, identity, [workdir.report, *files.values(), *vector])
 
 
-def _captions(study: dict[str, Any] | None) -> dict[str, str]:
+def main_study(results: Mapping[str, Result]) -> ProbeStudy | None:
+    """The pipeline or, where it was not run, another study of probes; None where there is none."""
+    present = (results.get(name) for name in PROBES)
+    return next((study for study in present if isinstance(study, ProbeStudy)), None)
+
+
+def metric_name(study: ProbeStudy) -> str:
+    """The task's metric in words."""
+    return study.task.metric.replace("_", " ").replace("corrcoef", "correlation")
+
+
+def neuron_lines(study: ProbeStudy) -> list[tuple[str, str]]:
+    """The neurons of every minimal set that is a finding, as layer:index by layer; with repeats, of the first."""
+    lines = {}
+    for row_of_set in minimal_set_names(study):
+        name, chosen = row_of_set
+        if chosen.n_findings == study.n_runs:
+            by_layer: dict[int, list[int]] = {}
+            for layer, index in chosen.neurons:
+                by_layer.setdefault(layer, []).append(index)
+            text = "; ".join(
+                f"layer {layer}: {', '.join(map(str, sorted(by_layer[layer])))}" for layer in sorted(by_layer)
+            )
+            lines.setdefault(text, name)
+    return [(name, text) for text, name in lines.items() if text]
+
+
+def _captions(study: ProbeStudy | None) -> dict[str, str]:
     """Of the figures; those that show one repeat out of several say so."""
-    if study is None or "repeats" not in study:
+    if study is None or study.repeats is None:
         return CAPTIONS
-    first = f" Of the first of {study['repeats']['n']} repeats."
+    first = f" Of the first of {study.n_runs} repeats."
     return {name: text + (first if name in OF_ONE_REPEAT else "") for name, text in CAPTIONS.items()}
 
 
 def _titled(
-    makers: dict[str, tuple[str, Any]], results: dict[str, dict[str, Any]]
+    makers: dict[str, tuple[str, Any]], results: Mapping[str, Result]
 ) -> list[tuple[str, list[tuple[list[list[str]], str]]]]:
     """Titles, and the tables of the results that are there, each with what it says."""
     return [(title, lines(results[name])) for name, (title, lines) in makers.items() if name in results]
 
 
-def _study(results: dict[str, dict[str, Any]], workdir: Workdir) -> dict[str, Any] | None:
-    """The pipeline or, where it was not run, another study of probes, with its encoder; None where there is none."""
-    found = next((results[name] for name in PROBES if name in results), None)
-    if found is None:
-        return None
-    encoder = found.get("encoder") or {name: found[name] for name in ("n_layers", "hidden_size")}
-    path = encoder.get("path", (workdir.saved_config() or {}).get("encoder", {}).get("path", ""))
-    return {**found, "encoder": {**encoder, "path": "imported activations" if _task(workdir) == STORES else path}}
-
-
-def _task(workdir: Workdir) -> str:
-    return (workdir.saved_config() or {}).get("task", {}).get("name", "")
-
-
-def _class_scores(study: dict[str, Any]) -> dict[str, Any]:
+def _class_scores(study: ProbeStudy) -> dict[str, Any]:
     """Every class's scores on test, of the oracle and of the smallest minimal set that is a finding, with repeats the
     means over them; empty where results have none.
     """
-    scores, number = study.get("per_class"), smallest_finding(study)
-    if scores is None:
+    oracle = study.oracle_class_report
+    if oracle is None:
         return {}
-    if "repeats" in study:
-        means = study["repeats"]["per_class"]
-        minimal = None if number is None else means["selection"][number] if "selection" in means else means["minimal"]
-        return {"oracle": means["oracle"]["test"], "minimal": minimal and minimal["test"]}
-    oracle = "oracle" if "oracle" in scores else f"layers-0-{study['encoder']['n_layers'] - 1}"
-    if number is None:
-        return {"oracle": scores[oracle]["test"], "minimal": None}
-    best = study["selection"][number] if "selection" in study else study
-    return {"oracle": scores[oracle]["test"], "minimal": scores[best["minimal_probe"]]["test"]}
+    number = smallest_finding(study)
+    minimal = None if number is None else study.minimal_sets[number].class_report
+    return {"oracle": oracle["test"], "minimal": minimal and minimal["test"]}

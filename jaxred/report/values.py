@@ -1,16 +1,9 @@
 """What tables are made of: a number with its spread, cells, Markdown."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from jaxred.errors import UserError
-from jaxred.io.paths import flag
-from jaxred.io.result_files import load_result
-from jaxred.probing.metrics import OVERALL
-from jaxred.report.visible_text import visible
-from jaxred.runs.workdir import Workdir
+from jaxred.studies.results import MeanScores, ProbeScores, ProbeStudy, Spread
 
 
 @dataclass(frozen=True)
@@ -27,24 +20,30 @@ class Value:
         return f"{self.mean:,.{decimals}f}{spread}{ends}"
 
 
-def value(scores: dict[str, Any], spread: dict[str, Any] | None, split: str) -> Value:
+def value(scores: ProbeScores, mean: MeanScores | None, split: str) -> Value:
     """The score of a split over all its rows, or the mean of its repeats; of test, with its interval."""
-    holder = scores if spread is None else spread
-    interval = tuple(holder["interval"]) if split == "test" else None
-    if spread is None:
-        return Value(scores[split][OVERALL], None, interval)
-    return Value(spread[split]["mean"], spread[split]["sd"], interval)
+    interval = (scores if mean is None else mean).interval if split == "test" else None
+    if mean is None:
+        return Value(scores.overall(split), None, interval)
+    spread = getattr(mean, split)
+    return Value(spread.mean, spread.sd, interval)
 
 
-def to_oracle(scores: dict[str, Any], spread: dict[str, Any] | None) -> Value:
+def to_oracle(scores: ProbeScores, mean: MeanScores | None) -> Value:
     """The difference to the oracle's test score, with its interval."""
-    found = (scores if spread is None else spread)["to_oracle"]
-    return Value(found["difference"], None, tuple(found["interval"]))
+    difference = (scores if mean is None else mean).to_oracle
+    assert difference is not None, "every score of a study is compared with its oracle's"
+    return Value(difference.difference, None, difference.interval)
 
 
-def of_repeats(results: dict[str, Any]) -> str:
+def of_spread(spread: Spread, n_runs: int) -> Value:
+    """A number, with its standard deviation where there are repeats."""
+    return Value(spread.mean, spread.sd if n_runs > 1 else None)
+
+
+def of_repeats(study: ProbeStudy) -> str:
     """A sentence to end a note with, where the numbers are means."""
-    return f" Mean ± standard deviation of {results['repeats']['n']} repeats." if "repeats" in results else ""
+    return f" Mean ± standard deviation of {study.n_runs} repeats." if study.repeats is not None else ""
 
 
 def span(values: Sequence[float | int | None], form: str = ".2f") -> str:
@@ -54,37 +53,3 @@ def span(values: Sequence[float | int | None], form: str = ".2f") -> str:
         return "–"
     ends = [format(end, form) for end in (min(known), max(known))]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
-
-
-def markdown(lines: Sequence[Sequence[str]], n_text: int = 1) -> str:
-    """A Markdown table, whatever its cells hold; the first line is its head, and after the first columns, which are
-    text, all are numbers.
-    """
-    table = [[_escaped(cell) for cell in line] for line in lines]
-    widths = [max(3 if i < n_text else 4, *(len(line[i]) for line in table)) for i in range(len(table[0]))]
-    rule = ["-" * width if i < n_text else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    padded = [
-        [cell.ljust(width) if i < n_text else cell.rjust(width) for i, (cell, width) in enumerate(fitted)]
-        for fitted in (list(zip(line, widths, strict=True)) for line in table)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (padded[0], rule, *padded[1:]))
-
-
-def _escaped(cell: str) -> str:
-    """The cell in one line, and its bars as no end of it; a backslash before a bar would take the bar's own away."""
-    return re.sub(r"(\\*)\|", lambda bar: rf"{bar[1] * 2}\|", visible(cell))
-
-
-def load(workdir: Workdir, name: str) -> dict[str, Any]:
-    """The results of a study.
-
-    Raises:
-        UserError: if there are none.
-    """
-    content = load_result(workdir.result(name))
-    if content is None:
-        raise UserError(
-            f"{workdir.path} holds no {name.replace('_', ' ')} results: run launch/{name}.py "
-            f"{flag('workdir', workdir.path)} first."
-        )
-    return content

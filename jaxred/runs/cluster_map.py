@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jaxred.io import digests
 from jaxred.io.files import write_text
-from jaxred.io.result_files import as_csv
+from jaxred.io.tables import as_csv
 from jaxred.redundancy.cluster_map import cluster_map
 from jaxred.redundancy.clustering import cluster_tree
 from jaxred.redundancy.moments import Moments

@@ -10,8 +10,8 @@ from jaxred.errors import UserError
 from jaxred.io.paths import local
 from jaxred.original.importing import STORES, open_stores
 from jaxred.redundancy.moments import Sums
+from jaxred.runs.kept_moments import training_sums
 from jaxred.runs.workdir import Workdir
-from jaxred.studies.redundancy import training_sums
 from jaxred.sweeps.grid import MARK
 from jaxred.sweeps.runner import runs_of
 

@@ -8,26 +8,28 @@ from typing import Any
 
 from jaxred.activations.extract import extract
 from jaxred.activations.store import Store, reading
-from jaxred.cli.environment import require_devices
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
+from jaxred.io.devices import require_devices
 from jaxred.io.result_files import fingerprint
-from jaxred.original import experiment, publishing
+from jaxred.original import experiment
 from jaxred.original.importing import STORES, import_activations, open_stores
-from jaxred.report import page, tables
+from jaxred.report import tables
+from jaxred.runs import publishing, report, stages
 from jaxred.runs.finished import MODELS, TASKS
+from jaxred.runs.together import run_models, run_tasks
 from jaxred.runs.workdir import Workdir, locked
-from jaxred.studies import cluster_sweep, minimal_neurons, pipeline, redundancy, several_tasks, two_models
+from jaxred.studies.results import RESULTS, PipelineResult
 
 log = logging.getLogger("jaxred")
 
 STAGES = {
-    "redundancy": redundancy.run,
-    "pipeline": pipeline.run,
-    "cluster_sweep": cluster_sweep.run,
-    "minimal_neurons": minimal_neurons.run,
+    "redundancy": stages.run_redundancy,
+    "pipeline": stages.run_pipeline,
+    "cluster_sweep": stages.run_cluster_sweep,
+    "minimal_neurons": stages.run_minimal_neurons,
 }
-TOGETHER = {TASKS: several_tasks.run, MODELS: two_models.run}  # general redundancy of other runs, by task.name
+TOGETHER = {TASKS: run_tasks, MODELS: run_models}  # general redundancy of other runs, by task.name
 STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of launch/study.py
 
 
@@ -35,8 +37,8 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     """Extraction, general redundancy, pipeline, cluster sweep and report; what is already done is kept."""
     with locked(workdir):
         folder = run_stages(config, workdir, overwrite, STUDY)
-        timed("report", lambda: page.write(folder))
-        table = tables.pipeline_table(folder)
+        timed("report", lambda: report.write(folder))
+        table = tables.printed(folder.load(PipelineResult))
     print(f"\n{table}\n")
     print(f"Report:      {folder.report}")
     print(f"Figures:     {folder.figures}")
@@ -44,26 +46,26 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     print(f"Activations: {folder.stores}")
 
 
-def run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
+def run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:
     """Extracts what is missing, or imports what an experiment file names, or opens stores that are there, and runs some
     of the stages.
     """
     require_devices()
     with locked(workdir):
-        return _run_stages(config, workdir, overwrite, stages)
+        return _run_stages(config, workdir, overwrite, wanted)
 
 
-def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
+def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:
     if config.task.name in TOGETHER:
-        return _run_together(config, workdir, overwrite, stages)
+        return _run_together(config, workdir, overwrite, wanted)
     if config.task.name == experiment.TASK:
-        return _run_original(config, workdir, overwrite, stages)
+        return _run_original(config, workdir, overwrite, wanted)
     folder = Workdir.claim(workdir, config, overwrite)
     if config.task.name == STORES:
         stores = open_stores(config)
     else:
-        stores = timed("extraction", lambda: extract(config, folder, overwrite))
-    _run(stages, stores, config, folder, overwrite)
+        stores = timed("extraction", lambda: extract(config, folder.stores, overwrite))
+    _run(wanted, stores, config, folder, overwrite)
     return folder
 
 
@@ -72,9 +74,15 @@ def result_of(stage: str, config: StudyConfig) -> str:
     return config.task.name if config.task.name in TOGETHER else stage
 
 
-def _run_together(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
+def printed(stage: str, config: StudyConfig, folder: Workdir) -> str:
+    """What a launcher prints of a stage that was run: its table, and where the result is."""
+    name = result_of(stage, config)
+    return f"\n{tables.printed(folder.load(RESULTS[name]))}\n\nResults: {folder.result(name)}"
+
+
+def _run_together(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:
     """General redundancy of other runs, whose activations lie in their own workdirs."""
-    if stages != ("redundancy",):
+    if wanted != ("redundancy",):
         raise UserError(
             f"config.task.name={config.task.name!r} puts other runs together, which launch/redundancy.py alone does: "
             "give this launcher the --config of one task."
@@ -84,29 +92,29 @@ def _run_together(config: StudyConfig, workdir: str, overwrite: bool, stages: tu
     return folder
 
 
-def _run_original(config: StudyConfig, workdir: str, overwrite: bool, stages: tuple[str, ...]) -> Workdir:
+def _run_original(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:
     """The same of an experiment file, with all_results.json where it says."""
-    output, published = experiment.load(config.task.data_dir).output_directory, publishing.published_stage(stages)
+    output, published = experiment.load(config.task.data_dir).output_directory, publishing.published_stage(wanted)
     with publishing.locked(output) if published else contextlib.nullcontext():
         if published:
             publishing.check(output, Workdir(workdir), published, overwrite)
         folder = Workdir.claim(workdir, config, overwrite)
-        stores = timed("import", lambda: import_activations(config, folder, overwrite))
-        _run(stages, stores, config, folder, overwrite)
+        stores = timed("import", lambda: import_activations(config, folder.stores, overwrite))
+        _run(wanted, stores, config, folder, overwrite)
         if published and (file := publishing.publish(output, folder, published, overwrite)):
             log.info("%s: %s", published.replace("_", " "), file)
     return folder
 
 
 def _run(
-    stages: tuple[str, ...], stores: dict[str, Store], config: StudyConfig, folder: Workdir, overwrite: bool
+    wanted: tuple[str, ...], stores: dict[str, Store], config: StudyConfig, folder: Workdir, overwrite: bool
 ) -> None:
     activations = fingerprint({name: store.ledger.identity for name, store in stores.items()})
     folder.claim_results(activations, overwrite)
     with reading(stores.values()):
         for store in stores.values():  # results that are kept do not read them
             store.check_sizes()
-        for stage in stages:
+        for stage in wanted:
             timed(stage.replace("_", " "), lambda stage=stage: STAGES[stage](stores, config, folder))
             folder.enter_results(activations)
 

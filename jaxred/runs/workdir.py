@@ -27,16 +27,19 @@ import logging
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.files import read_json, write_text
 from jaxred.io.locks import lock
-from jaxred.io.paths import local
-from jaxred.io.result_files import fingerprint, with_digest, without_digest
+from jaxred.io.paths import flag, local
+from jaxred.io.result_files import fingerprint, load_result, load_whole, with_digest, without_digest
+from jaxred.studies.results import Result
 from jaxred.sweeps.grid import MARK, TABLES, sweep_of
+
+R = TypeVar("R", bound=Result)
 
 log = logging.getLogger("jaxred")
 
@@ -215,6 +218,43 @@ class Workdir:
 
     def result(self, name: str) -> Path:
         return self.path / "results" / f"{name}.json"
+
+    def kept(self, kind: type[R], identity: str) -> R | None:
+        """A result, if it is there, whole and of this identity; a damaged one is named."""
+        content = load_whole(self.result(kind.name), identity)
+        return None if content is None else self._typed(kind, content)
+
+    def find(self, kind: type[R]) -> R | None:
+        """A result of whatever settings; None where there is none.
+
+        Raises:
+            UserError: it is damaged, or of another version.
+        """
+        content = load_result(self.result(kind.name))
+        return None if content is None else self._typed(kind, content)
+
+    def load(self, kind: type[R]) -> R:
+        """The same, of a study that was run.
+
+        Raises:
+            UserError: there is no such result, it is damaged, or of another version.
+        """
+        result = self.find(kind)
+        if result is None:
+            raise UserError(
+                f"{self.path} holds no {kind.name.replace('_', ' ')} results: run launch/{kind.name}.py "
+                f"{flag('workdir', self.path)} first."
+            )
+        return result
+
+    def _typed(self, kind: type[R], content: dict[str, Any]) -> R:
+        try:
+            return kind.from_json(content)
+        except ValueError as error:
+            raise UserError(
+                f"{self.result(kind.name)} is not a result of this version of jaxred ({error}): delete it and run "
+                "again."
+            ) from error
 
     def results(self) -> list[Path]:
         """The result files that are there."""

@@ -14,7 +14,7 @@ from jaxred.probing.metrics import class_scores
 SPLITS = ("dev", "test")
 
 
-def per_class(probes: Mapping[str, Probe], names: Collection[str], features: Features) -> dict[str, Any]:
+def class_reports(probes: Mapping[str, Probe], names: Collection[str], features: Features) -> dict[str, Any]:
     """The scores of `metrics.class_scores` of some probes on dev and test, by the probe's name and the split."""
     return {
         name: {

@@ -8,31 +8,33 @@ selection (CCFS).
 up less than a delta of that probe's dev score.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from jaxred.activations.store import Store
-from jaxred.config import StudyConfig
-from jaxred.io.progress import progress_bar
+from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig
 from jaxred.probing import Probe
 from jaxred.probing.families import layer_family, subset_family
 from jaxred.probing.features import Features
-from jaxred.probing.metrics import overall
 from jaxred.redundancy.clustering import cluster_tree, representatives
-from jaxred.runs.kept import describe_task, kept_or_run
-from jaxred.runs.workdir import Workdir
 from jaxred.studies import repeats
-from jaxred.studies.class_scores import mean_of_repeats, per_class
-from jaxred.studies.redundancy import training_moments
-from jaxred.studies.scoring import Scored, compare_with, fit_and_score
-from jaxred.studies.search import Search, search
-from jaxred.studies.selection import CCFS_FRACTIONS, minimal_set_sizes, select_layer
+from jaxred.studies.class_scores import class_reports, mean_of_repeats
+from jaxred.studies.results import (
+    EncoderSummary,
+    LayerChoice,
+    LayerChoiceOfRepeats,
+    NeuronChoice,
+    NeuronChoiceOfRepeats,
+    PipelineClassesOfRepeats,
+    PipelineRepeats,
+    PipelineResult,
+    ProbeScores,
+)
+from jaxred.studies.scoring import compare_with, describe_task, fit_and_score
+from jaxred.studies.search import Progress, Search, search, unwatched
+from jaxred.studies.selection import CCFS_FRACTIONS, RULES, minimal_set_sizes, select_layer
 
 NO_CLUSTERING = -1.0
 AT_ONCE = 2  # families in work: one compiles while another trains
@@ -47,7 +49,7 @@ class Candidates:
     neurons: np.ndarray  # numbered globally; in the order of their clusters
     clusters: np.ndarray | None  # the cluster of every neuron of those layers
     base: Probe  # trained on them
-    scores: Scored
+    scores: ProbeScores
 
     @property
     def name(self) -> str:
@@ -60,119 +62,108 @@ class Candidates:
 class Layers:
     """The probes on layers."""
 
-    independent: list[Scored]
-    incremental: list[Scored]
+    independent: list[ProbeScores]
+    incremental: list[ProbeScores]
     probes: dict[str, Probe]
     top_layers: dict[float, int]  # what LayerSelector picks, by delta
 
-
-def run(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> dict[str, Any]:
-    """Runs the pipeline; saves results/pipeline.json, results/all_results.json (the original's format) and the
-    probes of the first repeat.
-    """
-
-    def work() -> tuple[dict[str, Any], dict[str, Probe], Features]:
-        with progress_bar(0, "pipeline", "probes") as bar:
-
-            def once(one: StudyConfig, load: Callable[[], Features]) -> tuple[dict[str, Any], dict[str, Probe], Any]:
-                with ThreadPoolExecutor(2) as pool:  # for what is not needed before the layers are trained
-                    # In a list, so that the caller who takes the correlations out of it alone has them.
-                    moments = pool.submit(lambda: training_moments(stores, one, workdir, config).correlation())
-                    correlation = [moments]
-                    del moments
-                    for module in ("scipy.cluster.hierarchy", "orbax.checkpoint"):  # each takes a third of a second
-                        pool.submit(importlib.import_module, module)
-                    features = load()
-                    content, probes = pipeline(features, lambda: correlation.pop().result(), one, bar)
-                if features.classes:
-                    ends = [f"layers-0-{entry['top_layer']}" for entry in content["layer_selection"]]
-                    ends += [entry["minimal_probe"] for entry in content["selection"]]
-                    content["per_class"] = per_class(probes, [f"layers-0-{features.n_layers - 1}", *ends], features)
-                return content, probes, replace(features, matrices={})
-
-            runs = repeats.run_each(stores, config, workdir.scratch, once)
-        contents = [content for content, _, _ in runs]
-        _, probes, features = runs[0]
-        content = together(contents)
-        content["encoder"] = {
-            "path": config.encoder.path,
-            "n_layers": features.n_layers,
-            "hidden_size": features.hidden_size,
-            "parameters": stores["train"].ledger.encoder_parameters,
-        }
-        return content, probes, features
-
-    return kept_or_run("pipeline", ("task", "probe", "clustering", "selection"), stores, config, workdir, work)
+    @property
+    def oracle(self) -> ProbeScores:
+        return self.incremental[-1]
 
 
 def pipeline(
-    features: Features, correlations: Callable[[], np.ndarray], config: StudyConfig, bar: tqdm
-) -> tuple[dict[str, Any], dict[str, Probe]]:
-    """The content of results/pipeline.json without repeats, and the probes by name.
+    features: Features,
+    correlations: Callable[[], np.ndarray],
+    probe: ProbeConfig,
+    clustering: ClusteringConfig,
+    selection: SelectionConfig,
+    progress: Progress = unwatched,
+) -> tuple[PipelineResult, dict[str, Probe]]:
+    """The pipeline's result without repeats, and the probes by name.
 
     Args:
         features: the data.
-        correlations: gives the neurons' correlations [neuron, neuron] once they are needed.
-        config: what is done.
-        bar: updated by the number of probes trained.
+        correlations: gives the neurons' correlations [neuron, neuron] over the training rows, once they are needed.
+        probe: how probes are trained.
+        clustering: how neurons are clustered.
+        selection: how much score may be given up, and by which rule.
+        progress: what is told how many probes were trained.
     """
-    layers = _layers(features, config, bar)
-    candidates = _all_candidates(layers, features, correlations(), config)
-    bar.update(sum(entry.threshold != NO_CLUSTERING for entry in candidates))
-    sizes = [_sizes(entry, features, config) for entry in candidates]
-    bar.total = bar.n + sum(map(len, sizes))
-    bar.refresh()
+    layers = _layers(features, probe, selection, progress)
+    candidates = _all_candidates(layers, features, correlations(), probe, clustering)
+    n_clustered = sum(entry.threshold != NO_CLUSTERING for entry in candidates)
+    fractions = selection.fractions or CCFS_FRACTIONS
+    sizes = [minimal_set_sizes(features.n_neurons, len(entry.neurons), fractions) for entry in candidates]
+    progress(n_clustered, n_clustered + sum(map(len, sizes)))
 
     def search_one(entry: Candidates, sizes: Sequence[int]) -> Search:
-        tops = layers.top_layers
-        deltas = [n for layer_delta, n in config.selection.deltas if tops[layer_delta] == entry.top_layer]
-        return search(entry.base, entry.scores, sizes, deltas, features, config, bar.update)
+        deltas = [n for of_layers, n in selection.deltas if layers.top_layers[of_layers] == entry.top_layer]
+        accepts = RULES[selection.rule](entry.scores.standard_error["dev"])
+        base, oracle, how = entry.scores, layers.oracle, selection.search
+        return search(entry.base, base, oracle, sizes, deltas, features, probe, accepts, how, progress)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         searches = list(pool.map(search_one, candidates, sizes))
-    bar.total = bar.n  # where searches stopped early
+    progress(0, sum(len(done.sizes) for done in searches) - sum(map(len, sizes)))  # where searches stopped early
 
-    oracle = layers.incremental[-1]
     probes = dict(layers.probes)
-    compare_with(oracle, [*layers.independent, *layers.incremental])
-    for entry, result in zip(candidates, searches, strict=True):
-        compare_with(oracle, [entry.scores, *result.sizes.values()])
+    for entry, done in zip(candidates, searches, strict=True):
         probes[entry.name] = entry.base
-        probes |= {f"{entry.name}-first-{size}": probe for size, probe in result.probes.items()}
+        probes |= {f"{entry.name}-first-{size}": probe for size, probe in done.probes.items()}
     searched = {
-        (entry.top_layer, entry.threshold): (entry, result) for entry, result in zip(candidates, searches, strict=True)
+        (entry.top_layer, entry.threshold): (entry, done) for entry, done in zip(candidates, searches, strict=True)
     }
-    content = {
-        "task": describe_task(config, features),
-        **_content(layers, searched, features, config),
-        "solver": config.probe.solver,
-        "training": repeats.training_record(probes),
-    }
-    return content, probes
+    result = PipelineResult(
+        task=describe_task(features),
+        encoder=EncoderSummary("", features.n_layers, features.hidden_size, None),
+        oracle=layers.oracle,
+        independent=layers.independent,
+        incremental=layers.incremental,
+        layer_selection=[
+            LayerChoice(delta, layer, layers.incremental[layer]) for delta, layer in layers.top_layers.items()
+        ],
+        selection=[
+            _choice(
+                delta_layers, delta_neurons, *searched[layers.top_layers[delta_layers], threshold], layers, features
+            )
+            for delta_layers, delta_neurons in selection.deltas
+            for threshold in clustering.thresholds
+        ],
+        solver=probe.solver,
+        training=repeats.training_record(probes),
+    )
+    if features.classes:
+        ends = [f"layers-0-{choice.top_layer}" for choice in result.layer_selection]
+        ends += [choice.minimal_probe for choice in result.selection]
+        result = replace(result, per_class=class_reports(probes, [result.oracle_probe, *ends], features))
+    return result, probes
 
 
-def _layers(features: Features, config: StudyConfig, bar: tqdm) -> Layers:
+def _layers(features: Features, probe: ProbeConfig, selection: SelectionConfig, progress: Progress) -> Layers:
     """Probes on every layer alone, and on every prefix of layers."""
     n_layers = features.n_layers
     family = layer_family(n_layers, features.hidden_size)
-    fitted, scored = fit_and_score(family, features, config)
-    bar.update(family.n_probes)
-    independent, incremental = scored[:n_layers], scored[n_layers:]
+    fitted, scored = fit_and_score(family, features, probe)
+    progress(family.n_probes, family.n_probes)
+    scored = compare_with(scored[-1], scored)
+    incremental, oracle = scored[n_layers:], scored[-1]
     probes = {f"layer-{layer}": fitted.probe(layer) for layer in range(n_layers)}
     probes |= {f"layers-0-{layer}": fitted.probe(n_layers + layer) for layer in range(n_layers)}
-    dev = [overall(entry, "dev") for entry in incremental]
-    top_layers = {delta: select_layer(dev, dev[-1], delta) for delta, _ in config.selection.deltas}
-    return Layers(independent, incremental, probes, top_layers)
+    dev = [entry.overall("dev") for entry in incremental]
+    accepts = RULES[selection.rule](oracle.standard_error["dev"])
+    top_layers = {delta: select_layer(dev, dev[-1], delta, accepts) for delta, _ in selection.deltas}
+    return Layers(scored[:n_layers], incremental, probes, top_layers)
 
 
 def _all_candidates(
-    layers: Layers, features: Features, correlation: np.ndarray, config: StudyConfig
+    layers: Layers, features: Features, correlation: np.ndarray, probe: ProbeConfig, clustering: ClusteringConfig
 ) -> list[Candidates]:
     """The candidate sets of every selected prefix of layers; the correlations are not needed after this."""
-    variance = features.variance() if config.clustering.representative == "highest_variance" else None
+    variance = features.variance() if clustering.representative == "highest_variance" else None
 
     def candidates(top_layer: int) -> list[Candidates]:
-        return _candidates(top_layer, layers, features, correlation, variance, config)
+        return _candidates(top_layer, layers, features, correlation, variance, probe, clustering)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return [entry for group in pool.map(candidates, sorted(set(layers.top_layers.values()))) for entry in group]
@@ -184,132 +175,101 @@ def _candidates(
     features: Features,
     correlation: np.ndarray,
     variance: np.ndarray | None,
-    config: StudyConfig,
+    probe: ProbeConfig,
+    clustering: ClusteringConfig,
 ) -> list[Candidates]:
     """The candidate sets of layers 0..top_layer at every threshold."""
     n_columns = (top_layer + 1) * features.hidden_size
     candidates = []
-    if NO_CLUSTERING in config.clustering.thresholds:
+    if NO_CLUSTERING in clustering.thresholds:
         base, scores = layers.probes[f"layers-0-{top_layer}"], layers.incremental[top_layer]
         candidates.append(Candidates(top_layer, NO_CLUSTERING, np.arange(n_columns), None, base, scores))
-    thresholds = [t for t in config.clustering.thresholds if t != NO_CLUSTERING]
+    thresholds = [t for t in clustering.thresholds if t != NO_CLUSTERING]
     if not thresholds:
         return candidates
     correlation = correlation[:n_columns, :n_columns]
-    tree = cluster_tree(correlation, config.clustering.distance, config.clustering.linkage)
-    rule, seed = config.clustering.representative, config.clustering.seed
+    tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
     clusters = [tree.cut(threshold) for threshold in thresholds]
+    rule, seed = clustering.representative, clustering.seed
     sets = [representatives(labels, rule, correlation, seed, variance) for labels in clusters]
-    fitted, scored = fit_and_score(subset_family(sets, features.n_neurons), features, config)
+    fitted, scored = fit_and_score(subset_family(sets, features.n_neurons), features, probe, layers.oracle)
     for i, (threshold, labels) in enumerate(zip(thresholds, clusters, strict=True)):
         candidates.append(Candidates(top_layer, threshold, sets[i], labels, fitted.probe(i), scored[i]))
     return candidates
 
 
-def _sizes(entry: Candidates, features: Features, config: StudyConfig) -> list[int]:
-    fractions = config.selection.fractions or CCFS_FRACTIONS
-    return minimal_set_sizes(features.n_neurons, len(entry.neurons), fractions)
+def _choice(
+    delta_layers: float, delta_neurons: float, entry: Candidates, done: Search, layers: Layers, features: Features
+) -> NeuronChoice:
+    """The minimal set of a pair of deltas among some candidates."""
+    minimal = done.choose(delta_neurons, features)
+    return NeuronChoice(
+        delta_layers=delta_layers,
+        delta_neurons=delta_neurons,
+        top_layer=entry.top_layer,
+        threshold=entry.threshold,
+        probe=entry.name,
+        n_candidates=len(done.ranking),
+        clusters=entry.clusters,
+        candidates=entry.neurons,
+        base=done.base,
+        ranking=done.ranking,
+        sizes=done.sizes,
+        minimal_probe=f"{entry.name}-first-{minimal.n_neurons}" if minimal.retrained else entry.name,
+        n_minimal=minimal.n_neurons,
+        minimal_scores=minimal.scores,
+        minimal_neurons=minimal.neurons,
+        finding=minimal.finding and layers.oracle.beats_constant,
+    )
 
 
-def _content(
-    layers: Layers,
-    searched: dict[tuple[int, float], tuple[Candidates, Search]],
-    features: Features,
-    config: StudyConfig,
-) -> dict[str, Any]:
-    """What was selected."""
-    selection = []
-    oracle = layers.incremental[-1]
-    for delta_layers, delta_neurons in config.selection.deltas:
-        for threshold in config.clustering.thresholds:
-            entry, result = searched[layers.top_layers[delta_layers], threshold]
-            chosen = result.choose(delta_neurons, features)
-            size = chosen["n_minimal"]
-            selection.append(
-                {
-                    "delta_layers": delta_layers,
-                    "delta_neurons": delta_neurons,
-                    "top_layer": entry.top_layer,
-                    "threshold": threshold,
-                    "probe": entry.name,
-                    "n_candidates": len(result.ranking),
-                    "clusters": entry.clusters,
-                    "candidates": entry.neurons,
-                    "base": result.base,
-                    "ranking": result.ranking,
-                    "sizes": result.sizes,
-                    "minimal_probe": entry.name
-                    if chosen["minimal_scores"] is result.base
-                    else f"{entry.name}-first-{size}",
-                    **chosen,
-                    "finding": chosen["finding"] and oracle["beats_constant"],
-                }
-            )
-    return {
-        "oracle": oracle,
-        "independent": layers.independent,
-        "incremental": layers.incremental,
-        "layer_selection": [
-            {"delta": delta, "top_layer": layer, "scores": layers.incremental[layer]}
-            for delta, layer in layers.top_layers.items()
-        ],
-        "selection": selection,
-    }
-
-
-def together(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The results of the first repeat and, where there are several, mean, deviation and every run under `repeats`."""
+def together(runs: Sequence[PipelineResult]) -> PipelineResult:
+    """The result of the first repeat and, where there are several, mean, deviation and every run in `repeats`."""
+    first = runs[0]
     if len(runs) == 1:
-        return runs[0]
-    oracles = [run["oracle"] for run in runs]
-
-    def each(part: str) -> list[list[Any]]:
-        return [list(entries) for entries in zip(*(run[part] for run in runs), strict=True)]
-
-    def scores(entries: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-        return repeats.spread_of_scores([entry[name] for entry in entries], oracles)
-
-    spread: dict[str, Any] = {
-        "n": len(runs),
-        "constant": repeats.spread_of_constant([run["task"] for run in runs]),
-        "oracle": repeats.spread_of_scores(oracles, oracles),
-        "independent": [repeats.spread_of_scores(entries, oracles) for entries in each("independent")],
-        "incremental": [repeats.spread_of_scores(entries, oracles) for entries in each("incremental")],
-        "layer_selection": [
-            {
-                "delta": entries[0]["delta"],
-                "top_layer": repeats.spread([entry["top_layer"] for entry in entries]),
-                "scores": scores(entries, "scores"),
-            }
-            for entries in each("layer_selection")
-        ],
-        "selection": [
-            {
-                **{key: entries[0][key] for key in ("delta_layers", "delta_neurons", "threshold")},
-                **{
-                    key: repeats.spread([entry[key] for entry in entries])
-                    for key in ("top_layer", "n_minimal", "n_candidates")
-                },
-                "base": scores(entries, "base"),
-                "minimal_scores": scores(entries, "minimal_scores"),
-                "findings": sum(entry["finding"] for entry in entries),
-                "neurons_by_layer": repeats.by_layer([entry["minimal_neurons"] for entry in entries]),
-                "in_every_run": repeats.in_every_run([entry["minimal_neurons"] for entry in entries]),
-            }
-            for entries in each("selection")
-        ],
-        "training": repeats.not_converged([run["training"] for run in runs]),
-    }
-    if "per_class" in runs[0]:
-        spread["per_class"] = {
-            "oracle": mean_of_repeats([run["per_class"][_oracle_probe(run)] for run in runs]),
-            "selection": [
-                mean_of_repeats([run["per_class"][run["selection"][i]["minimal_probe"]] for run in runs])
-                for i in range(len(runs[0]["selection"]))
+        return first
+    oracles = [run.oracle for run in runs]
+    classes = None
+    if first.per_class is not None:
+        classes = PipelineClassesOfRepeats(
+            mean_of_repeats([(run.per_class or {})[run.oracle_probe] for run in runs]),
+            [
+                mean_of_repeats([(run.per_class or {})[run.selection[i].minimal_probe] for run in runs])
+                for i in range(len(first.selection))
             ],
-        }
-    return {**runs[0], "repeats": spread}
-
-
-def _oracle_probe(run: dict[str, Any]) -> str:
-    return f"layers-0-{len(run['incremental']) - 1}"
+        )
+    spread = PipelineRepeats(
+        **repeats.in_common(runs),
+        independent=[
+            repeats.mean_scores(layer, oracles) for layer in zip(*(run.independent for run in runs), strict=True)
+        ],
+        incremental=[
+            repeats.mean_scores(layer, oracles) for layer in zip(*(run.incremental for run in runs), strict=True)
+        ],
+        layer_selection=[
+            LayerChoiceOfRepeats(
+                choices[0].delta,
+                repeats.spread([choice.top_layer for choice in choices]),
+                repeats.mean_scores([choice.scores for choice in choices], oracles),
+            )
+            for choices in zip(*(run.layer_selection for run in runs), strict=True)
+        ],
+        selection=[
+            NeuronChoiceOfRepeats(
+                delta_layers=choices[0].delta_layers,
+                delta_neurons=choices[0].delta_neurons,
+                threshold=choices[0].threshold,
+                top_layer=repeats.spread([choice.top_layer for choice in choices]),
+                n_minimal=repeats.spread([choice.n_minimal for choice in choices]),
+                n_candidates=repeats.spread([choice.n_candidates for choice in choices]),
+                base=repeats.mean_scores([choice.base for choice in choices], oracles),
+                minimal_scores=repeats.mean_scores([choice.minimal_scores for choice in choices], oracles),
+                findings=sum(choice.finding for choice in choices),
+                neurons_by_layer=repeats.by_layer([choice.minimal_neurons for choice in choices]),
+                in_every_run=repeats.in_every_run([choice.minimal_neurons for choice in choices]),
+            )
+            for choices in zip(*(run.selection for run in runs), strict=True)
+        ],
+        per_class=classes,
+    )
+    return replace(first, repeats=spread)

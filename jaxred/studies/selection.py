@@ -1,9 +1,13 @@
-"""Rules on scores that pick layers and neurons (Dalvi et al. 2020, section 6); nothing is trained here.
+"""Rules on scores that pick layers and neurons; nothing is trained here.
 
-Every rule accepts what scores *more* than the reference * (1 - delta / 100), to the letter of the original.
+The paper's rule (Dalvi et al. 2020, section 6) accepts what scores *more* than the reference * (1 - delta / 100), to
+the letter of the original. Another rule is a function in `RULES` and a name in `config.RULES`; docs/adding-a-rule.md
+shows one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+Accepts = Callable[[float, float, float], bool]  # of (dev score, reference, delta): whether the score is enough
 
 CCFS_FRACTIONS = (
     *(0.001, 0.002, 0.003, 0.004, 0.005),
@@ -23,17 +27,33 @@ def accepted(score: float, reference: float, delta: float) -> bool:
     return score > reference * (1 - delta / 100)
 
 
-def select_layer(incremental: Sequence[float], oracle: float, delta: float) -> int:
+def one_standard_error(standard_error: float) -> Accepts:
+    """The one-standard-error rule: accepts a score within one standard error of the reference, whatever the delta.
+
+    Breiman et al. (1984), section 3.4.3: of all models whose score is no worse than the best one's by more than its
+    standard error, take the smallest.
+    """
+    return lambda score, reference, delta: score >= reference - standard_error
+
+
+# By name, what makes the rule, given the standard error of the reference's dev score.
+RULES: dict[str, Callable[[float], Accepts]] = {
+    "delta": lambda standard_error: accepted,
+    "one_standard_error": one_standard_error,
+}
+
+
+def select_layer(incremental: Sequence[float], oracle: float, delta: float, accepts: Accepts = accepted) -> int:
     """LayerSelector: the smallest layer l so that layers 0..l do almost as well as all of them; else the last layer.
 
     Args:
         incremental: the dev score of layers 0..l, for every l.
         oracle: the dev score of all layers.
         delta: percent of the oracle's score that may be given up.
+        accepts: the rule.
     """
-    return next(
-        (layer for layer, score in enumerate(incremental) if accepted(score, oracle, delta)), len(incremental) - 1
-    )
+    last = len(incremental) - 1
+    return next((layer for layer, score in enumerate(incremental) if accepts(score, oracle, delta)), last)
 
 
 def minimal_set_sizes(n_neurons: int, n_candidates: int, fractions: Sequence[float] = CCFS_FRACTIONS) -> list[int]:
@@ -47,7 +67,9 @@ def minimal_set_sizes(n_neurons: int, n_candidates: int, fractions: Sequence[flo
     return sorted({size for size in (int(q * n_neurons) for q in fractions) if size <= n_candidates})
 
 
-def minimal_set_size(scores: Mapping[int, float], base: float, delta: float, n_candidates: int) -> int:
+def minimal_set_size(
+    scores: Mapping[int, float], base: float, delta: float, n_candidates: int, accepts: Accepts = accepted
+) -> int:
     """The smallest size whose retrained probe does almost as well as the whole set; else the size of the whole set.
 
     Args:
@@ -55,5 +77,6 @@ def minimal_set_size(scores: Mapping[int, float], base: float, delta: float, n_c
         base: the dev score of the whole set.
         delta: percent of the base's score that may be given up.
         n_candidates: neurons in the whole set.
+        accepts: the rule.
     """
-    return next((size for size in sorted(scores) if accepted(scores[size], base, delta)), n_candidates)
+    return next((size for size in sorted(scores) if accepts(scores[size], base, delta)), n_candidates)

@@ -7,11 +7,21 @@ from typing import Any
 
 from jaxred.config import StudyConfig, to_dict
 from jaxred.errors import UserError
-from jaxred.io.result_files import as_csv as csv_text
-from jaxred.io.result_files import load_result
-from jaxred.report.findings import mean_score, n_repeats, smallest_finding
-from jaxred.report.values import markdown
+from jaxred.io.tables import as_csv as csv_text
+from jaxred.io.tables import markdown
+from jaxred.report.findings import smallest_finding
+from jaxred.report.values import value
 from jaxred.runs.workdir import Workdir
+from jaxred.studies.results import (
+    ClusterSweepResult,
+    GeneralRedundancy,
+    MeanScores,
+    MinimalNeuronsResult,
+    PipelineResult,
+    ProbeScores,
+    ProbeStudy,
+    Result,
+)
 from jaxred.sweeps.grid import Run
 
 Cells = dict[str, Any]  # by column
@@ -24,10 +34,10 @@ def cells(folder: Path, run: Run) -> Cells:
     try:
         if workdir.saved_config() != json.loads(json.dumps(to_dict(run.config))):
             return {}
-        for stage, columns in STAGES.items():
-            content = load_result(workdir.result(stage))
-            if content is not None:
-                found = {**columns(content, run.config), **found}
+        for kind, columns in STAGES.items():
+            result = workdir.find(kind)
+            if result is not None:
+                found = {**columns(result, run.config), **found}
     except UserError:  # damaged: the stage whose result it is says so
         return found
     return found
@@ -69,84 +79,86 @@ def _columns(found: Mapping[str, Cells]) -> list[str]:
     return [column for column in COLUMNS if column in present]
 
 
-def _pipeline(content: dict[str, Any], config: StudyConfig) -> Cells:
-    n_neurons = content["encoder"]["n_layers"] * content["encoder"]["hidden_size"]
-    repeats, number = content.get("repeats"), smallest_finding(content)
+def _pipeline(result: PipelineResult, config: StudyConfig) -> Cells:
+    number, sets = smallest_finding(result), result.minimal_sets
     finding = number is not None
     if number is None:  # the smallest of all, which the column `finding` marks
-        sizes = [(entry["n_minimal"], entry["top_layer"]) for entry in content["selection"]]
+        sizes = [(chosen.n_minimal, chosen.top_layer) for chosen in result.selection]
         number = min(range(len(sizes)), key=sizes.__getitem__)
-    best, spread = content["selection"][number], repeats and repeats["selection"][number]
-    means = {name: spread[name]["mean"] if spread else best[name] for name in ("top_layer", "n_minimal")}
+    choice, chosen = result.selection[number], sets[number]
+    if result.repeats is None:
+        top_layer, size = choice.top_layer, choice.n_minimal
+    else:
+        top_layer, size = result.repeats.selection[number].top_layer.mean, chosen.n_neurons.mean
     return {
-        **_scores("oracle", content["oracle"], repeats and repeats["oracle"]),
-        "delta_layers": best["delta_layers"],
-        "delta_neurons": best["delta_neurons"],
-        "clustering": "none" if best["clusters"] is None else best["threshold"],
-        "top_layer": means["top_layer"],
-        "minimal_neurons": means["n_minimal"],
-        "share": means["n_minimal"] / n_neurons,
-        **_scores("minimal", best["minimal_scores"], spread and spread["minimal_scores"]),
+        **_scores("oracle", result.oracle, result.mean_oracle),
+        "delta_layers": choice.delta_layers,
+        "delta_neurons": choice.delta_neurons,
+        "clustering": "none" if choice.clusters is None else choice.threshold,
+        "top_layer": top_layer,
+        "minimal_neurons": size,
+        "share": size / result.encoder.n_neurons,
+        **_scores("minimal", chosen.scores, chosen.mean),
         "finding": "yes" if finding else "no",
-        **_unsolved(content),
+        **_unsolved(result),
     }
 
 
-def _cluster_sweep(content: dict[str, Any], config: StudyConfig) -> Cells:
-    repeats, thresholds = content.get("repeats"), [entry["threshold"] for entry in content["thresholds"]]
-    oracle = _scores("oracle", content["oracle"], repeats and repeats["oracle"])
+def _cluster_sweep(result: ClusterSweepResult, config: StudyConfig) -> Cells:
+    thresholds = [entry.threshold for entry in result.thresholds]
+    oracle = _scores("oracle", result.oracle, result.mean_oracle)
     if config.clustering.window_threshold not in thresholds:
-        return {**oracle, **_unsolved(content)}
+        return {**oracle, **_unsolved(result)}
     number = thresholds.index(config.clustering.window_threshold)
-    entry, spread = content["thresholds"][number], repeats and repeats["thresholds"][number]
-    beats = int((spread or entry["scores"])["beats_constant"]) == n_repeats(content)
+    entry, mean = result.thresholds[number], result.repeats and result.repeats.thresholds[number]
+    beats = int((mean or entry.scores).beats_constant) == result.n_runs
     return {
         **oracle,
-        "clusters": spread["n_clusters"]["mean"] if spread else entry["n_clusters"],
-        **_scores("clustered", entry["scores"], spread),
+        "clusters": mean.n_clusters.mean if mean else entry.n_clusters,
+        **_scores("clustered", entry.scores, mean),
         "clustered_finding": "yes" if beats else "no",
-        **_unsolved(content),
+        **_unsolved(result),
     }
 
 
-def _redundancy(content: dict[str, Any], config: StudyConfig) -> Cells:
-    at = [entry for entry in content["thresholds"] if entry["threshold"] == config.clustering.window_threshold]
-    return {"clusters": at[0]["n_clusters"], "redundant_share": at[0]["redundant_share"]} if at else {}
+def _redundancy(result: GeneralRedundancy, config: StudyConfig) -> Cells:
+    at = [entry for entry in result.thresholds if entry.threshold == config.clustering.window_threshold]
+    return {"clusters": at[0].n_clusters, "redundant_share": at[0].redundant_share} if at else {}
 
 
-def _minimal_neurons(content: dict[str, Any], config: StudyConfig) -> Cells:
-    repeats = content.get("repeats")
-    n_minimal = repeats["n_minimal"]["mean"] if repeats else content["n_minimal"]
+def _minimal_neurons(result: MinimalNeuronsResult, config: StudyConfig) -> Cells:
+    (chosen,) = result.minimal_sets
+    size = result.n_minimal if result.repeats is None else chosen.n_neurons.mean
     return {
-        **_scores("oracle", content["oracle"], repeats and repeats["oracle"]),
-        "minimal_of_all": n_minimal,
-        "share_of_all": n_minimal / content["n_candidates"],
-        **_scores("minimal_of_all", content["minimal_scores"], repeats and repeats["minimal_scores"]),
-        "finding_of_all": "no" if smallest_finding(content) is None else "yes",
-        **_unsolved(content),
+        **_scores("oracle", result.oracle, result.mean_oracle),
+        "minimal_of_all": size,
+        "share_of_all": size / result.n_candidates,
+        **_scores("minimal_of_all", chosen.scores, chosen.mean),
+        "finding_of_all": "no" if smallest_finding(result) is None else "yes",
+        **_unsolved(result),
     }
 
 
-def _scores(name: str, scores: dict[str, Any], spread: dict[str, Any] | None) -> Cells:
-    low, high = (scores if spread is None else spread)["interval"]
-    cells: Cells = {f"{name}_{split}": mean_score(scores, spread, split) for split in ("dev", "test")}
+def _scores(name: str, scores: ProbeScores, mean: MeanScores | None) -> Cells:
+    low, high = (scores if mean is None else mean).interval
+    cells: Cells = {f"{name}_{split}": value(scores, mean, split).mean for split in ("dev", "test")}
     return cells | {f"{name}_test_low": low, f"{name}_test_high": high}
 
 
-def _unsolved(content: dict[str, Any]) -> Cells:
+def _unsolved(study: ProbeStudy) -> Cells:
     """Probes of fista that are not at their optimum, where there are any."""
-    n_left = sum(not entry["converged"] for entry in content["training"].values())
-    if "repeats" in content:
-        n_left = content["repeats"]["training"]["not_converged"]
-    return {"not_at_optimum": n_left} if content["solver"] == "fista" and n_left else {}
+    n_left = sum(not entry.converged for entry in study.training.values())
+    if study.repeats is not None:
+        n_left = study.repeats.training.not_converged
+    return {"not_at_optimum": n_left} if study.solver == "fista" and n_left else {}
 
 
 # What each stage's results/<stage>.json says of a run. Where stages say the same, the first is taken.
-STAGES: dict[str, Callable[[dict[str, Any], StudyConfig], Cells]] = {
-    "pipeline": _pipeline,
-    "cluster_sweep": _cluster_sweep,
-    "minimal_neurons": _minimal_neurons,
-    "redundancy": _redundancy,
+STAGES: dict[type[Result], Callable[[Any, StudyConfig], Cells]] = {
+    PipelineResult: _pipeline,
+    ClusterSweepResult: _cluster_sweep,
+    MinimalNeuronsResult: _minimal_neurons,
+    GeneralRedundancy: _redundancy,
 }
 COLUMNS = (
     "oracle_dev", "oracle_test", "oracle_test_low", "oracle_test_high", "delta_layers", "delta_neurons", "clustering",
@@ -172,13 +184,13 @@ SHARES = ("share", "redundant_share", "share_of_all")
 
 
 def _shown(column: str, cells: Cells) -> str:
-    value = cells[column]
+    cell = cells[column]
     if column in SHARES:
-        return f"{value:.1%}"
+        return f"{cell:.1%}"
     if column.endswith(("_dev", "_test")):
         ends = [cells[column + end] for end in ENDS if column + end in cells]
-        return f"{value:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+        return f"{cell:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:g}" if isinstance(cell, float) else str(cell)
 
 
 def _axis_value(value: Any) -> str:

@@ -1,9 +1,8 @@
 """Scores as results hold them, made up for tests of what shows them."""
 
-import numpy as np
-
+from jaxred.io.records import from_json
 from jaxred.probing.metrics import OVERALL
-from jaxred.studies.scoring import Scored
+from jaxred.studies.results import ProbeScores
 
 
 def scores(dev, test=0.7, train=0.9, beats=True, to_oracle=-0.01, error=0.001):
@@ -39,4 +38,4 @@ def spread_of_scores(dev, test, sd=(0.01, 0.02), beats=3, to_oracle=-0.01):
 
 def scored(dev, test=0.7, beats=True):
     """One probe's with its score on resamples."""
-    return Scored(scores(dev, test, beats=beats), {"dev": np.zeros(0), "test": np.zeros(0)})
+    return from_json(ProbeScores, scores(dev, test, beats=beats))

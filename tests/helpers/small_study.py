@@ -6,7 +6,6 @@ from jaxred.activations.matrix import FeatureMatrix
 from jaxred.activations.store import Ledger, StoreWriter
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
 from jaxred.data.split import train_dev_split
-from jaxred.io.progress import progress_bar
 from jaxred.probing.features import Features
 from jaxred.redundancy.moments import Moments
 from jaxred.redundancy.streaming import from_blocks
@@ -63,7 +62,3 @@ def training_rows(n_rows):
 
 def correlation_of(features):
     return Moments.of(from_blocks([np.asarray(features.matrices["train"])])).correlation()
-
-
-def hidden_bar():
-    return progress_bar(0, "test", "probes")

@@ -7,7 +7,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from jaxred.activations.matrix import FeatureMatrix
 from jaxred.probing import Probe
 from jaxred.probing.features import Features
-from jaxred.studies.class_scores import per_class, predicted_classes
+from jaxred.studies.class_scores import class_reports, predicted_classes
 
 CLASSES = ("ADJ", "NOUN", "VERB")
 N_ROWS = {"train": 5, "dev": 11, "test": 8}  # batches of 4: the last one of dev is not full
@@ -44,7 +44,7 @@ def test_predictions_are_the_largest_outputs_of_every_row(rows, features, name):
 
 
 def test_scores_are_those_of_dev_and_test_each_probe_once(rows, features):
-    found = per_class(PROBES, ["some", "all", "some"], features)
+    found = class_reports(PROBES, ["some", "all", "some"], features)
     assert list(found) == ["some", "all"]
     for name, splits in found.items():
         assert list(splits) == ["dev", "test"]

@@ -13,6 +13,7 @@ from jaxred.original.all_results import cluster_sweep_results
 from jaxred.probing.features import SPLITS
 from jaxred.probing.metrics import OVERALL
 from jaxred.studies.cluster_sweep import cluster_sweep
+from jaxred.studies.results import ClusterSweepResult
 
 THRESHOLDS = (-1.0, 0.0, 0.2, 0.9, 1.0)
 
@@ -27,7 +28,9 @@ def sweep(features, thresholds=THRESHOLDS, rule="random", distance="absolute"):
     config.clustering.sweep_thresholds = thresholds
     config.clustering.representative = rule
     config.clustering.distance = distance
-    return cluster_sweep(features, small_study.correlation_of(features), config)
+    correlation = small_study.correlation_of(features)
+    result, probes = cluster_sweep(features, correlation, config.probe, config.clustering)
+    return result.to_json(), probes
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,9 @@ def test_highest_variance_keeps_the_members_that_vary_most_over_the_training_row
 
 def test_all_results_is_as_the_original_writes_it(found):
     content, _ = found
-    results = json.loads(cluster_sweep_results(content, DataSplit([2, 0, 1], [2, 0], [1])))
+    results = json.loads(
+        cluster_sweep_results(ClusterSweepResult.from_json(content), DataSplit([2, 0, 1], [2, 0], [1]))
+    )
     assert list(results) == ["data_split", "baseline", "selection"]
     assert results["data_split"] == {"all_idx": [2, 0, 1], "train_idx": [2, 0], "dev_idx": [1]}
     assert results["baseline"]["name"] == "baseline"
@@ -115,7 +120,7 @@ def test_all_results_is_as_the_original_writes_it(found):
                 "name": "neuron-selection-base", **{f"{split}_scores": entry["scores"][split] for split in SPLITS}
             },
         }  # fmt: skip
-    assert "data_split" not in json.loads(cluster_sweep_results(content, None))
+    assert "data_split" not in json.loads(cluster_sweep_results(ClusterSweepResult.from_json(content), None))
 
 
 def test_without_thresholds_there_is_the_oracle_alone(features):

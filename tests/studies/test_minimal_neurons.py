@@ -12,6 +12,7 @@ from jaxred.probing.features import SPLITS
 from jaxred.probing.metrics import OVERALL
 from jaxred.probing.ranking import rank_neurons
 from jaxred.studies.minimal_neurons import minimal_neurons
+from jaxred.studies.results import MinimalNeuronsResult
 
 FRACTIONS = (0.5, 0.0, 0.25, 0.26, 1.0, 0.1)  # of 24 neurons: 12, 0, 6, 6, 24, 2
 
@@ -23,7 +24,8 @@ def features():
 
 def search(features, delta, fractions=FRACTIONS):
     config = small_study.study_config(minimal_delta=delta, fractions=fractions, search="full")
-    return minimal_neurons(features, config, small_study.hidden_bar())
+    result, probes = minimal_neurons(features, config.probe, config.selection)
+    return result.to_json(), probes
 
 
 @pytest.fixture(scope="module", params=[0.0, 5.0, 100.0])
@@ -81,7 +83,9 @@ def test_all_results_has_the_probe_retrained_on_all_candidates_where_the_grid_ha
     """The original writes the base's scores there first, and those of the retrained probe over them."""
     _, content, _ = found
     none_but_all = {**content, "n_minimal": 24, "sizes": {**content["sizes"], 24: content["sizes"][0]}}
-    inner = json.loads(minimal_neurons_results(none_but_all, None))["selection"]["no-clustering"]
+    inner = json.loads(minimal_neurons_results(MinimalNeuronsResult.from_json(none_but_all), None))["selection"][
+        "no-clustering"
+    ]
     assert inner["selected-24"]["name"] == "selected-24"
     assert inner["selected-24"]["dev_scores"] == content["sizes"][0]["dev"] != inner["base_results"]["dev_scores"]
 
@@ -94,7 +98,9 @@ def test_without_fractions_the_originals_112_are_tried(features, monkeypatch):
 
 def test_all_results_is_as_the_original_writes_it(found):
     _, content, _ = found
-    results = json.loads(minimal_neurons_results(content, DataSplit([2, 0, 1], [2, 0], [1])))
+    results = json.loads(
+        minimal_neurons_results(MinimalNeuronsResult.from_json(content), DataSplit([2, 0, 1], [2, 0], [1]))
+    )
     assert list(results) == ["data_split", "baseline", "selection"]
     assert list(results["selection"]) == ["no-clustering"]
     inner = results["selection"]["no-clustering"]
@@ -113,4 +119,4 @@ def test_all_results_is_as_the_original_writes_it(found):
     # Where all are kept, the original has the probe retrained on them there, accepted or not.
     assert inner[f"selected-{n_minimal}"]["test_scores"] == content["sizes"][n_minimal]["test"]
     assert n_minimal == 24 or content["sizes"][n_minimal] == content["minimal_scores"]
-    assert "data_split" not in json.loads(minimal_neurons_results(content, None))
+    assert "data_split" not in json.loads(minimal_neurons_results(MinimalNeuronsResult.from_json(content), None))

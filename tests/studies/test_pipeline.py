@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from jaxred.activations.matrix import FeatureMatrix
-from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
-from jaxred.io.progress import progress_bar
+from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig
 from jaxred.original.all_results import pipeline_results
 from jaxred.probing.features import Features
 from jaxred.probing.metrics import OVERALL
 from jaxred.redundancy.moments import Moments
 from jaxred.redundancy.streaming import from_blocks
 from jaxred.studies.pipeline import pipeline
+from jaxred.studies.results import PipelineResult
 
 
 def run(features, config):
     correlation = Moments.of(from_blocks([np.asarray(features.matrices["train"])])).correlation()
-    return pipeline(features, lambda: correlation, config, progress_bar(0, "pipeline", "probes"))
+    return pipeline(features, lambda: correlation, config.probe, config.clustering, config.selection)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,8 @@ def synthetic():
         clustering=ClusteringConfig(thresholds=(-1.0, 0.3, 0.9)),
         selection=SelectionConfig(deltas=((3.0, 1.0), (1.0, 0.0))),
     )
-    return features, config, *run(features, config)
+    result, probes = run(features, config)
+    return features, config, result.to_json(), probes
 
 
 def test_layer_selector_finds_the_layer_that_knows(synthetic):
@@ -86,7 +87,7 @@ def test_saved_probes_give_the_scores_that_were_reported(synthetic):
 
 def test_all_results_lists_positions_among_the_candidates_and_the_sizes_tried(synthetic):
     _, _, content, _ = synthetic
-    results = json.loads(pipeline_results(content, None))
+    results = json.loads(pipeline_results(PipelineResult.from_json(content), None))
     inner = results["selection"]["selection-3-1"]["neuron_selection"]["clustering-0.30"]
     chosen = next(c for c in content["selection"] if c["threshold"] == 0.3 and c["delta_layers"] == 3)
     assert [inner["independent_neurons"][i] for i in inner["ordering"]] == list(chosen["ranking"])
@@ -104,9 +105,8 @@ def test_regression_runs_with_every_correlation_metric():
     }
     targets = {name: (x[:, 8:12].sum(1) * 0.3).astype(np.float32) for name, x in matrices.items()}
     matrices = {name: FeatureMatrix.from_rows(x, ProbeConfig().batch_size) for name, x in matrices.items()}
-    features = Features(matrices, targets, (), 3, 8, None)
     for metric in ("pearson", "spearman", "pearson_and_spearman"):
-        config = StudyConfig(task=TaskConfig(kind="regression", metric=metric), probe=ProbeConfig(learning_rate=0.03))
-        content, _ = run(features, config)
-        assert content["oracle"]["test"][OVERALL] > 0.9
-        assert content["independent"][0]["test"][OVERALL] < 0.5
+        features = Features(matrices, targets, (), 3, 8, None, metric=metric)
+        result, _ = run(features, StudyConfig(probe=ProbeConfig(learning_rate=0.03)))
+        assert result.oracle.overall("test") > 0.9
+        assert result.independent[0].overall("test") < 0.5

@@ -4,15 +4,17 @@ import io
 import numpy as np
 import pytest
 
-from jaxred.config import ClusteringConfig, StudyConfig
-from jaxred.io.result_files import as_csv
+from jaxred.config import ClusteringConfig
+from jaxred.io.tables import as_csv
 from jaxred.redundancy.clustering import adjusted_rand_index, cluster_tree
 from jaxred.redundancy.moments import Moments
 from jaxred.redundancy.streaming import Accumulator
-from jaxred.studies.redundancy import _cka_table, curve_table, general_redundancy, windows_table
+from jaxred.report.csv_tables import curve_table, redundancy_tables, windows_table
+from jaxred.studies.redundancy import general_redundancy
+from jaxred.studies.results import GeneralRedundancy
 
 N_LAYERS, HIDDEN = 3, 8
-CONFIG = StudyConfig(clustering=ClusteringConfig(sweep_thresholds=(-1.0, 0.1, 0.5, 0.9), window_threshold=0.5))
+CONFIG = ClusteringConfig(sweep_thresholds=(-1.0, 0.1, 0.5, 0.9), window_threshold=0.5)
 
 
 def halves(n_rows=600, seed=0):
@@ -29,7 +31,7 @@ def halves(n_rows=600, seed=0):
 @pytest.fixture(scope="module")
 def found():
     x, sums = halves()
-    return x, sums, general_redundancy(sums, CONFIG)
+    return x, sums, general_redundancy(sums, CONFIG).result.to_json()
 
 
 def test_the_curve_is_that_of_all_rows(found):
@@ -77,15 +79,15 @@ def test_outliers_are_said_to_move_cka(found):
 def test_halves_too_small_say_nothing():
     _, sums = halves(600)
     _, (tiny, _) = halves(2)
-    content = general_redundancy([sums[0], sums[0]], CONFIG)
+    content = general_redundancy([sums[0], sums[0]], CONFIG).result.to_json()
     assert content["thresholds"][0]["agreement_of_halves"] == 1
     one_row = type(tiny)(sums[0].shift, tiny.rows, tiny.products)
-    content = general_redundancy([sums[0], one_row], CONFIG)
+    content = general_redundancy([sums[0], one_row], CONFIG).result.to_json()
     assert "agreement_of_halves" not in content["thresholds"][0]
 
 
 def test_the_csv_has_a_line_a_threshold(found):
-    lines = list(csv.DictReader(io.StringIO(as_csv(curve_table({"": found[2]})))))
+    lines = list(csv.DictReader(io.StringIO(as_csv(curve_table({"": GeneralRedundancy.from_json(found[2])})))))
     assert [float(line["threshold"]) for line in lines] == [0.1, 0.5, 0.9]
     assert float(lines[0]["redundant_share_first_half"]) == found[2]["thresholds"][0]["redundant_share_of_halves"][0]
     assert [int(line["n_clusters"]) for line in lines] == [entry["n_clusters"] for entry in found[2]["thresholds"]]
@@ -94,7 +96,9 @@ def test_the_csv_has_a_line_a_threshold(found):
 
 def test_windows_are_counted_at_every_threshold_and_at_their_own(found):
     content = found[2]
-    lines = windows_table({"one": content, "other": {**content, "window_threshold": 0.2, "windows": [5, 0, 1]}})
+    other = {**content, "window_threshold": 0.2, "windows": np.array([5, 0, 1])}
+    named = {"one": content, "other": other}
+    lines = windows_table({name: GeneralRedundancy.from_json(mine) for name, mine in named.items()})
     assert lines[0] == ["task", "threshold", "window", "n_clusters"]
     counts = {(line[0], line[1]): [] for line in lines[1:]}
     for task, threshold, window, count in lines[1:]:
@@ -111,7 +115,7 @@ def test_windows_are_counted_at_every_threshold_and_at_their_own(found):
 
 def test_the_csv_of_cka_has_a_line_a_pair_of_layers(found):
     content = found[2]
-    lines = list(csv.DictReader(io.StringIO(as_csv(_cka_table(content)))))
+    lines = list(csv.DictReader(io.StringIO(as_csv(redundancy_tables(GeneralRedundancy.from_json(content))["_cka"]))))
     assert len(lines) == N_LAYERS**2
     for name in ("cka", "cka_debiased", "cka_without_outliers"):
         matrix = np.array([float(line[name]) for line in lines]).reshape(N_LAYERS, N_LAYERS)

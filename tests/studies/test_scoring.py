@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 from helpers import small_study
 
-from jaxred.config import StudyConfig, TaskConfig
 from jaxred.probing.features import SPLITS, Features
-from jaxred.probing.metrics import OVERALL
 from jaxred.studies.pipeline import pipeline
+from jaxred.studies.results import Difference
 from jaxred.studies.scoring import compare_with, score_all
 
 N_ROWS = {"train": 400, "dev": 200, "test": 300}
 
 
-def features_of(targets, classes=("no", "yes")):
-    return Features({}, targets, classes, 1, 1, None)
+def features_of(targets, classes=("no", "yes"), metric="accuracy"):
+    return Features({}, targets, classes, 1, 1, None, metric=metric)
 
 
 def targets_of(seed=0, share=0.5):
@@ -31,7 +30,7 @@ def answers(targets, share_right, seed=1):
 def test_random_answers_do_not_beat_the_constant_and_good_ones_do():
     targets = targets_of()
     beats = {
-        share: [score_all(answers(targets, share, seed), features_of(targets), StudyConfig())[0]["beats_constant"]
+        share: [score_all(answers(targets, share, seed), features_of(targets))[0].beats_constant
                 for seed in range(40)]
         for share in (0.5, 0.75)
     }  # fmt: skip
@@ -43,10 +42,9 @@ def test_random_answers_do_not_beat_the_constant_and_good_ones_do():
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_no_constant_answer_beats_the_best_one(metric, share):
     targets = targets_of(share=share)
-    config = StudyConfig(task=TaskConfig(metric=metric))
     for label in (0, 1):
         same = {split: np.full((n, 1), label, np.int32) for split, n in N_ROWS.items()}
-        assert not score_all(same, features_of(targets), config)[0]["beats_constant"]
+        assert not score_all(same, features_of(targets, metric=metric))[0].beats_constant
 
 
 def test_a_constant_answer_is_no_finding_where_dev_has_another_majority_than_train():
@@ -54,7 +52,7 @@ def test_a_constant_answer_is_no_finding_where_dev_has_another_majority_than_tra
     targets["dev"] = 1 - targets["dev"]
     for label in (0, 1):
         same = {split: np.full((n, 1), label, np.int32) for split, n in N_ROWS.items()}
-        assert not score_all(same, features_of(targets), StudyConfig())[0]["beats_constant"]
+        assert not score_all(same, features_of(targets))[0].beats_constant
 
 
 def test_scores_that_do_not_correlate_are_no_finding():
@@ -64,9 +62,8 @@ def test_scores_that_do_not_correlate_are_no_finding():
     predictions = {
         split: np.column_stack([noise[split][:, :2], targets[split] + noise[split][:, 2]]) for split in SPLITS
     }
-    config = StudyConfig(task=TaskConfig(kind="regression", metric="pearson"))
-    scored = score_all(predictions, features_of(targets, ()), config)
-    assert [entry["beats_constant"] for entry in scored] == [False, False, True]
+    scored = score_all(predictions, features_of(targets, (), "pearson"))
+    assert [entry.beats_constant for entry in scored] == [False, False, True]
 
 
 def test_the_difference_to_the_oracle_is_paired():
@@ -76,22 +73,23 @@ def test_the_difference_to_the_oracle_is_paired():
     other = {split: column.copy() for split, column in oracle.items()}
     other["test"][:3] = 1 - targets["test"][:3, None]
     both = {split: np.column_stack([oracle[split], other[split]]) for split in SPLITS}
-    first, second = score_all(both, features_of(targets), StudyConfig())
-    compare_with(first, [first, second])
-    assert first["to_oracle"] == {"difference": 0.0, "interval": [0.0, 0.0]}
-    low, high = second["to_oracle"]["interval"]
-    assert low <= second["to_oracle"]["difference"] == second["test"][OVERALL] - first["test"][OVERALL] <= high
-    own_low, own_high = second["interval"]
+    first, second = score_all(both, features_of(targets))
+    first, second = compare_with(first, [first, second])
+    assert first.to_oracle == Difference(0.0, (0.0, 0.0))
+    low, high = second.to_oracle.interval
+    assert low <= second.to_oracle.difference == second.overall("test") - first.overall("test") <= high
+    own_low, own_high = second.interval
     assert high - low < (own_high - own_low) / 3
-    assert own_low < second["test"][OVERALL] < own_high
+    assert own_low < second.overall("test") < own_high
 
 
 def test_a_study_of_noise_has_no_finding_and_one_of_signal_has():
     config = small_study.study_config()
 
     def findings(features):
-        content, _ = pipeline(features, lambda: small_study.correlation_of(features), config, small_study.hidden_bar())
-        return content["oracle"]["beats_constant"], {entry["finding"] for entry in content["selection"]}
+        settings = config.probe, config.clustering, config.selection
+        result, _ = pipeline(features, lambda: small_study.correlation_of(features), *settings)
+        return result.oracle.beats_constant, {choice.finding for choice in result.selection}
 
     assert findings(small_study.made_up_task(signal=2.0))[0]
     assert True in findings(small_study.made_up_task(signal=2.0))[1]

@@ -16,7 +16,7 @@ from jaxred.probing.ranking import rank_neurons
 from jaxred.studies import search as search_module
 from jaxred.studies.scoring import fit_and_score
 from jaxred.studies.search import AUTO_OPERATIONS, Search, search, stops_early, waves
-from jaxred.studies.selection import MINIMAL_FRACTIONS, minimal_set_sizes
+from jaxred.studies.selection import MINIMAL_FRACTIONS, accepted, minimal_set_sizes
 
 N_NEURONS = 40
 FEATURES = Features({}, {"train": np.zeros(100, np.int32)}, ("no", "yes"), 4, 10, None)
@@ -27,8 +27,7 @@ def entry(dev):
     return made_up_scores.scored(dev, dev / 2)
 
 
-def config(mode):
-    return small_study.study_config(search=mode)
+PROBE = small_study.study_config().probe
 
 
 def base_probe(seed=0):
@@ -41,7 +40,7 @@ def made_up_search(dev_of_size, sizes, deltas, mode, base=0.8):
     """A search whose retrained probes score what is given by size; and the waves that it trained."""
     told = []
 
-    def fake(family, features, config):
+    def fake(family, features, probe, oracle):
         owned = [family.owned(i) for i in range(family.n_probes)]
         probes = [
             Probe(columns, np.zeros((len(columns), 2), np.float32), np.zeros(2, np.float32), np.ones(1, np.float32))
@@ -49,9 +48,13 @@ def made_up_search(dev_of_size, sizes, deltas, mode, base=0.8):
         ]
         return SimpleNamespace(probe=lambda i: probes[i]), [entry(dev_of_size[len(columns)]) for columns in owned]
 
+    def progress(tried, planned):
+        told.append(tried)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_module, "fit_and_score", fake)
-        return search(base_probe(), entry(base), sizes, deltas, FEATURES, config(mode), told.append), told
+        scores = entry(base)
+        return search(base_probe(), scores, scores, sizes, deltas, FEATURES, PROBE, accepted, mode, progress), told
 
 
 # Waves
@@ -114,9 +117,9 @@ def test_where_nothing_is_accepted_every_size_is_tried_and_all_candidates_are_ta
     assert list(found.sizes) == sizes
     assert sum(told) == 4
     chosen = found.choose(1.0, FEATURES)
-    assert chosen["n_minimal"] == N_NEURONS
-    assert chosen["minimal_scores"] == entry(0.8)
-    assert sorted(chosen["minimal_neurons"]) == [divmod(neuron, 10) for neuron in range(N_NEURONS)]
+    assert chosen.n_neurons == N_NEURONS
+    assert chosen.scores == entry(0.8)
+    assert sorted(chosen.neurons) == [divmod(neuron, 10) for neuron in range(N_NEURONS)]
 
 
 def test_sets_are_prefixes_of_the_bases_columns_by_salience():
@@ -127,14 +130,14 @@ def test_sets_are_prefixes_of_the_bases_columns_by_salience():
     for size, probe in found.probes.items():
         np.testing.assert_array_equal(probe.columns, order[:size])
     chosen = found.choose(1.0, FEATURES)
-    assert chosen["n_minimal"] == 2
-    assert chosen["minimal_neurons"] == [divmod(int(neuron), 10) for neuron in order[:2]]
+    assert chosen.n_neurons == 2
+    assert chosen.neurons == [divmod(int(neuron), 10) for neuron in order[:2]]
 
 
 def test_a_set_may_be_empty():
-    found = Search(np.arange(4), entry(0.8), {0: entry(0.79), 2: entry(0.8)}, {})
+    found = Search(np.arange(4), entry(0.8), {0: entry(0.79), 2: entry(0.8)}, {}, accepted)
     chosen = found.choose(5.0, FEATURES)
-    assert (chosen["n_minimal"], chosen["minimal_neurons"], chosen["minimal_scores"]) == (0, [], entry(0.79))
+    assert (chosen.n_neurons, chosen.neurons, chosen.scores) == (0, [], entry(0.79))
 
 
 @pytest.mark.parametrize(("dev", "scores"), [(0.795, 0.795), (0.1, 0.8)])
@@ -142,20 +145,19 @@ def test_all_candidates_score_what_the_base_does_unless_they_are_an_accepted_siz
     """And not what a probe retrained on them does that was not accepted."""
     found, _ = made_up_search([0.1] * N_NEURONS + [dev], [3, N_NEURONS], [1.0], "full")
     chosen = found.choose(1.0, FEATURES)
-    assert (chosen["n_minimal"], chosen["minimal_scores"]) == (N_NEURONS, entry(scores))
+    assert (chosen.n_neurons, chosen.scores) == (N_NEURONS, entry(scores))
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_trained_probes_are_chosen_alike_early_and_in_full(seed):
     features = small_study.made_up_task(seed)
-    trained, scored = fit_and_score(
-        subset_family([np.arange(features.n_neurons)], features.n_neurons), features, config("full")
-    )
+    trained, scored = fit_and_score(subset_family([np.arange(features.n_neurons)], features.n_neurons), features, PROBE)
     sizes = list(range(0, 24, 3))
     deltas = [0.0, 2.0, 10.0]
 
     def choices(mode, deltas):
-        found = search(trained.probe(0), scored[0], sizes, deltas, features, config(mode))
+        base = trained.probe(0), scored[0], scored[0]
+        found = search(*base, sizes, deltas, features, PROBE, accepted, mode)
         return [found.choose(delta, features) for delta in deltas], len(found.sizes)
 
     full, n_full = choices("full", deltas)
@@ -170,7 +172,7 @@ def test_trained_probes_are_chosen_alike_early_and_in_full(seed):
 def test_early_and_full_are_obeyed_and_auto_goes_by_the_work():
     small, large = [1], [10**9]
     for mode, expected in (("full", (False, False)), ("early", (True, True)), ("auto", (False, True))):
-        assert (stops_early(small, FEATURES, config(mode)), stops_early(large, FEATURES, config(mode))) == expected
+        assert (stops_early(small, FEATURES, PROBE, mode), stops_early(large, FEATURES, PROBE, mode)) == expected
 
 
 @settings(deadline=None)
@@ -179,6 +181,5 @@ def test_the_work_is_that_of_every_epoch_over_every_row_and_class(columns, rows,
     work = 4 * columns * n_classes * rows * epochs
     assume(work != AUTO_OPERATIONS)
     features = Features({}, {"train": np.zeros(rows, np.int32)}, tuple("abcde"[:n_classes]), 4, 10, None)
-    mine = config("auto")
-    mine = replace(mine, probe=replace(mine.probe, epochs=epochs))
-    assert stops_early([columns // 2, columns - columns // 2], features, mine) == (work > AUTO_OPERATIONS)
+    probe = replace(PROBE, epochs=epochs)
+    assert stops_early([columns // 2, columns - columns // 2], features, probe, "auto") == (work > AUTO_OPERATIONS)

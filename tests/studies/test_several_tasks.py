@@ -12,9 +12,11 @@ from jaxred.config import ClusteringConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
 from jaxred.redundancy.clustering import adjusted_rand_index, cluster_tree, window_histogram
 from jaxred.redundancy.shared_clusters import same_clusters
-from jaxred.report import figures, page, tables
-from jaxred.runs import study
-from jaxred.studies.several_tasks import together
+from jaxred.report import figures, tables
+from jaxred.runs import report, study
+from jaxred.studies.redundancy import Analysis
+from jaxred.studies.results import GeneralRedundancy, SeveralTasks
+from jaxred.studies.several_tasks import several_tasks
 
 N_LAYERS, HIDDEN = 3, 8
 N_ROWS = {"sst2": 300, "rte": 200, "mrpc": 250}
@@ -111,7 +113,7 @@ def test_pairs_of_tasks_are_compared_at_every_threshold(found):
 
 def test_tables_figures_and_report_show_them(found):
     folder, content = found
-    text = tables.tasks_table(folder)
+    text = tables.printed(folder.load(SeveralTasks))
     assert "| threshold | " in text
     assert "all rows pooled" in text
     assert "Rows: sst2 240, rte 160, mrpc 200" in text
@@ -123,13 +125,15 @@ def test_tables_figures_and_report_show_them(found):
     with open(folder.result("tasks").with_name("tasks_pairs.csv")) as file:
         pairs = list(csv.DictReader(file))
     assert float(pairs[0]["agreement"]) == content["pairs"][0]["thresholds"][0]["agreement"]
-    page.write(folder)
+    report.write(folder)
     html = folder.report.read_text()
     assert "Several tasks together" in html
     assert html.count("data:image/png") == 3
     assert {path.stem for path in folder.figures.iterdir()} == {"tasks_curves", "tasks_windows", "tasks_agreement"}
     many = {**content, "tasks": content["tasks"] * 4, "pairs": content["pairs"] * 4}
-    figures.draw(folder.figures, {"tasks": many})  # more than there are colours that are told apart
+    figures.draw(
+        folder.figures, {"tasks": SeveralTasks.from_json(many)}
+    )  # more than there are colours that are told apart
 
 
 def test_a_second_run_keeps_everything_and_other_clusterings_are_another_configuration(found, runs):
@@ -159,9 +163,9 @@ def test_rows_of_other_encoders_are_not_pooled(runs, tmp_path):
     assert content["pooled"] is None
     assert content["why_not_pooled"] == "sst2 and tuned are of another encoder"
     assert content["windows"]
-    text = tables.tasks_table(folder)
+    text = tables.printed(folder.load(SeveralTasks))
     assert "Rows are not pooled: sst2 and tuned are of another encoder." in text
-    page.write(folder)
+    report.write(folder)
 
 
 def test_a_sweep_stands_for_its_runs(tmp_path):
@@ -205,7 +209,12 @@ def test_other_launchers_refuse_them(name, tmp_path):
 
 
 def test_layers_that_are_constant_say_nothing_of_cka():
-    content = {"cka": np.full((2, 2), np.nan), "n_layers": 2, "hidden_size": 1, "thresholds": [], "windows": [2, 0]}
-    analysis = study.redundancy.Analysis(content, {0.5: np.array([1, 2])})
-    (pair,) = together({"a": analysis, "b": analysis}, config_of(sweep_thresholds=()))["pairs"]
-    assert pair["cka_differs_by"] is None
+    cka = np.full((2, 2), np.nan)
+    named = {key: [] for key in ("twins", "constant_neurons", "nearly_constant_neurons", "outlier_neurons")}
+    result = GeneralRedundancy(
+        n_rows=9, n_layers=2, hidden_size=1, cka=cka, cka_debiased=cka, cka_without_outliers=cka,
+        outliers_move_cka_by=0.0, thresholds=[], window_threshold=0.5, windows=np.array([2, 0]), **named,
+    )  # fmt: skip
+    analysis = Analysis(result, {0.5: np.array([1, 2])})
+    (pair,) = several_tasks({"a": analysis, "b": analysis}, ClusteringConfig(sweep_thresholds=())).pairs
+    assert pair.cka_differs_by is None

@@ -11,8 +11,9 @@ from helpers.tiny_encoder import modified
 from jaxred.config import ClusteringConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
 from jaxred.redundancy.clustering import adjusted_rand_index, cluster_tree
-from jaxred.report import page, tables
-from jaxred.runs import study
+from jaxred.report import tables
+from jaxred.runs import report, study
+from jaxred.studies.results import TwoModels
 
 N_ROWS = 400
 THRESHOLDS = (0.2, 0.5, 0.8)
@@ -107,10 +108,10 @@ def test_models_of_other_shapes_are_compared_as_well(runs, tmp_path):
     assert content["thresholds"][0]["n_shared"] == 5
     assert content["thresholds"][0]["shared_share_of_neurons"] == pytest.approx([5 / 10, 5 / 24])
     assert "agreement" not in content["thresholds"][0]
-    text = tables.models_table(folder)
+    text = tables.printed(folder.load(TwoModels))
     assert "(–: constant layer)" in text
     assert "neurons of small" in text
-    page.write(folder)
+    report.write(folder)
     html = folder.report.read_text()
     assert "Two models on the same rows" in html
     assert html.count("data:image/png") == 2

@@ -1,7 +1,7 @@
 """The report's figures, each from the result files alone."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,31 @@ from jaxred.redundancy.cluster_map import ClusterMap
 from jaxred.report.figures.style import STYLE, mpl  # isort: skip  (first, as it imports matplotlib whatever $MPLBACKEND is)
 from jaxred.io.files import replace_file
 from jaxred.report.figures import probes, redundancy, together
-from jaxred.report.figures.probes import metric_name
+from jaxred.studies.results import Result
 
-__all__ = ["STYLE", "draw", "draw_cluster_map", "metric_name"]
+__all__ = ["STYLE", "draw", "draw_cluster_map"]
+
+# By the name of the results that they are of, in the order of the report.
+FIGURES: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "pipeline": {
+        "layers": probes.layers,
+        "minimal_neurons": probes.minimal_neurons,
+        "kept_neurons": probes.kept_neurons,
+        "training": probes.training,
+    },
+    "cluster_sweep": {"cluster_sweep": probes.cluster_sweep},
+    "minimal_neurons": {"minimal_of_all": probes.minimal_of_all},
+    "redundancy": {"cka": redundancy.cka, "clusters": redundancy.clusters, "windows": redundancy.windows},
+    "tasks": {
+        "tasks_curves": together.tasks_curves,
+        "tasks_windows": together.tasks_windows,
+        "tasks_agreement": together.tasks_agreement,
+    },
+    "models": {"models_cka": together.models_cka, "models_clusters": together.models_clusters},
+}
 
 
-def draw(folder: Path, results: dict[str, dict[str, Any]], also: Sequence[str] = ()) -> dict[str, Path]:
+def draw(folder: Path, results: Mapping[str, Result], also: Sequence[str] = ()) -> dict[str, Path]:
     """Draws every figure that the results allow.
 
     Args:
@@ -28,26 +47,8 @@ def draw(folder: Path, results: dict[str, dict[str, Any]], also: Sequence[str] =
     """
     figures = {}
     with mpl.rc_context(STYLE):
-        if "pipeline" in results:
-            figures["layers"] = probes.layers(results["pipeline"])
-            figures["minimal_neurons"] = probes.minimal_neurons(results["pipeline"])
-            figures["kept_neurons"] = probes.kept_neurons(results["pipeline"])
-            figures["training"] = probes.training(results["pipeline"])
-        if "cluster_sweep" in results:
-            figures["cluster_sweep"] = probes.cluster_sweep(results["cluster_sweep"])
-        if "minimal_neurons" in results:
-            figures["minimal_of_all"] = probes.minimal_of_all(results["minimal_neurons"])
-        if "redundancy" in results:
-            figures["cka"] = redundancy.cka(results["redundancy"])
-            figures["clusters"] = redundancy.clusters(results["redundancy"])
-            figures["windows"] = redundancy.windows(results["redundancy"])
-        if "tasks" in results:
-            figures["tasks_curves"] = together.tasks_curves(results["tasks"])
-            figures["tasks_windows"] = together.tasks_windows(results["tasks"])
-            figures["tasks_agreement"] = together.tasks_agreement(results["tasks"])
-        if "models" in results:
-            figures["models_cka"] = together.models_cka(results["models"])
-            figures["models_clusters"] = together.models_clusters(results["models"])
+        for name, result in results.items():
+            figures |= {figure: make(result) for figure, make in FIGURES.get(name, {}).items()}
         files = {}
         for name, figure in figures.items():
             files[name] = folder / f"{name}.png"

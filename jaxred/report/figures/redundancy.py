@@ -1,35 +1,34 @@
 """Figures of general redundancy: CKA, clusters and their windows, the cluster map."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from jaxred.redundancy.cluster_map import ClusterMap
 from jaxred.report.figures.style import BLUE, INK, ORANGE, count_windows, heat_map, new_axes
+from jaxred.studies.results import GeneralRedundancy
 
 LEAF = 0.03  # of the distance, drawn below a single neuron: down to 0, thousands of them are a black area
 
 
-def cka(redundancy: dict[str, Any]) -> Figure:
-    return heat_map(redundancy["cka"], "layer", "layer", "Linear CKA")
+def cka(redundancy: GeneralRedundancy) -> Figure:
+    return heat_map(redundancy.cka, "layer", "layer", "Linear CKA")
 
 
-def clusters(redundancy: dict[str, Any]) -> Figure:
+def clusters(redundancy: GeneralRedundancy) -> Figure:
     figure, axes = new_axes()
-    entries = redundancy["thresholds"]
-    thresholds = [e["threshold"] for e in entries]
-    n_neurons = redundancy["n_layers"] * redundancy["hidden_size"]
-    axes.bar(thresholds, [e["n_clusters"] for e in entries], width=0.07, color=BLUE)
+    entries = redundancy.thresholds
+    thresholds = [e.threshold for e in entries]
+    n_neurons = redundancy.n_layers * redundancy.hidden_size
+    axes.bar(thresholds, [e.n_clusters for e in entries], width=0.07, color=BLUE)
     for e in entries:
-        label = f"{e['n_clusters']:,}\n({e['redundant_share']:.0%})"
-        top = e["n_clusters"]
-        if "redundant_share_of_halves" in e:  # what either half of the sentences alone gives
-            ends = [n_neurons * (1 - share) for share in e["redundant_share_of_halves"]]
-            axes.vlines(e["threshold"], min(ends), max(ends), color=INK, linewidth=1.2)
+        label = f"{e.n_clusters:,}\n({e.redundant_share:.0%})"
+        top = e.n_clusters
+        if e.redundant_share_of_halves:  # what either half of the sentences alone gives
+            ends = [n_neurons * (1 - share) for share in e.redundant_share_of_halves]
+            axes.vlines(e.threshold, min(ends), max(ends), color=INK, linewidth=1.2)
             top = max(top, *ends)
-        axes.annotate(label, (e["threshold"], top), ha="center", va="bottom", fontsize=7.5)
+        axes.annotate(label, (e.threshold, top), ha="center", va="bottom", fontsize=7.5)
     axes.set_ylim(0, n_neurons * 1.15)
     axes.grid(axis="x", visible=False)
     axes.set_xticks(thresholds)
@@ -41,11 +40,11 @@ def clusters(redundancy: dict[str, Any]) -> Figure:
     return figure
 
 
-def windows(redundancy: dict[str, Any]) -> Figure:
+def windows(redundancy: GeneralRedundancy) -> Figure:
     figure, axes = new_axes(5.2, 3.2)
-    counts = redundancy["windows"]
+    counts = redundancy.windows
     axes.bar(np.arange(1, len(counts) + 1), counts, width=0.7, color=BLUE)
-    count_windows(axes, redundancy)
+    count_windows(axes, counts, redundancy.window_threshold)
     return figure
 
 

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxred.report.visible_text import visible
+from jaxred.io.visible_text import visible
 
 BLUE, ORANGE, GREEN, GREY, INK = "#2a5d9f", "#d97706", "#2f855a", "#8a919c", "#1f2933"
 MORE_COLORS = (BLUE, ORANGE, GREEN, "#7c3aed", "#be185d", "#0f766e", "#92400e", "#4b5563")
@@ -68,9 +68,8 @@ def many_colors(n: int) -> list[Any]:
     return [mpl.colormaps["viridis"](0.92 * i / (n - 1)) for i in range(n)]
 
 
-def heat_map(similarity: list[list[float | None]], ylabel: str, xlabel: str, title: str) -> Figure:
-    """Similarities within [0, 1] as colours and numbers; None, where there is none, is grey."""
-    cka = np.array([[np.nan if v is None else v for v in row] for row in similarity], float)
+def heat_map(cka: np.ndarray, ylabel: str, xlabel: str, title: str) -> Figure:
+    """Similarities within [0, 1] as colours and numbers; NaN, where there is none, is grey."""
     n_rows, n_columns = cka.shape
     figure, axes = new_axes(2.5 + 0.32 * n_columns, 1.8 + 0.32 * n_rows)
     colors = mpl.colormaps["viridis"].with_extremes(bad="#e5e7eb")
@@ -87,9 +86,8 @@ def heat_map(similarity: list[list[float | None]], ylabel: str, xlabel: str, tit
     return figure
 
 
-def count_windows(axes: Axes, found: dict[str, Any]) -> None:
-    """Labels the bars of `found["windows"]`, and their axes, which are logarithmic."""
-    counts = found["windows"]
+def count_windows(axes: Axes, counts: np.ndarray, threshold: float) -> None:
+    """Labels the bars of windows, and their axes, which are logarithmic."""
     for window, count in enumerate(counts, 1):
         axes.annotate(f"{count:,}", (window, max(count, 0.7)), ha="center", va="bottom", fontsize=8)
     axes.set_yscale("log")
@@ -99,5 +97,5 @@ def count_windows(axes: Axes, found: dict[str, Any]) -> None:
     axes.set(
         xlabel="window: layers that a cluster spans",
         ylabel="clusters (log)",
-        title=f"Cluster windows at threshold {found['window_threshold']:g}",
+        title=f"Cluster windows at threshold {threshold:g}",
     )

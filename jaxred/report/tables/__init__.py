@@ -1,9 +1,51 @@
-"""The tables of a study's results: one worth pasting for each study, and the warnings that belong under them."""
+"""The table of each kind of result, as lines and as what is printed."""
 
-from jaxred.report.tables.probes import minimal_table, pipeline_table, sweep_table
-from jaxred.report.tables.redundancy import redundancy_table
-from jaxred.report.tables.together import models_table, tasks_table
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["REDUNDANCY", "minimal_table", "pipeline_table", "sweep_table"]
+from jaxred.report.tables.probes import (
+    cells,
+    minimal_lines,
+    minimal_table,
+    pipeline_head,
+    pipeline_table,
+    rows,
+    sweep_lines,
+    sweep_table,
+)
+from jaxred.report.tables.redundancy import redundancy_lines, redundancy_table
+from jaxred.report.tables.together import models_lines, models_table, tasks_lines, tasks_table
+from jaxred.studies.results import PipelineResult, Result
 
-REDUNDANCY = {"redundancy": redundancy_table, "tasks": tasks_table, "models": models_table}  # by the results' name
+PRINTED: dict[str, Callable[[Any], str]] = {
+    "pipeline": pipeline_table,
+    "cluster_sweep": sweep_table,
+    "minimal_neurons": minimal_table,
+    "redundancy": redundancy_table,
+    "tasks": tasks_table,
+    "models": models_table,
+}
+
+
+def _pipeline_lines(pipeline: PipelineResult) -> list[list[str]]:
+    return [pipeline_head(pipeline), *map(cells, rows(pipeline))]
+
+
+_LINES: dict[str, Callable[[Any], list[list[str]]]] = {
+    "pipeline": _pipeline_lines,
+    "cluster_sweep": lambda result: sweep_lines(result)[0][0],
+    "minimal_neurons": lambda result: minimal_lines(result)[0][0],
+    "redundancy": redundancy_lines,
+    "tasks": lambda result: tasks_lines(result)[0][0],
+    "models": lambda result: models_lines(result)[0][0],
+}
+
+
+def printed(result: Result) -> str:
+    """The table of a result as it is printed: Markdown, with notes."""
+    return PRINTED[result.name](result)
+
+
+def lines(result: Result) -> list[list[str]]:
+    """The (first) table of a result; the first line is its head."""
+    return _LINES[result.name](result)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from jaxred.errors import UserError
-from jaxred.original.publishing import check, publish, published_stage
+from jaxred.runs.publishing import check, publish, published_stage
 from jaxred.runs.workdir import Workdir
 
 

@@ -1,0 +1,132 @@
+"""The figures, the page and the tables of a run, from its results."""
+
+import logging
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+import jaxred
+from jaxred.errors import UserError
+from jaxred.io import digests
+from jaxred.io.artifacts import Artifact, get_or_make
+from jaxred.io.files import write_text
+from jaxred.io.paths import flag
+from jaxred.io.result_files import fingerprint, load_result
+from jaxred.io.tables import as_csv, latex, markdown
+from jaxred.original.importing import IMPORTED, STORES
+from jaxred.probing.probe_files import load_probes
+from jaxred.report import page, tables
+from jaxred.report.neuron_table import neuron_table
+from jaxred.runs.workdir import Workdir, locked
+from jaxred.studies.results import RESULTS, ProbeStudy, Result
+
+log = logging.getLogger("jaxred")
+
+VECTOR_FORMATS = ("pdf", "svg")
+NOTED = "report"  # the name under which the digests of the page and its figures are kept
+TABLES = "tables"  # and those of the tables
+_VERSIONS = ("jax", "numpy", "tensorstore")
+
+
+def results_of(workdir: Workdir) -> dict[str, Result]:
+    """The results that are there, by name.
+
+    Raises:
+        UserError: if there is none.
+    """
+    results = {name: workdir.find(kind) for name, kind in RESULTS.items()}
+    present = {name: result for name, result in results.items() if result is not None}
+    if not present:
+        raise UserError(f"{workdir.path} holds no results: run launch/study.py {flag('workdir', workdir.path)} first.")
+    return present
+
+
+def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> None:
+    """Draws the figures and writes report.html and the tables, unless they already show these results.
+
+    Args:
+        workdir: whose results are shown.
+        force: even where the report shows them already.
+        also: formats out of `VECTOR_FORMATS` that the figures are written in as well as PNG.
+
+    Raises:
+        UserError: if the workdir holds no results.
+    """
+    with locked(workdir.path):
+        results = results_of(workdir)
+        _write_tables(workdir, results)
+        _write_page(workdir, results, force, also)
+
+
+def _write_page(workdir: Workdir, results: dict[str, Result], force: bool, also: Sequence[str]) -> None:
+    identity = _identity(workdir, results)
+    if not force and not digests.faults(workdir.path, NOTED, identity):
+        return
+    digests.warn_of_changes(workdir.path, NOTED, [workdir.report], "the report and its figures are made again")
+    from jaxred.report import figures  # here, because importing matplotlib takes a second
+
+    files = figures.draw(workdir.figures, results, also)
+    images = {name: path.read_bytes() for name, path in files.items()}
+    write_text(workdir.report, page.html(results, images, _described(workdir, results), identity))
+    vector = [path.with_suffix(f".{form}") for form in also for path in files.values()]
+    digests.record(workdir.path, NOTED, identity, [workdir.report, *files.values(), *vector])
+
+
+def _write_tables(workdir: Workdir, results: dict[str, Result]) -> None:
+    """Of the main study results/table.md, .csv and .tex and results/neurons.csv; of every other, its own table."""
+    study = page.main_study(results)
+    texts = {}
+    for name, result in results.items():
+        stem = "table" if result is study else f"{name}_table"
+        lines = tables.lines(result)
+        texts |= {f"{stem}.md": markdown(lines) + "\n", f"{stem}.csv": as_csv(lines), f"{stem}.tex": latex(lines)}
+    files = [workdir.result(name).with_name(name) for name in texts]
+    neurons = workdir.result("neurons").with_suffix(".csv")
+    with_neurons = study is not None and bool(study.minimal_sets) and workdir.probes(study.name).is_dir()
+
+    def make() -> None:
+        for file in files:
+            write_text(file, texts[file.name])
+        if study is not None and with_neurons:
+            write_text(neurons, as_csv(_neurons(workdir, study)))
+
+    made = [*files, *([neurons] if with_neurons else [])]
+    identity = _identity(workdir, results)
+    get_or_make(
+        Artifact(workdir.path, TABLES, identity, made, lambda: made if all(map(os.path.exists, made)) else None),
+        make,
+        "the tables are made again",
+    )
+
+
+def _neurons(workdir: Workdir, study: ProbeStudy) -> Iterable[Sequence[object]]:
+    return neuron_table(study, load_probes(workdir.probes(study.name))[study.oracle_probe])
+
+
+def _identity(workdir: Workdir, results: dict[str, Result]) -> str:
+    """Of all that is shown."""
+    identities = {name: (load_result(workdir.result(name)) or {}).get("identity") for name in results}
+    return fingerprint([jaxred.__version__, identities])
+
+
+def _described(workdir: Workdir, results: dict[str, Result]) -> page.Run:
+    config = workdir.saved_config() or {}
+    task = config.get("task", {}).get("name", "")
+    pipeline_encoder = getattr(results.get("pipeline"), "encoder", None)
+    path = pipeline_encoder.path if pipeline_encoder else config.get("encoder", {}).get("path", "")
+    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    return page.Run(
+        name=workdir.path.name,
+        config=config,
+        imported=task in IMPORTED,
+        encoder="imported activations" if task == STORES else path,
+        version=jaxred.__version__,
+        command=shlex.join([os.path.basename(sys.argv[0]) or "python", *sys.argv[1:]]),
+        date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        machine=f"Python {platform.python_version()}, {versions}; {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} cores",
+    )

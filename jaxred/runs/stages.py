@@ -1,0 +1,213 @@
+"""The studies of a run: each reads its activations, and keeps its results, probes and tables in the workdir."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from jaxred.activations.store import Store
+from jaxred.config import StudyConfig, to_dict
+from jaxred.data.labeling import LABELING_TASKS
+from jaxred.io.artifacts import Artifact, get_or_make
+from jaxred.io.background import Background
+from jaxred.io.files import write_text
+from jaxred.io.progress import progress_bar
+from jaxred.io.result_files import fingerprint, save_result
+from jaxred.io.tables import as_csv
+from jaxred.original.all_results import ORIGINALS
+from jaxred.original.importing import IMPORTED
+from jaxred.probing import Probe
+from jaxred.probing.features import Features, split_of
+from jaxred.probing.probe_files import save_probes
+from jaxred.report.csv_tables import Lines, redundancy_tables
+from jaxred.runs.kept_moments import training_moments, training_sums
+from jaxred.runs.repeats import run_each
+from jaxred.runs.workdir import Workdir
+from jaxred.studies import cluster_sweep, minimal_neurons, pipeline
+from jaxred.studies.redundancy import general_redundancy
+from jaxred.studies.results import (
+    ClusterSweepResult,
+    GeneralRedundancy,
+    MinimalNeuronsResult,
+    PipelineResult,
+    ProbeStudy,
+    Result,
+)
+from jaxred.studies.search import Progress
+
+S = TypeVar("S", bound=ProbeStudy)
+R = TypeVar("R", bound=Result)
+
+REDUNDANCY_FORMAT = 3  # of results/redundancy.json
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One repeat of a study of probes."""
+
+    result: Any
+    probes: dict[str, Probe]
+    features: Features  # without matrices
+
+
+def run_redundancy(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> GeneralRedundancy:
+    """General redundancy: results/redundancy.json, and as CSV the curve, the windows, and CKA by pairs of layers."""
+    settings = [to_dict(config.task), to_dict(config.clustering)]
+    identity = fingerprint(["redundancy", REDUNDANCY_FORMAT, stores["train"].ledger.identity, settings])
+
+    def work() -> GeneralRedundancy:
+        return general_redundancy(training_sums(stores, config, workdir), config.clustering).result
+
+    return kept_with_tables(GeneralRedundancy, identity, ("", "_windows", "_cka"), workdir, work, redundancy_tables)
+
+
+def kept_with_tables(
+    kind: type[R],
+    identity: str,
+    ends: Sequence[str],
+    workdir: Workdir,
+    work: Callable[[], R],
+    tables: Callable[[R], dict[str, Lines]],
+) -> R:
+    """A result with its CSV files.
+
+    Args:
+        kind: of the result.
+        identity: of all that decides it.
+        ends: what follows the result's name in the names of its CSV files.
+        workdir: where they are kept.
+        work: gives the result.
+        tables: the lines of each CSV file.
+    """
+    file, title = workdir.result(kind.name), kind.name.replace("_", " ")
+    files = {end: file.with_name(f"{kind.name}{end}.csv") for end in ends}
+
+    def make() -> None:
+        result = work()
+        for end, lines in tables(result).items():
+            write_text(files[end], as_csv(lines))
+        save_result(file, identity, result.to_json())
+
+    artifact = Artifact(
+        workdir.path, kind.name, identity, [file, *files.values()], lambda: workdir.kept(kind, identity), title
+    )
+    return get_or_make(artifact, make, "the results are made again")
+
+
+def run_pipeline(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> PipelineResult:
+    """The pipeline: results/pipeline.json, results/all_results.json (the original's format) and the probes."""
+
+    def once(one: StudyConfig, load: Callable[[], Features], progress: Progress) -> Ran:
+        with ThreadPoolExecutor(2) as pool:  # for what is not needed before the layers are trained
+            moments = Background(pool, lambda: training_moments(stores, one, workdir, config).correlation())
+            for module in ("scipy.cluster.hierarchy", "orbax.checkpoint"):  # each takes a third of a second
+                pool.submit(importlib.import_module, module)
+            features = load()
+            settings = one.probe, one.clustering, one.selection
+            result, probes = pipeline.pipeline(features, moments.take, *settings, progress)
+        encoder = replace(
+            result.encoder, path=config.encoder.path, parameters=stores["train"].ledger.encoder_parameters
+        )
+        return Ran(replace(result, encoder=encoder), probes, replace(features, matrices={}))
+
+    sections = "task", "probe", "clustering", "selection"
+    return _kept_or_run(PipelineResult, sections, stores, config, workdir, once, pipeline.together)
+
+
+def run_cluster_sweep(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> ClusterSweepResult:
+    """The cluster sweep: results/cluster_sweep.json, the same in the original's format, and the probes."""
+
+    def once(one: StudyConfig, load: Callable[[], Features], progress: Progress) -> Ran:
+        features = load()
+        correlation = training_moments(stores, one, workdir, config).correlation()
+        return Ran(
+            *cluster_sweep.cluster_sweep(features, correlation, one.probe, one.clustering),
+            replace(features, matrices={}),
+        )
+
+    sections = "task", "probe", "clustering"
+    return _kept_or_run(ClusterSweepResult, sections, stores, config, workdir, once, cluster_sweep.together)
+
+
+def run_minimal_neurons(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> MinimalNeuronsResult:
+    """The minimal set out of all: results/minimal_neurons.json, the same in the original's format, and the probes."""
+
+    def once(one: StudyConfig, load: Callable[[], Features], progress: Progress) -> Ran:
+        features = load()
+        result, probes = minimal_neurons.minimal_neurons(features, one.probe, one.selection, progress)
+        return Ran(result, probes, replace(features, matrices={}))
+
+    sections = "task", "probe", "selection"
+    return _kept_or_run(MinimalNeuronsResult, sections, stores, config, workdir, once, minimal_neurons.together)
+
+
+def _kept_or_run(
+    kind: type[S],
+    sections: Sequence[str],
+    stores: dict[str, Store],
+    config: StudyConfig,
+    workdir: Workdir,
+    once: Callable[[StudyConfig, Callable[[], Features], Progress], Ran],
+    together: Callable[[Sequence[S]], S],
+) -> S:
+    """The result of a study of probes, kept or new.
+
+    Kept are results/`name`.json and the probes; and, as an artifact of its own, the same in the original's format,
+    which is made of the result.
+
+    Args:
+        kind: of the result.
+        sections: the sections of the configuration that decide it.
+        stores: the activations.
+        config: all of the configuration.
+        workdir: where results go.
+        once: runs one repeat, given its configuration, what loads its data, and what is told of progress.
+        together: puts the results of all repeats together.
+    """
+    name, title = kind.name, kind.name.replace("_", " ")
+    activations = {split: store.ledger.identity for split, store in stores.items()}
+    settings = [to_dict(getattr(config, section)) for section in sections]
+    identity = fingerprint([name, activations, settings, config.repeats, config.repeat_split])
+    file, probes = workdir.result(name), workdir.probes(name)
+
+    def make() -> None:
+        with _progress(title) as progress:
+            runs = run_each(stores, config, workdir.scratch, lambda one, load: once(one, load, progress))
+        result = replace(
+            together([ran.result for ran in runs]),
+            pooling=_pooling(config),
+            extraction={split: store.ledger.notes for split, store in stores.items()},
+        )
+        save_probes(probes, runs[0].probes, runs[0].features)
+        save_result(file, identity, result.to_json())
+
+    study = Artifact(workdir.path, name, identity, [file, probes], lambda: workdir.kept(kind, identity), title)
+    result = get_or_make(study, make, f"the {title} is run again")
+    original, in_original_format = ORIGINALS[name]
+    copy = workdir.result(original)
+    derived = Artifact(workdir.path, original, identity, [copy], lambda: copy if copy.exists() else None)
+    get_or_make(
+        derived,
+        lambda: write_text(copy, in_original_format(result, split_of(stores, config.task))),
+        f"it is made again from {file}",
+    )
+    return result
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Progress]:
+    """A progress bar of probes."""
+    with progress_bar(0, title, "probes") as bar:
+
+        def progress(trained: int, planned: int) -> None:
+            bar.total += planned
+            bar.update(trained)
+
+        yield progress
+
+
+def _pooling(config: StudyConfig) -> str | None:
+    """How an encoder's sentence vectors were made; None for words, and for activations that others made."""
+    return None if config.task.name in (*IMPORTED, *LABELING_TASKS) else config.extraction.pooling
