@@ -149,11 +149,11 @@ def test_the_report_shows_all_studies_tables(workdir):
 
 
 def test_dev_is_held_out_by_whole_sentences(config, workdir):
-    stores = extract(config, workdir)
-    split, sentence = split_of(stores, config), stores["train"].sentence_index()
+    stores = extract(config, workdir.stores)
+    split, sentence = split_of(stores, config.task), stores["train"].sentence_index()
     assert split is not None
     assert set(sentence[split.train_idx]).isdisjoint(sentence[split.dev_idx])
-    features = load_features(stores, config)
+    features = load_features(stores, config.task, config.probe)
     labels = stores["train"].labels()[split.dev_idx]
     assert [features.classes[i] for i in features.targets["dev"]] == labels.tolist()
 
@@ -161,7 +161,7 @@ def test_dev_is_held_out_by_whole_sentences(config, workdir):
 def test_unseen_labels_without_a_fallback_name_one(config, workdir, monkeypatch):
     monkeypatch.setattr(config.task, "fallback_label", "")
     with pytest.raises(UserError, match=r"1 label\(s\) never seen in train, such as 'NEW'. Known are ADJ, NOUN"):
-        load_features(extract(config, workdir), config)
+        load_features(extract(config, workdir.stores), config.task, config.probe)
 
 
 def test_every_task_of_the_configuration_is_possible():

@@ -32,8 +32,8 @@ def constant(study: ProbeStudy) -> tuple[str, dict[str, Value]] | None:
     answer, majority = study.task.constant, study.task.majority
     if answer is None:
         return None
-    if study.repeats is not None:  # each repeat has its own
-        spread = study.repeats.constant
+    spread = None if study.repeats is None else study.repeats.constant
+    if spread is not None:  # each repeat has its own
         return BEST_CONSTANT, {split: Value(entry.mean, entry.sd or None) for split, entry in spread.items()}
     most = majority is not None and answer.label == majority.label
     name = f"{MAJORITY} ({answer.label})" if most else f"Always the class {answer.label}"

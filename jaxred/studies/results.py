@@ -170,7 +170,7 @@ class TaskSummary:
     classes: list[str] = field(default_factory=list, metadata=OPTIONAL)  # by number; empty for regression
     class_counts: dict[str, dict[str, int]] = field(default_factory=dict, metadata=OPTIONAL)
     majority: Majority | None = field(default=None, metadata=OPTIONAL)
-    fallbacks: dict[str, int] | None = field(default=None, metadata=OPTIONAL)  # rows of unseen classes, counted as the fallback
+    fallbacks: dict[str, int] | None = field(default=None, metadata=OPTIONAL)  # rows of unseen classes
     targets: dict[str, dict[str, float]] | None = field(
         default=None, metadata=OPTIONAL
     )  # regression: mean, deviation, lowest, highest

@@ -46,7 +46,7 @@ def config(encoder_folder, task):
 def undisturbed(tmp_path_factory, config):
     """The workdir of a run that nobody disturbed."""
     workdir = tmp_path_factory.mktemp("undisturbed")
-    extract(config, Workdir(workdir))
+    extract(config, Workdir(workdir).stores)
     return workdir
 
 
@@ -158,7 +158,7 @@ def test_what_float16_cannot_hold_is_refused(vectors, tmp_path_factory, encoder_
 
 @pytest.mark.parametrize("n_layers", [0, 1])
 def test_the_first_layers_alone_are_the_same(tmp_path, encoder_folder, task, undisturbed, n_layers):
-    stores = extract(study_config(encoder_folder, task, n_layers=n_layers), Workdir(tmp_path))
+    stores = extract(study_config(encoder_folder, task, n_layers=n_layers), Workdir(tmp_path).stores)
     whole = Store(undisturbed / "activations" / "train")
     assert stores["train"].n_layers == n_layers + 1
     assert stores["train"].ledger.encoder_parameters == whole.ledger.encoder_parameters[: n_layers + 1]
@@ -171,7 +171,7 @@ def test_sentences_may_fill_every_position_of_the_model(tmp_path, tmp_path_facto
     folder = tiny_encoder.write_encoder(tmp_path_factory.mktemp("odd"), odd)
     texts = {"train": sentences(10, 0, (30, 40)), "test": sentences(2, 1, (30, 40))}
     config = study_config(folder, write_task(tmp_path / "task", texts), max_length=20)
-    stores = extract(config, Workdir(tmp_path / "workdir"))
+    stores = extract(config, Workdir(tmp_path / "workdir").stores)
     model, tokenizer = load_encoder(folder), Tokenizer(folder, odd)
     tokens = tokenizer.encode(texts["test"], None, 20)
     assert tokens.lengths.tolist() == [20, 20]
@@ -204,7 +204,7 @@ def test_regression_keeps_the_scores(tmp_path, encoder_folder):
     texts = {split: sentences(n, n) for split, n in (("train", 12), ("dev", 5), ("test", 4))}
     scores = {split: np.linspace(-1, 1, len(lines)) / 3 for split, lines in texts.items()}
     task = write_task(tmp_path / "task", texts, {split: [repr(float(s)) for s in v] for split, v in scores.items()})
-    stores = extract(study_config(encoder_folder, task, kind="regression"), Workdir(tmp_path / "workdir"))
+    stores = extract(study_config(encoder_folder, task, kind="regression"), Workdir(tmp_path / "workdir").stores)
     assert set(stores) == {"train", "dev", "test"}
     for split, expected in scores.items():
         np.testing.assert_array_equal(stores[split].labels(), expected)
@@ -222,7 +222,7 @@ def test_a_finished_extraction_is_not_done_again(config, copy, monkeypatch):
         monkeypatch.setattr(name, never)
     before = modified(copy)
     for overwrite in (False, True):
-        stores = extract(config, Workdir(copy), overwrite)
+        stores = extract(config, Workdir(copy).stores, overwrite)
         assert stores["train"].n_rows == N_TRAIN
     assert modified(copy) == before
 
@@ -230,7 +230,7 @@ def test_a_finished_extraction_is_not_done_again(config, copy, monkeypatch):
 def test_a_finished_split_is_kept_while_another_is_extracted(config, copy, undisturbed):
     shutil.rmtree(copy / "activations" / "test")
     before = modified(copy / "activations" / "train")
-    extract(config, Workdir(copy))
+    extract(config, Workdir(copy).stores)
     assert modified(copy / "activations" / "train") == before
     assert contents(copy) == contents(undisturbed)
 
@@ -242,12 +242,12 @@ def test_another_source_is_refused_or_replaces_the_store(tmp_path, encoder_folde
     config = study_config(encoder_folder, changed)
     before = contents(copy)
     with pytest.raises(UserError, match=r"activations.test holds .* configuration: the content of source differs"):
-        extract(config, Workdir(copy))
+        extract(config, Workdir(copy).stores)
     assert contents(copy) == before
     untouched = modified(copy / "activations" / "train")
-    extract(config, Workdir(copy), overwrite=True)
+    extract(config, Workdir(copy).stores, overwrite=True)
     assert modified(copy / "activations" / "train") == untouched
-    extract(config, Workdir(tmp_path / "fresh"))
+    extract(config, Workdir(tmp_path / "fresh").stores)
     assert contents(copy) == contents(tmp_path / "fresh")
 
 
@@ -270,10 +270,10 @@ def test_whatever_decides_the_numbers_is_part_of_the_identity(tmp_path, encoder_
     folder = Path(shutil.copytree(encoder_folder, tmp_path / "encoder"))
     config = study_config(folder, task)
     before = contents(copy)
-    extract(config, Workdir(copy))  # a copy of the folder is the same encoder
+    extract(config, Workdir(copy).stores)  # a copy of the folder is the same encoder
     change(config, folder)
     with pytest.raises(UserError, match=rf"another configuration: {words}[^;]*\. Choose another"):
-        extract(config, Workdir(copy))
+        extract(config, Workdir(copy).stores)
     assert contents(copy) == before
 
 
@@ -281,8 +281,8 @@ def test_a_damaged_ledger_is_refused_or_replaced(config, copy, undisturbed):
     ledger = copy / "activations" / "train" / "ledger.json"
     ledger.write_text(ledger.read_text().replace("float32", "float16"))
     with pytest.raises(UserError, match=r"ledger\.json is damaged"):
-        extract(config, Workdir(copy))
-    extract(config, Workdir(copy), overwrite=True)
+        extract(config, Workdir(copy).stores)
+    extract(config, Workdir(copy).stores, overwrite=True)
     assert contents(copy) == contents(undisturbed)
 
 
@@ -290,16 +290,16 @@ def test_a_damaged_ledger_is_refused_or_replaced(config, copy, undisturbed):
 def test_layers_that_the_model_does_not_have_are_refused(tmp_path, encoder_folder, task, n_layers):
     config = study_config(encoder_folder, task, n_layers=n_layers)
     with pytest.raises(UserError, match=rf"config\.encoder\.n_layers={n_layers}: .*the model has {CONFIG.n_layers}"):
-        extract(config, Workdir(tmp_path))
+        extract(config, Workdir(tmp_path).stores)
     assert not contents(tmp_path)
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(tmp_path, encoder_folder, task):
     config = study_config(encoder_folder, task, max_length=CONFIG.max_position_embeddings + 1)
     with pytest.raises(UserError, match=r"max_length=33 is not possible: the model has 32 positions"):
-        extract(config, Workdir(tmp_path))
+        extract(config, Workdir(tmp_path).stores)
     config.extraction.max_length = MAX_LENGTH
-    extract(config, Workdir(tmp_path), overwrite=True)
+    extract(config, Workdir(tmp_path).stores, overwrite=True)
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused_before_anything_is_written(
@@ -307,7 +307,7 @@ def test_more_tokens_than_the_model_has_positions_are_refused_before_anything_is
 ):
     config = study_config(encoder_folder, task, max_length=CONFIG.max_position_embeddings + 1)
     with pytest.raises(UserError, match="max_length=33"):
-        extract(config, Workdir(tmp_path))
+        extract(config, Workdir(tmp_path).stores)
     assert not contents(tmp_path)  # else the workdir is held by a configuration that cannot run
 
 
@@ -318,7 +318,7 @@ def test_what_the_encoder_gives_must_be_finite(tmp_path, encoder, tokenizer, con
 
     monkeypatch.setattr("jaxred.activations.encode.encode_fn", encode)
     with pytest.raises(UserError, match=r"The encoder gave nan for row \d+, layer 1, neuron 2"):
-        extract(config, Workdir(tmp_path))
+        extract(config, Workdir(tmp_path).stores)
 
 
 # Killed at any moment ----------------------------------------------------------------------------------------------
@@ -332,12 +332,12 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
     monkeypatch.setattr("jaxred.models.load_encoder", lambda *_: encoder)
     monkeypatch.setattr(module, "Tokenizer", lambda *_: tokenizer)
     workdir, expected = tmp_path / "workdir", contents(undisturbed)
-    left = states(monkeypatch, lambda: extract(config, Workdir(workdir)), workdir, tmp_path / "states")
+    left = states(monkeypatch, lambda: extract(config, Workdir(workdir).stores), workdir, tmp_path / "states")
     assert len(left) >= 2 + 2 * 5 + 2 * 2  # the ledgers, and every window and its entry
     wrong = {}
     for state in left:
         found = contents(state)
-        extract(config, Workdir(state))
+        extract(config, Workdir(state).stores)
         if contents(state) != expected:
             wrong[state.name] = sorted(found)
     assert not wrong
@@ -359,7 +359,7 @@ def test_an_extraction_killed_within_a_window_loses_no_more_than_seconds(
         task = write_task(tmp_path / "task", texts, labels)
         config = study_config(encoder_folder, task, window_rows=4096)
         config = dataclasses.replace(config, task=dataclasses.replace(config.task, name="parallel_words"))
-    extract(config, Workdir(tmp_path / "undisturbed"))
+    extract(config, Workdir(tmp_path / "undisturbed").stores)
     workdir = tmp_path / "workdir"
     process = processes.start(tiny_encoder.run_extraction, config, workdir, compilations, 0.1)
     until, kept = time.monotonic() + 120, _train(workdir) / "unfinished"
@@ -372,7 +372,7 @@ def test_an_extraction_killed_within_a_window_loses_no_more_than_seconds(
     encoded = []
     real = module._fetched
     monkeypatch.setattr(module, "_fetched", lambda *given: (encoded.append(len(r)) or (r, v) for r, v in real(*given)))
-    extract(config, Workdir(workdir))
+    extract(config, Workdir(workdir).stores)
     assert contents(workdir) == contents(tmp_path / "undisturbed")
     n_rows = sum(Store(workdir / "activations" / split).n_rows for split in ("train", "test"))
     assert 0 < sum(encoded) <= n_rows - 3 * 8
@@ -403,7 +403,7 @@ def long_task(tmp_path_factory, encoder_folder):
 
 
 def test_an_extraction_killed_at_any_moment_is_gone_on_with(tmp_path, long_task, compilations):
-    extract(long_task, Workdir(tmp_path / "undisturbed"))
+    extract(long_task, Workdir(tmp_path / "undisturbed").stores)
     expected = contents(tmp_path / "undisturbed")
     delays = random.Random(0)
     how_far = []
@@ -418,7 +418,7 @@ def test_an_extraction_killed_at_any_moment_is_gone_on_with(tmp_path, long_task,
         process.join()
         assert process.exitcode == -signal.SIGKILL, f"not running any more {moment}"
         how_far.append([_windows(workdir / "activations" / split) for split in ("train", "test")])
-        extract(long_task, Workdir(workdir))
+        extract(long_task, Workdir(workdir).stores)
         assert contents(workdir) == expected, f"killed {moment}, at {how_far[-1]}"
     assert any(0 < train < 40 for train, _ in how_far), how_far
     assert any(train == 40 and test < 20 for train, test in how_far), how_far

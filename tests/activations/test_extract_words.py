@@ -72,7 +72,7 @@ def config(encoder_folder, task):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, config):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    extract(config, Workdir(workdir))
+    extract(config, Workdir(workdir).stores)
     return workdir
 
 
@@ -113,7 +113,7 @@ def places(store):
 
 @pytest.mark.parametrize("pooling", ["last", "first", "average"])
 def test_vectors_are_those_of_a_plain_loop(tmp_path, encoder_folder, task, expected, pooling):
-    stores = extract(word_config(encoder_folder, task, word_pooling=pooling), Workdir(tmp_path))
+    stores = extract(word_config(encoder_folder, task, word_pooling=pooling), Workdir(tmp_path).stores)
     for split, store in stores.items():
         rows, place, labels = expected(split, pooling)
         assert store.has_words
@@ -132,7 +132,7 @@ def test_the_poolings_differ(expected):
     "fields", [{"window_rows": 1}, {"window_rows": 3}, {"window_rows": 4096}, {"token_budget": 12}, {"token_budget": 0}]
 )
 def test_vectors_do_not_depend_on_windows_and_batches(tmp_path, encoder_folder, task, undisturbed, fields):
-    found = extract(word_config(encoder_folder, task, **fields), Workdir(tmp_path))["train"]
+    found = extract(word_config(encoder_folder, task, **fields), Workdir(tmp_path).stores)["train"]
     whole = Store(undisturbed / "activations" / "train")
     assert row_error(found.matrix(), whole.matrix()) < 1e-6
     assert places(found) == places(whole)
@@ -154,7 +154,7 @@ def test_what_is_left_out_is_in_the_ledger(undisturbed, task, expected):
 
 def test_left_out_words_are_warned_of(tmp_path, config, caplog, monkeypatch):
     monkeypatch.setattr(module.log, "propagate", True)
-    extract(config, Workdir(tmp_path))
+    extract(config, Workdir(tmp_path).stores)
     text = caplog.text
     assert "train: " in text
     assert "words are left out, of which the tokenizer makes no token (sentences at lines" in text
@@ -169,7 +169,7 @@ def test_labels_unseen_in_train_are_warned_of(tmp_path, encoder_folder, task, ca
     monkeypatch.setattr(module.log, "propagate", True)
     config = word_config(encoder_folder, changed)
     config.task.fallback_label = "X"
-    extract(config, Workdir(tmp_path / "workdir"))
+    extract(config, Workdir(tmp_path / "workdir").stores)
     assert "test: 1 labels unseen in train (New) count as 'X'" in caplog.text
 
 
@@ -186,7 +186,7 @@ def test_labels_unseen_in_train_without_a_fallback_are_refused_before_anything_i
     with pytest.raises(
         UserError, match=r"The test split has 1 label\(s\) never seen in train, such as 'New'"
     ) as caught:
-        extract(config, Workdir(tmp_path / "workdir"))
+        extract(config, Workdir(tmp_path / "workdir").stores)
     assert ("'W' is no class of train" in str(caught.value)) == bool(fallback)
     assert not (tmp_path / "workdir").exists()
 
@@ -197,7 +197,7 @@ def test_a_split_without_any_vector_is_refused(tmp_path, encoder_folder, task):
     (changed / "test.word").write_text(EMPTY)
     (changed / "test.label").write_text("X")
     with pytest.raises(UserError, match="No word of the test split has a vector"):
-        extract(word_config(encoder_folder, changed), Workdir(tmp_path / "workdir"))
+        extract(word_config(encoder_folder, changed), Workdir(tmp_path / "workdir").stores)
 
 
 @pytest.mark.parametrize(("field", "value"), [("word_pooling", "first"), ("max_length", 10)])
@@ -207,10 +207,10 @@ def test_settings_are_part_of_the_identity_and_the_others_pooling_is_not(
     copy = tmp_path / "copy"
     shutil.copytree(undisturbed, copy)
     before = modified(copy)
-    extract(word_config(encoder_folder, task, pooling="mean"), Workdir(copy))
+    extract(word_config(encoder_folder, task, pooling="mean"), Workdir(copy).stores)
     assert modified(copy) == before
     with pytest.raises(UserError, match="holds activations of another configuration"):
-        extract(word_config(encoder_folder, task, **{field: value}), Workdir(copy))
+        extract(word_config(encoder_folder, task, **{field: value}), Workdir(copy).stores)
 
 
 def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
@@ -222,18 +222,18 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
     monkeypatch.setattr("jaxred.activations.encode.encode_fn", lambda *_: encode)
     monkeypatch.setattr("jaxred.models.load_encoder", lambda *_: encoder)
     monkeypatch.setattr(module, "Tokenizer", lambda *_: tokenizer)
-    extract(config, Workdir(tmp_path / "undisturbed"))
+    extract(config, Workdir(tmp_path / "undisturbed").stores)
     expected = contents(tmp_path / "undisturbed")
     ledger = read_ledger(tmp_path / "undisturbed" / "activations" / "train")
     assert ledger is not None
     assert ledger.n_windows > 2
     workdir = tmp_path / "workdir"
-    left = states(monkeypatch, lambda: extract(config, Workdir(workdir)), workdir, tmp_path / "states")
+    left = states(monkeypatch, lambda: extract(config, Workdir(workdir).stores), workdir, tmp_path / "states")
     assert len(left) > 2 * ledger.n_windows
     wrong = {}
     for state in left:
         found = contents(state)
-        extract(config, Workdir(state))
+        extract(config, Workdir(state).stores)
         if contents(state) != expected:
             wrong[state.name] = sorted(found)
     assert not wrong
@@ -241,7 +241,7 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
 
 def test_a_killed_extraction_is_gone_on_with(tmp_path, encoder_folder, compilations):
     config = word_config(encoder_folder, write(tmp_path / "task", (80, 10), seed=3), window_rows=3)
-    extract(config, Workdir(tmp_path / "undisturbed"))
+    extract(config, Workdir(tmp_path / "undisturbed").stores)
     process = processes.start(tiny_encoder.run_extraction, config, tmp_path / "killed", compilations)
     train, until = tmp_path / "killed" / "activations" / "train", time.monotonic() + 120
     while process.is_alive() and time.monotonic() < until:
@@ -253,7 +253,7 @@ def test_a_killed_extraction_is_gone_on_with(tmp_path, encoder_folder, compilati
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not read_ledger(train).finished
-    extract(config, Workdir(tmp_path / "killed"))
+    extract(config, Workdir(tmp_path / "killed").stores)
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 

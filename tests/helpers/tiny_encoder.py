@@ -102,7 +102,7 @@ def run_extraction(
 
         StoreWriter.keep = keep_slowly
         pieces.SECONDS = pieces.COST = 0
-    extract(config, Workdir(workdir))
+    extract(config, Workdir(workdir).stores)
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -10,7 +10,6 @@ from helpers.tiny_encoder import row_error
 from jaxred.activations.extract import extract
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig, TaskConfig
 from jaxred.data import load_task
-from jaxred.runs.workdir import Workdir
 
 N_SENTENCES = 500
 MAX_LENGTH = 40  # so that some sentences are truncated
@@ -84,7 +83,7 @@ def test_word_vectors_of_ewt_are_pytorchs(name, request, labelling_data, tmp_pat
             encoder=EncoderConfig(path=str(folder)),
             extraction=ExtractionConfig(word_pooling=pooling, max_length=MAX_LENGTH, token_budget=8192),
         )
-        store = extract(config, Workdir(tmp_path / pooling))["test"]
+        store = extract(config, tmp_path / pooling / "activations")["test"]
         rows, places = plain_loop(model, folder, sentences, pooling)
         assert list(zip(store.sentence_index().tolist(), store.word_index().tolist(), strict=True)) == places
         assert store.ledger.notes["words_truncated"] > 0

@@ -83,7 +83,7 @@ class Task:
         return Workdir(self.folder / "run")
 
     def run(self, overwrite=False, **changes):
-        return import_activations(self.write(**changes), self.workdir(), overwrite)
+        return import_activations(self.write(**changes), self.workdir().stores, overwrite)
 
     def refused(self, **changes):
         with pytest.raises(UserError) as caught:
@@ -135,7 +135,7 @@ def test_words_become_rows(words):
 
 def test_a_dev_set_of_its_own_is_not_split_from_train(words):
     config = words.write()
-    features = load_features(import_activations(config, words.workdir()), config)
+    features = load_features(import_activations(config, words.workdir().stores), config.task, config.probe)
     assert features.data_split is None
     np.testing.assert_array_equal(features.matrices["dev"], words.rows("dev"))
 
@@ -149,7 +149,7 @@ def test_any_lengths_fit_any_windows(tmp_path_factory, sizes, window_rows, suffi
     task.vectors["test"] = [vectors(size, i) for i, size in enumerate(sizes)]
     config = task.write()
     config.extraction.window_rows = window_rows
-    store = import_activations(config, task.workdir())["test"]
+    store = import_activations(config, task.workdir().stores)["test"]
     np.testing.assert_array_equal(store.matrix(), task.rows("test"))
 
 
@@ -170,13 +170,13 @@ def test_words_may_have_scores(words):
 def test_a_narrower_type_may_be_stored(sentences):
     config = sentences.write()
     config.extraction.dtype = "float16"
-    store = import_activations(config, sentences.workdir())["test"]
+    store = import_activations(config, sentences.workdir().stores)["test"]
     np.testing.assert_array_equal(store.matrix(), sentences.rows("test").astype(np.float16).astype(np.float32))
     sentences.vectors["train"][3][0, 1, 2] = 1e6
     config = sentences.write()
     config.extraction.dtype = "float16"
     with pytest.raises(UserError, match=r"row 3, layer 1, neuron 2.*float32 or bfloat16"):
-        import_activations(config, sentences.workdir(), True)
+        import_activations(config, sentences.workdir().stores, True)
 
 
 # What is left out -----------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_long_sentences_are_left_out_with_or_without_their_vectors(words, in_fil
         mine = [words.vectors["train"][i] for i in kept]
         hdf5(words.folder / "train.hdf5", mine, [words.texts["train"][i] for i in kept])
     config = words.config(max_sent_l=3)
-    store = import_activations(config, words.workdir())["train"]
+    store = import_activations(config, words.workdir().stores)["train"]
     np.testing.assert_array_equal(store.matrix(), expected)
     assert store.ledger.notes["sentences_too_long"] == 30 - len(kept)
     assert sorted(set(store.sentence_index().tolist())) == kept
@@ -263,9 +263,9 @@ def test_labels_unseen_in_train_count_as_the_tag_and_are_named(words, caplog):
     n = len(words.labels["test"][0].split())
     config = words.write()
     with caplog.at_level("WARNING", logger="jaxred"):
-        stores = import_activations(config, words.workdir())
+        stores = import_activations(config, words.workdir().stores)
     assert f"test: {n} labels unseen in train (X) count as 'A'" in caplog.text
-    features = load_features(stores, config)
+    features = load_features(stores, config.task, config.probe)
     assert features.classes == ("A", "B")
     assert features.fallbacks == {"test": n}
     assert not features.targets["test"][:n].any()
@@ -276,20 +276,20 @@ def test_labels_unseen_in_train_count_as_the_tag_and_are_named(words, caplog):
 
 def test_a_second_run_reads_nothing_and_changes_nothing(words, monkeypatch):
     config = words.write()
-    import_activations(config, words.workdir())
+    import_activations(config, words.workdir().stores)
     before = files(words.folder / "run")
     monkeypatch.setattr(importing, "plan_rows", None)
-    stores = import_activations(config, words.workdir())
+    stores = import_activations(config, words.workdir().stores)
     assert files(words.folder / "run") == before
     np.testing.assert_array_equal(stores["dev"].matrix(), words.rows("dev"))
 
 
 def test_files_touched_but_not_changed_are_known_again(words):
     config = words.write()
-    import_activations(config, words.workdir())
+    import_activations(config, words.workdir().stores)
     before = files(words.folder / "run" / "activations" / "train")
     os.utime(words.folder / f"train{words.suffix}", (1, 1))
-    import_activations(config, words.workdir())
+    import_activations(config, words.workdir().stores)
     assert files(words.folder / "run" / "activations" / "train") == before
 
 
@@ -306,7 +306,7 @@ def test_changed_files_are_refused_unless_told_so(sentences):
 def test_a_changed_file_of_the_same_size_and_time_is_noticed(sentences, what):
     """As a copy that keeps times may leave it."""
     config = sentences.write()
-    import_activations(config, sentences.workdir())
+    import_activations(config, sentences.workdir().stores)
     path = sentences.folder / f"train{sentences.suffix if what == 'activations' else '.label'}"
     stat = path.stat()
     if what == "activations":
@@ -317,7 +317,7 @@ def test_a_changed_file_of_the_same_size_and_time_is_noticed(sentences, what):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
     with pytest.raises(UserError, match=f"of another configuration: the content of {what}s? differs"):
-        import_activations(config, sentences.workdir())
+        import_activations(config, sentences.workdir().stores)
 
 
 @pytest.mark.parametrize("killed_at", [0, 1, 3])
@@ -332,7 +332,7 @@ def test_a_killed_import_goes_on_at_the_next_window(words, monkeypatch, killed_a
 
     monkeypatch.setattr(StoreWriter, "write", dying)
     with pytest.raises(KeyboardInterrupt):
-        import_activations(config, words.workdir())
+        import_activations(config, words.workdir().stores)
     ledger = read_ledger(words.workdir().activations("train"))
     assert ledger is not None
     assert ledger.windows_finished == killed_at
@@ -343,7 +343,7 @@ def test_a_killed_import_goes_on_at_the_next_window(words, monkeypatch, killed_a
         write(self, index, block, notes)
 
     monkeypatch.setattr(StoreWriter, "write", counting)
-    stores = import_activations(config, words.workdir())
+    stores = import_activations(config, words.workdir().stores)
     assert min(index for split, index in written if split == "train") == killed_at
     for split, store in stores.items():
         np.testing.assert_array_equal(store.matrix(), words.rows(split))
@@ -370,12 +370,12 @@ def dying(self, ledger):
         os._exit(9)
     commit(self, ledger)
 store.StoreWriter._commit = dying
-import_activations(config, Workdir({str(words.folder / "run")!r}))
+import_activations(config, Workdir({str(words.folder / "run")!r}).stores)
 """
     for left in (1, 3, 16):
         done = subprocess.run([sys.executable, "-c", script, str(left)], capture_output=True, text=True)
         assert done.returncode == 9, done.stderr
-    stores = import_activations(config, words.workdir())
+    stores = import_activations(config, words.workdir().stores)
     for split, store in stores.items():
         np.testing.assert_array_equal(store.matrix(), words.rows(split))
 
@@ -383,9 +383,9 @@ import_activations(config, Workdir({str(words.folder / "run")!r}))
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"train": 3}', b"\xff"])
 def test_a_damaged_record_of_what_was_imported_is_made_anew(sentences, content):
     config = sentences.write()
-    import_activations(config, sentences.workdir())
+    import_activations(config, sentences.workdir().stores)
     sentences.workdir().activations("import.json").write_bytes(content)
-    import_activations(config, sentences.workdir())
+    import_activations(config, sentences.workdir().stores)
     assert set(json.loads(sentences.workdir().activations("import.json").read_text())) == {"train", "test"}
 
 

@@ -9,17 +9,15 @@ import pytest
 from helpers.shared import SHARED
 
 from jaxred.activations.store import Store
-from jaxred.config import ProbeConfig, StudyConfig
-from jaxred.io.progress import progress_bar
+from jaxred.config import ProbeConfig
 from jaxred.original import experiment
 from jaxred.probing.families import layer_family
 from jaxred.probing.features import load_features
-from jaxred.probing.metrics import OVERALL, overall
+from jaxred.probing.metrics import OVERALL
 from jaxred.redundancy.clustering import cluster_tree
 from jaxred.redundancy.moments import Moments
 from jaxred.redundancy.streaming import from_blocks
-from jaxred.runs import study
-from jaxred.studies import repeats
+from jaxred.runs import repeats, study
 from jaxred.studies.cluster_sweep import cluster_sweep, together
 from jaxred.studies.minimal_neurons import minimal_neurons
 from jaxred.studies.minimal_neurons import together as minimal_neurons_together
@@ -49,7 +47,7 @@ def run(originals, stage):
     results = json.loads((named.output_directory / "all_results.json").read_text())
     expected = json.loads((folder / f"out_{name}_{stage}" / "all_results.json").read_text())
     stores = {split: Store(workdir.activations(split)) for split in named.splits}
-    return results, expected, load_features(stores, config), config
+    return results, expected, load_features(stores, config.task, config.probe), config
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +113,10 @@ def test_the_originals_scores_lie_within_the_spread_over_seeds(original_run):
     """Both start from other random numbers, so the original is one more draw: within 3 deviations of the mean."""
     _, expected, features = original_run
     family = layer_family(features.n_layers, features.hidden_size)
-    runs = [fit_and_score(family, features, StudyConfig(probe=ProbeConfig(seed=seed)))[1] for seed in range(20)]
+    runs = [fit_and_score(family, features, ProbeConfig(seed=seed))[1] for seed in range(20)]
     theirs = [*expected["independent_layerwise"], *expected["incremental_layerwise"]]
     for split in ("train", "dev", "test"):
-        scores = np.array([[overall(entry, split) for entry in run] for run in runs])
+        scores = np.array([[entry.overall(split) for entry in run] for run in runs])
         original = np.array([entry[f"{split}_scores"][OVERALL] for entry in theirs])
         assert np.all(np.abs(original - scores.mean(0)) <= 3 * scores.std(0))
 
@@ -146,12 +144,12 @@ def test_the_sweeps_scores_lie_within_the_spread_over_seeds(original_sweep):
     _, expected, features, config = original_sweep
     correlation = Moments.of(from_blocks([np.asarray(features.matrices["train"])])).correlation()
     configs = repeats.configs(replace(config, repeats=REPEATS))
-    content = together([cluster_sweep(features, correlation, one)[0] for one in configs])
-    ours = [content["repeats"]["oracle"], *content["repeats"]["thresholds"]]
+    result = together([cluster_sweep(features, correlation, one.probe, one.clustering)[0] for one in configs])
+    ours = [result.repeats.oracle, *result.repeats.thresholds]
     for spread, theirs in zip(ours, expected["selection"].values(), strict=True):
         for split in ("train", "dev", "test"):
             score = theirs["base_results"][f"{split}_scores"][OVERALL]
-            assert abs(score - spread[split]["mean"]) <= 3 * spread[split]["sd"]
+            assert abs(score - getattr(spread, split).mean) <= 3 * getattr(spread, split).sd
 
 
 # Regression
@@ -201,11 +199,11 @@ def test_the_searchs_split_keys_and_sizes_are_met(original_search):
 def test_the_searchs_size_and_scores_lie_within_the_spread_over_seeds(original_search):
     _, expected, features, config = original_search
     theirs = expected["selection"]["no-clustering"]
-    bar, configs = progress_bar(0, "search", "probes"), repeats.configs(replace(config, repeats=REPEATS))
-    content = minimal_neurons_together([minimal_neurons(features, one, bar)[0] for one in configs])
-    runs = content["repeats"]["n_minimal"]["runs"]
+    configs = repeats.configs(replace(config, repeats=REPEATS))
+    result = minimal_neurons_together([minimal_neurons(features, one.probe, one.selection)[0] for one in configs])
+    runs = result.repeats.n_minimal.runs
     assert min(runs) <= theirs["minimal_neuron_set_size"] <= max(runs)
     for split in ("train", "dev", "test"):
-        spread = content["repeats"]["oracle"][split]
+        spread = getattr(result.repeats.oracle, split)
         score = theirs["base_results"][f"{split}_scores"][OVERALL]
-        assert abs(score - spread["mean"]) <= 3 * spread["sd"]
+        assert abs(score - spread.mean) <= 3 * spread.sd

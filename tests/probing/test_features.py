@@ -6,11 +6,16 @@ from hypothesis import strategies as st
 from jaxred.activations.store import Ledger, Store, StoreWriter
 from jaxred.config import ProbeConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
-from jaxred.probing.features import Features, class_ids, describe, load_features, split_of
+from jaxred.probing import features as loading
+from jaxred.probing.features import class_ids, split_of
 
 N_LAYERS, HIDDEN = 3, 4
 N_TRAIN, N_TEST, N_DEV = 40, 7, 6
 NAMES = ["ADJ", "NOUN", "VERB"]
+
+
+def load_features(stores, config, scratch=None):
+    return loading.load_features(stores, config.task, config.probe, scratch)
 
 
 def values_of(n, seed):
@@ -92,7 +97,7 @@ def test_a_dev_store_is_dev_and_train_is_whole(make_stores):
     stores = make_stores("train", "dev", "test")
     features = load_features(stores, StudyConfig())
     assert features.data_split is None
-    assert split_of(stores, StudyConfig()) is None
+    assert split_of(stores, TaskConfig()) is None
     for split in VALUES:
         np.testing.assert_array_equal(features.matrices[split], flat(VALUES[split]))
         assert [features.classes[i] for i in features.targets[split]] == LABELS[split]
@@ -257,28 +262,3 @@ def test_standardize_uses_the_statistics_of_the_training_rows(make_stores):
 
 
 # What is in them ---------------------------------------------------------------------------------------------------
-
-
-def test_description_of_classes():
-    targets = {"train": np.array([1, 1, 0, 1, 2]), "dev": np.array([0, 0]), "test": np.array([2, 2, 1, 0])}
-    features = Features({}, targets, ("a", "b", "c"), 3, 4, None, {"test": 1})
-    assert describe(features) == {
-        "rows": {"train": 5, "dev": 2, "test": 4},
-        "classes": ["a", "b", "c"],
-        "class_counts": {
-            "train": {"a": 1, "b": 3, "c": 1}, "dev": {"a": 2, "b": 0, "c": 0}, "test": {"a": 1, "b": 1, "c": 2},
-        },
-        "majority": {"class": "b", "accuracy": {"train": 0.6, "dev": 0.0, "test": 0.25}},
-        "fallbacks": {"test": 1},
-    }  # fmt: skip
-
-
-def test_description_of_scores():
-    features = Features({}, {"train": np.float32([1, 3, 2, 2]), "test": np.float32([5])}, (), 3, 4, None)
-    assert describe(features) == {
-        "rows": {"train": 4, "test": 1},
-        "targets": {
-            "train": {"mean": 2.0, "deviation": pytest.approx(0.5**0.5), "lowest": 1.0, "highest": 3.0},
-            "test": {"mean": 5.0, "deviation": 0.0, "lowest": 5.0, "highest": 5.0},
-        },
-    }

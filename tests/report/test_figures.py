@@ -4,10 +4,9 @@ import itertools
 
 import matplotlib as mpl
 import pytest
-from helpers import made_up_scores
+from helpers import made_up_results, made_up_scores
 from matplotlib import pyplot as plt
 
-from jaxred.probing.metrics import OVERALL
 from jaxred.report import figures
 
 FIGURES = {
@@ -74,7 +73,7 @@ def results(metric="accuracy", repeats=False):
         thresholds = [{**entry, "n_clusters": spread(27.5, 0.7, [27, 28])} for entry in both]
         found["cluster_sweep"]["repeats"] = {"n": 2, "oracle": spread_of(0.8), "thresholds": thresholds}
         found["minimal_neurons"]["repeats"] = {"n": 2, "oracle": spread_of(0.8), "minimal_scores": spread_of(0.7)}
-    return found
+    return {name: made_up_results.result(name, content) for name, content in found.items()}
 
 
 @pytest.fixture
@@ -148,7 +147,7 @@ def test_the_sweeps_curves_are_its_scores(drawn, tmp_path):
     for split in ("dev", "test"):
         (curve,) = [bars.lines[0] for bars in axes.containers if bars.get_label() == split]
         assert list(curve.get_xdata()) == [0.1, 0.5, 0.9]
-        assert list(curve.get_ydata()) == [entry["scores"][split][OVERALL] for entry in found["thresholds"]]
+        assert list(curve.get_ydata()) == [entry.scores.overall(split) for entry in found.thresholds]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0.1\n29", "0.5\n25", "0.9\n21"]
 
 

@@ -1,17 +1,43 @@
 import numpy as np
 import pytest
+from helpers import made_up_results
 from helpers.made_up_scores import scores, spread, spread_of_scores
 
-from jaxred.config import StudyConfig
 from jaxred.errors import UserError
+from jaxred.io import records
 from jaxred.probing.features import SPLITS, Features
 from jaxred.probing.metrics import OVERALL
-from jaxred.report.findings import headline, smallest_finding
-from jaxred.report.tables.probes import INTERVALS, minimal_table, pipeline_table, rows, sweep_table
-from jaxred.report.tables.redundancy import redundancy_table
-from jaxred.report.warnings import warning
+from jaxred.report import findings, tables, warnings
+from jaxred.report.tables import probes
+from jaxred.report.tables.probes import INTERVALS
 from jaxred.runs.workdir import Workdir
+from jaxred.studies.results import RESULTS
 from jaxred.studies.scoring import score_all
+
+
+def typed(content):
+    name = "pipeline" if "selection" in content else "cluster_sweep" if "thresholds" in content else "minimal_neurons"
+    return made_up_results.result(name, content)
+
+
+def warning(content):
+    return warnings.warning(typed(content))
+
+
+def headline(content):
+    return findings.headline(typed(content))
+
+
+def smallest_finding(content):
+    return findings.smallest_finding(typed(content))
+
+
+def rows(content):
+    return probes.rows(typed(content))
+
+
+def printed(content):
+    return tables.printed(typed(content))
 
 
 def chosen(delta, top_layer, threshold, size):
@@ -105,21 +131,15 @@ def test_the_best_constant_answer_is_shown_for_every_metric(pipeline):
     assert (first.name, first.dev.mean, first.test.mean) == ("Always the class no", 0.4, 0.3)
 
 
-def test_tables_without_results_say_what_to_run(tmp_path):
-    with pytest.raises(UserError, match=r"run launch/pipeline\.py"):
-        pipeline_table(Workdir(tmp_path))
-    with pytest.raises(UserError, match=r"run launch/cluster_sweep\.py"):
-        sweep_table(Workdir(tmp_path))
-    with pytest.raises(UserError, match=r"run launch/minimal_neurons\.py"):
-        minimal_table(Workdir(tmp_path))
-    with pytest.raises(UserError, match=r"run launch/redundancy\.py"):
-        redundancy_table(Workdir(tmp_path))
+def test_results_that_are_not_there_say_what_to_run(tmp_path):
+    for name in ("pipeline", "cluster_sweep", "minimal_neurons", "redundancy"):
+        with pytest.raises(UserError, match=rf"run launch/{name}\.py"):
+            Workdir(tmp_path).load(RESULTS[name])
 
 
-def test_the_table_says_how_many_rows_select(tmp_path, pipeline, monkeypatch):
+def test_the_table_says_how_many_rows_select(pipeline):
     pipeline["task"]["rows"] = {"train": 810, "dev": 90, "test": 250}
-    monkeypatch.setattr("jaxred.report.values.load_result", lambda path: pipeline)
-    assert "Rows: train 810, dev 90, test 250." in pipeline_table(Workdir(tmp_path))
+    assert "Rows: train 810, dev 90, test 250." in printed(pipeline)
 
 
 def test_a_dev_set_whose_standard_error_is_more_than_a_delta_gives_up_is_warned_of(pipeline):
@@ -143,7 +163,8 @@ def test_150_rows_of_dev_at_delta_1_are_warned_of(pipeline):
     right = np.where(rng.random(150) < 0.8, 1, 0)
     features = Features({}, {split: np.ones(150, np.int32) for split in SPLITS}, ("no", "yes"), 3, 10, None)
     answers = {split: right[:, None] for split in SPLITS}
-    (pipeline["oracle"],) = score_all(answers, features, StudyConfig())
+    (scored,) = score_all(answers, features)
+    pipeline["oracle"] = records.to_json(scored) | {"to_oracle": scores(0.8)["to_oracle"]}
     accuracy = right.mean()
     expected = np.sqrt(accuracy * (1 - accuracy) / 150)
     assert pipeline["oracle"]["standard_error"]["dev"] == pytest.approx(expected, rel=0.15)
@@ -172,15 +193,14 @@ def failing(pipeline, *numbers):
     return pipeline
 
 
-def test_a_set_that_knows_nothing_is_marked_and_never_the_headline(tmp_path, pipeline, monkeypatch):
+def test_a_set_that_knows_nothing_is_marked_and_never_the_headline(pipeline):
     pipeline["task"]["rows"] = {"train": 810, "dev": 90, "test": 250}
-    monkeypatch.setattr("jaxred.report.values.load_result", lambda path: pipeline)
-    assert "no finding" not in pipeline_table(Workdir(tmp_path)).lower()
+    assert "no finding" not in printed(pipeline).lower()
     assert headline(pipeline).startswith("4 of 30 neurons (13.3%), from layers 0–1 of 0–2, keep 100.0% of the oracle's")
     failing(pipeline, 0, 1)
     assert smallest_finding(pipeline) == 2
     assert headline(pipeline).startswith("6 of 30 neurons (20.0%), from layers 0–2 of 0–2")
-    text = pipeline_table(Workdir(tmp_path))
+    text = printed(pipeline)
     assert "| LS + CCFS (δ 3/1, 2/1; no clustering): no finding |" in text
     assert '"No finding" marks what does not beat the majority class (yes), 0.600 on dev, by more than its' in text
     failing(pipeline, 2)
@@ -191,14 +211,13 @@ def test_a_set_that_knows_nothing_is_marked_and_never_the_headline(tmp_path, pip
     assert "%" not in headline(pipeline)
 
 
-def test_oracles_layers_and_clusterings_that_know_nothing_are_marked(tmp_path, pipeline, sweep, monkeypatch):
+def test_oracles_layers_and_clusterings_that_know_nothing_are_marked(pipeline, sweep):
     nothing = scores(0.6, beats=False)
     pipeline["oracle"] = pipeline["independent"][1] = pipeline["layer_selection"][0]["scores"] = nothing
     marked = [row.name for row in rows(pipeline) if row.marks == ("no finding",)]
     assert marked == ["Oracle", "LayerSelector (δ 3)"]  # the best layer alone is another one now
     sweep["thresholds"][1]["scores"] = nothing
-    loading(monkeypatch, sweep)
-    lines, below = table(sweep_table(Workdir(tmp_path)))
+    lines, below = table(printed(sweep))
     assert [line[0] for line in lines[2:]] == ["none", "0.3", "0.55: no finding"]
     assert '"No finding" marks' in below
 
@@ -231,13 +250,13 @@ def test_an_oracle_that_still_learns_is_warned_of(pipeline):
 
 
 def test_a_regression_oracle_that_does_not_correlate_with_its_training_rows_is_warned_of(pipeline):
-    pipeline["task"] = {"metric": "pearson"}
+    pipeline["task"] = {"metric": "pearson", "rows": {"dev": 90}}
     assert warning(pipeline) == ""
     pipeline["oracle"]["train"][OVERALL] = -0.05
     assert "The oracle's pearson on its own training rows is -0.050" in warning(pipeline)
 
 
-def test_repeats_are_means_with_deviations(tmp_path, pipeline, monkeypatch):
+def test_repeats_are_means_with_deviations(pipeline):
     def both(mean):
         return spread_of_scores(mean, mean - 0.1)
 
@@ -258,8 +277,7 @@ def test_repeats_are_means_with_deviations(tmp_path, pipeline, monkeypatch):
         "selection": [{**selected, "top_layer": spread(1, 1, [0, 1, 2]), "n_minimal": spread(5, 1, [4, 5, 6])}],
         "training": {"probes": 30, "not_converged": 12},
     }
-    monkeypatch.setattr("jaxred.report.values.load_result", lambda path: pipeline)
-    text = pipeline_table(Workdir(tmp_path))
+    text = printed(pipeline)
     assert "0.800 ± 0.010" in text
     assert "0.700 ± 0.020 [0.680, 0.720]" in text
     assert " 0 to 0–1 " in text
@@ -278,30 +296,26 @@ def test_repeats_are_means_with_deviations(tmp_path, pipeline, monkeypatch):
 
     pipeline["repeats"]["selection"][0] |= {"findings": 2}
     assert headline(pipeline).startswith("No finding: ")
-    assert "(δ 3/1; no clustering): no finding in 1 of 3 repeats |" in pipeline_table(Workdir(tmp_path))
+    assert "(δ 3/1; no clustering): no finding in 1 of 3 repeats |" in printed(pipeline)
 
     pipeline["repeats"]["layer_selection"][1]["top_layer"] = spread(1 / 3, 0.577, [0, 0, 1])
-    assert "LayerSelector (δ 3, 1)" in pipeline_table(Workdir(tmp_path))
+    assert "LayerSelector (δ 3, 1)" in printed(pipeline)
     pipeline["repeats"]["layer_selection"][1]["top_layer"] = spread(1 / 3, 0.577, [1, 0, 0])
-    assert "LayerSelector (δ 3)" in pipeline_table(Workdir(tmp_path))
+    assert "LayerSelector (δ 3)" in printed(pipeline)
 
 
-def test_fista_that_has_not_met_its_tolerance_is_reported_wherever_scores_stand(
-    tmp_path, pipeline, sweep, minimal, monkeypatch
-):
+def test_fista_that_has_not_met_its_tolerance_is_reported_wherever_scores_stand(pipeline, sweep, minimal):
     pipeline["task"]["rows"] = {"train": 810, "dev": 90, "test": 250}
-    for results, write in ((pipeline, pipeline_table), (sweep, sweep_table), (minimal, minimal_table)):
+    for results in (pipeline, sweep, minimal):
         results["solver"] = "fista"
         for record in results["training"].values():
             record["converged"] = True
-        loading(monkeypatch, results)
-        assert "optimum" not in write(Workdir(tmp_path))
+        assert "optimum" not in printed(results)
         next(iter(results["training"].values()))["converged"] = False
         text = f"1 of {len(results['training'])} probes had not met probe.tolerance after probe.max_iterations: their"
-        assert text in write(Workdir(tmp_path))
+        assert text in printed(results)
     pipeline["training"]["layers-0-2"]["converged"] = False
-    loading(monkeypatch, pipeline)
-    assert "| Oracle: not at its optimum " in pipeline_table(Workdir(tmp_path))
+    assert "| Oracle: not at its optimum " in printed(pipeline)
 
 
 def table(text):
@@ -342,13 +356,8 @@ def minimal():
     }
 
 
-def loading(monkeypatch, content):
-    monkeypatch.setattr("jaxred.report.values.load_result", lambda path: content)
-
-
-def test_the_sweeps_table_has_the_oracle_and_every_threshold(tmp_path, sweep, monkeypatch):
-    loading(monkeypatch, sweep)
-    lines, below = table(sweep_table(Workdir(tmp_path)))
+def test_the_sweeps_table_has_the_oracle_and_every_threshold(sweep):
+    lines, below = table(printed(sweep))
     assert lines[0] == ["threshold", "neurons", "share", "dev accuracy", "test accuracy", "test - oracle"]
     lost = "-0.010 [-0.015, -0.005]"
     assert lines[2:] == [
@@ -359,14 +368,13 @@ def test_the_sweeps_table_has_the_oracle_and_every_threshold(tmp_path, sweep, mo
     assert below == f"One neuron of each correlation cluster of all layers is kept. {INTERVALS}"
 
 
-def test_a_repeated_sweep_gives_means_with_deviations(tmp_path, sweep, monkeypatch):
+def test_a_repeated_sweep_gives_means_with_deviations(sweep):
     def both(mean):
         return spread_of_scores(mean, mean - 0.1, beats=4) | {"n_clusters": spread(1500, 20)}
 
     sweep["repeats"] = {"n": 4, "oracle": both(0.81), "thresholds": [both(0.76), both(0.52)]}
     sweep["repeats"]["training"] = {"probes": 8, "not_converged": 0}
-    loading(monkeypatch, sweep)
-    lines, below = table(sweep_table(Workdir(tmp_path)))
+    lines, below = table(printed(sweep))
     assert [line[0] for line in lines[2:]] == ["none", "0.3", "0.55"]
     assert [line[3:5] for line in lines[2:]] == [
         [f"{mean:.3f} ± 0.010", f"{mean - 0.1:.3f} ± 0.020 [{mean - 0.12:.3f}, {mean - 0.08:.3f}]"]
@@ -376,9 +384,8 @@ def test_a_repeated_sweep_gives_means_with_deviations(tmp_path, sweep, monkeypat
     assert below.endswith("Mean ± standard deviation of 4 repeats.")
 
 
-def test_the_minimal_sets_table_has_the_oracle_and_the_set(tmp_path, minimal, monkeypatch):
-    loading(monkeypatch, minimal)
-    lines, below = table(minimal_table(Workdir(tmp_path)))
+def test_the_minimal_sets_table_has_the_oracle_and_the_set(minimal):
+    lines, below = table(printed(minimal))
     assert lines[0] == ["", "neurons", "share", "dev pearson", "test pearson", "test - oracle"]
     assert lines[2:] == [
         ["Oracle", "3,000", "100.0%", "0.800", "0.700 [0.680, 0.720]", ""],
@@ -387,29 +394,26 @@ def test_the_minimal_sets_table_has_the_oracle_and_the_set(tmp_path, minimal, mo
     told = "Rows: train 900, dev 100, test 200. The set is selected on dev."
     assert below == f"{told} 3 sizes were tried, up to 1,500. It has 2 of layer 0, 1 of layer 2. {INTERVALS}"
     minimal |= {"sizes": {}, "minimal_neurons": []}
-    assert minimal_table(Workdir(tmp_path)).endswith(f" 0 sizes were tried, up to 0. {INTERVALS}")
+    assert printed(minimal).endswith(f" 0 sizes were tried, up to 0. {INTERVALS}")
     minimal["finding"] = False
-    lines, below = table(minimal_table(Workdir(tmp_path)))
+    lines, below = table(printed(minimal))
     assert lines[3][0] == "Minimal set (δ 1.5): no finding"
     assert '"No finding" marks what does not beat a correlation of 0 by more than its uncertainty.' in below
 
 
-def test_the_minimal_sets_table_has_the_majority_class_and_says_where_the_oracle_means_little(
-    tmp_path, minimal, monkeypatch
-):
+def test_the_minimal_sets_table_has_the_majority_class_and_says_where_the_oracle_means_little(minimal):
     accuracy = {"train": 0.6, "dev": 0.79, "test": 0.55}
     task = {"metric": "accuracy", "majority": {"class": "yes", "accuracy": accuracy}}
     task["constant"] = {"class": "yes", "scores": accuracy}
     minimal["task"] |= task
     minimal["training"]["oracle"]["losses"] = [0.9, 0.6, 0.5]
-    loading(monkeypatch, minimal)
-    lines, below = table(minimal_table(Workdir(tmp_path)))
+    lines, below = table(printed(minimal))
     assert lines[2] == ["Majority class (yes)", "0", "0.0%", "0.790", "0.550", ""]
     assert "\nNote: The oracle's dev accuracy (0.800) hardly beats the majority class (0.790)" in below
     assert "The oracle underfits: its loss fell from 0.900 to 0.500" in below
 
 
-def test_a_repeated_minimal_set_gives_means_with_deviations(tmp_path, minimal, monkeypatch):
+def test_a_repeated_minimal_set_gives_means_with_deviations(minimal):
     minimal["repeats"] = {
         "n": 2,
         "oracle": spread_of_scores(0.82, 0.72, beats=2),
@@ -420,8 +424,7 @@ def test_a_repeated_minimal_set_gives_means_with_deviations(tmp_path, minimal, m
         "in_every_run": 12,
         "training": {"probes": 8, "not_converged": 0},
     }
-    loading(monkeypatch, minimal)
-    lines, below = table(minimal_table(Workdir(tmp_path)))
+    lines, below = table(printed(minimal))
     lost = "-0.010 [-0.015, -0.005]"
     assert lines[2:] == [
         ["Oracle", "3,000", "100.0%", "0.820 ± 0.010", "0.720 ± 0.020 [0.700, 0.740]", ""],

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from helpers import small_study
 
+from jaxred.io import records
 from jaxred.probing.features import SPLITS, Features
 from jaxred.studies.pipeline import pipeline
 from jaxred.studies.results import Difference
-from jaxred.studies.scoring import compare_with, score_all
+from jaxred.studies.scoring import compare_with, describe_task, score_all
 
 N_ROWS = {"train": 400, "dev": 200, "test": 300}
 
@@ -94,3 +95,34 @@ def test_a_study_of_noise_has_no_finding_and_one_of_signal_has():
     assert findings(small_study.made_up_task(signal=2.0))[0]
     assert True in findings(small_study.made_up_task(signal=2.0))[1]
     assert findings(small_study.made_up_task(seed=5, signal=0.0)) == (False, {False})
+
+
+def described(features):
+    content = records.to_json(describe_task(features))
+    return {name: content[name] for name in content if name not in ("name", "kind", "metric")}
+
+
+def test_description_of_classes():
+    targets = {"train": np.array([1, 1, 0, 1, 2]), "dev": np.array([0, 0]), "test": np.array([2, 2, 1, 0])}
+    features = Features({}, targets, ("a", "b", "c"), 3, 4, None, {"test": 1})
+    assert described(features) == {
+        "rows": {"train": 5, "dev": 2, "test": 4},
+        "classes": ["a", "b", "c"],
+        "class_counts": {
+            "train": {"a": 1, "b": 3, "c": 1}, "dev": {"a": 2, "b": 0, "c": 0}, "test": {"a": 1, "b": 1, "c": 2},
+        },
+        "majority": {"class": "b", "accuracy": {"train": 0.6, "dev": 0.0, "test": 0.25}},
+        "fallbacks": {"test": 1},
+        "constant": {"class": "a", "scores": {"train": 0.2, "dev": 1.0, "test": 0.25}},
+    }  # fmt: skip
+
+
+def test_description_of_scores():
+    features = Features({}, {"train": np.float32([1, 3, 2, 2]), "test": np.float32([5])}, (), 3, 4, None)
+    assert described(features) == {
+        "rows": {"train": 4, "test": 1},
+        "targets": {
+            "train": {"mean": 2.0, "deviation": pytest.approx(0.5**0.5), "lowest": 1.0, "highest": 3.0},
+            "test": {"mean": 5.0, "deviation": 0.0, "lowest": 5.0, "highest": 5.0},
+        },
+    }

@@ -5,14 +5,18 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from helpers import made_up_results, made_up_scores
 
 from jaxred.activations.store import Store
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig
-from jaxred.io.result_files import load_result
-from jaxred.runs import kept
+from jaxred.io import digests
+from jaxred.probing.features import Features
+from jaxred.runs import stages
 from jaxred.runs.workdir import Workdir
+from jaxred.studies.results import ClusterSweepResult
 
 CONFIG = StudyConfig()
+FEATURES = Features({}, {}, (), 1, 1, None)
 
 
 class Study:
@@ -21,15 +25,18 @@ class Study:
     def __init__(self, folder):
         self.workdir, self.n_done = Workdir(folder), 0
 
-    def work(self):
+    def once(self, config, load, progress):
         self.n_done += 1
-        return {"found": self.n_done}, {}, SimpleNamespace(data_split=None)
+        content = {"n_layers": self.n_done, "oracle": made_up_scores.scores(0.8)}
+        return stages.Ran(made_up_results.result("cluster_sweep", content), {}, FEATURES)
 
     def run(self, config=CONFIG, encoder="tiny", splits=("train", "test")):
         store = Store.__new__(Store)  # without files
         store.ledger = SimpleNamespace(identity={"encoder": encoder}, notes={"tokens": 7})
         stores = dict.fromkeys(splits, store)
-        return kept.kept_or_run("cluster_sweep", ("task", "probe"), stores, config, self.workdir, self.work)
+        sections, first = ("task", "probe"), lambda runs: runs[0]
+        result = stages._kept_or_run(ClusterSweepResult, sections, stores, config, self.workdir, self.once, first)
+        return result.n_layers
 
 
 def write_probes(folder, probes, features):
@@ -39,17 +46,17 @@ def write_probes(folder, probes, features):
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "save_probes", write_probes)
-    monkeypatch.setattr(kept, "split_of", lambda stores, config: None)
-    monkeypatch.setitem(kept.ORIGINALS, "cluster_sweep", ("original", lambda content, split: str(content["found"])))
+    monkeypatch.setattr(stages, "save_probes", write_probes)
+    monkeypatch.setattr(stages, "split_of", lambda stores, task: None)
+    monkeypatch.setattr(stages, "run_each", lambda stores, config, scratch, work: [work(config, None)])
+    monkeypatch.setitem(stages.ORIGINALS, "cluster_sweep", ("original", lambda content, split: str(content.n_layers)))
     return Study(tmp_path)
 
 
 def test_results_are_kept_and_say_what_they_are_of(study):
-    first = study.run()
-    assert study.run() == first == load_result(study.workdir.result("cluster_sweep"))
-    assert study.n_done == first["found"] == 1
-    assert first["extraction"] == {"train": {"tokens": 7}, "test": {"tokens": 7}}
+    assert study.run() == study.run() == study.n_done == 1
+    result = study.workdir.load(ClusterSweepResult)
+    assert result.extraction == {"train": {"tokens": 7}, "test": {"tokens": 7}}
     assert study.workdir.result("original").read_text() == "1"
     assert study.workdir.probes("cluster_sweep").is_dir()
 
@@ -71,9 +78,9 @@ def test_results_are_kept_and_say_what_they_are_of(study):
         ),
     ],
 )
-def test_what_decides_them_makes_them_anew_and_nothing_else_does(study, changes, n_done):
+def test_what_decides_them_makes_them_again_and_nothing_else_does(study, changes, n_done):
     study.run()
-    assert study.run(**changes)["found"] == study.n_done == n_done
+    assert study.run(**changes) == study.n_done == n_done
 
 
 @pytest.mark.parametrize("damage", [b"2", b"", None])
@@ -81,18 +88,10 @@ def test_the_file_in_the_originals_format_is_made_again_from_the_results(study, 
     study.run()
     file = study.workdir.result("original")
     file.unlink() if damage is None else file.write_bytes(damage)
-    assert study.run()["found"] == 1
+    assert study.run() == 1
     assert file.read_text() == "1"
     assert f"{file} " in caplog.text
     assert "made again from" in caplog.text
-
-
-def test_a_file_that_the_results_do_not_make_again_as_it_was_has_the_study_run_again(study, monkeypatch):
-    study.run()
-    study.workdir.result("original").unlink()
-    monkeypatch.setitem(kept.ORIGINALS, "cluster_sweep", ("original", lambda content, split: "of a newer version"))
-    assert study.run()["found"] == 2
-    assert study.workdir.result("original").read_text() == "of a newer version"
 
 
 def test_results_of_an_older_version_are_made_again(study):
@@ -100,7 +99,7 @@ def test_results_of_an_older_version_are_made_again(study):
     file = study.workdir.result("cluster_sweep")
     old = {name: value for name, value in json.loads(file.read_text()).items() if name != "digest"}
     file.write_text(json.dumps({**old, "format": 1}))
-    assert study.run()["found"] == 2
+    assert study.run() == 2
 
 
 @pytest.mark.parametrize(
@@ -115,13 +114,16 @@ def test_what_is_damaged_is_named_and_made_again(study, damaged, how, caplog):
         file.unlink()
     else:
         file.write_bytes(before[:-3] if how == "cut" else before[:-9] + bytes([before[-9] ^ 1]) + before[-8:])
-    assert study.run()["found"] == 2
+    assert study.run() == 2
     assert (damaged.startswith("results") and how == "removed") or f"{file} " in caplog.text
-    assert study.run()["found"] == 2
+    assert study.run() == 2
 
 
-@pytest.mark.parametrize("step", ["save_probes", "write_text", "save_result"])
-def test_what_was_killed_half_way_is_never_taken_for_whole(study, monkeypatch, step):
+@pytest.mark.parametrize(
+    ("module", "step", "n_done"),
+    [(stages, "save_probes", 3), (stages, "save_result", 3), (digests, "save_result", 3), (stages, "write_text", 2)],
+)
+def test_what_was_killed_half_way_is_never_taken_for_whole(study, monkeypatch, module, step, n_done):
     """Also where a study of other settings had left all its files."""
     other = replace(CONFIG, probe=ProbeConfig(l1=0.5))
     study.run()
@@ -130,8 +132,8 @@ def test_what_was_killed_half_way_is_never_taken_for_whole(study, monkeypatch, s
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(kept, step, killed)
+        patch.setattr(module, step, killed)
         with pytest.raises(KeyboardInterrupt):
             study.run(other)
-    assert study.run(other)["found"] == 3
-    assert study.workdir.result("original").read_text() == "3"
+    assert study.run(other) == n_done
+    assert study.workdir.result("original").read_text() == str(n_done)
