@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import logging
 
 from jaxred.data.examples import Dataset, Example
-from jaxred.data.lines import parse_score, read_lines
+from jaxred.data.lines import MissingFile, parse_score, read_lines
 from jaxred.errors import UserError
 
 
@@ -127,7 +127,7 @@ def _find_folder(name: str, data_dir: Path) -> Path:
             return folder
     looked = candidates[0] if candidates else data_dir
     missing = [file for file in files if not (looked / file).exists()]
-    raise UserError(
+    raise MissingFile(
         f"{looked} has no {' and no '.join(missing)}: GLUE task {name} needs {' and '.join(files)}; set "
         f"--config.task.data_dir to the folder that holds them (or that holds {task.folder}/ with them)."
     )

@@ -9,6 +9,7 @@ from jaxred.config import TaskConfig
 from jaxred.data import conllu
 from jaxred.data.columns import ColumnFormat, read_columns
 from jaxred.data.examples import LabelledSentence, WordDataset
+from jaxred.data.lines import MissingFile
 from jaxred.data.parallel_words import read_parallel_words
 from jaxred.errors import UserError
 
@@ -154,5 +155,5 @@ def _find(folder: Path, pattern: str, task: str, optional: bool) -> Path | None:
         names = ", ".join(path.name for path in found)
         raise UserError(f"{folder} has {len(found)} files {pattern} ({names}), but task {task} takes one: keep one.")
     if not found and not optional:
-        raise UserError(f"{folder} has no file {pattern}, which task {task} needs: check config.task.data_dir.")
+        raise MissingFile(f"{folder} has no file {pattern}, which task {task} needs: check config.task.data_dir.")
     return found[0] if found else None
