@@ -11,8 +11,8 @@ from jaxred.errors import UserError
 # A tab-separated file in which every quote opens, closes or is doubled inside a quoted cell. Possessive quantifiers
 # keep the match linear in the length of the text.
 _QUOTED_TSV = re.compile(r'(?:(?:"(?:[^"]++|"")*+"|[^"\t\r\n]*+)(?:\t|\r?\n|\Z))*+')
+_LONE_RETURN = re.compile("\r(?!\n)")
 _CSV_PROBLEMS = {  # what the csv module says, and what that means
-    "new-line character seen in unquoted field": "a carriage return stands outside of quotes",
     "unexpected end of data": "the quote that opens a cell is never closed",
     "field larger than field limit": f"a cell has more than {csv.field_size_limit():,} characters; a quote may be open",
 }
@@ -33,7 +33,7 @@ def read_delimited(path: Path) -> DelimitedRows:
     CSV is read by RFC 4180: a cell in double quotes may hold separators, line breaks and doubled quotes. Its separator
     is the comma or, if the first line has semicolons and no comma, the semicolon. TSV (suffix `.tsv` or `.tab`) is read
     without quoting, so that quotes are text, unless every quote of the file opens, closes, or is doubled inside a
-    quoted cell. Lines end at `\n` or `\r\n`; empty lines are skipped.
+    quoted cell. Lines end at `\n` or `\r\n`, and a lone `\r` is text; empty lines are skipped.
 
     Args:
         path: the file; UTF-8, with or without a byte-order mark.
@@ -46,13 +46,15 @@ def read_delimited(path: Path) -> DelimitedRows:
             single column; or as `read_text`.
     """
     text = read_text(path)
+    if "\r" in text and "\n" not in text:
+        raise UserError(f"{path}, line 1: lines end with a lone carriage return: end them with a newline.")
     first_line = text.split("\n", 1)[0]
     if path.suffix.lower() == ".csv":
         separator = ";" if ";" in first_line and "," not in first_line else ","
         quoted = True
     else:
         separator = "\t"
-        quoted = '"' in text and _QUOTED_TSV.fullmatch(text) is not None
+        quoted = '"' in text and _QUOTED_TSV.fullmatch(_LONE_RETURN.sub(" ", text)) is not None
     rows = _parse(text, separator, path) if quoted else _split(text)
     if not rows:
         raise UserError(f"{path} has no row, but one per example is expected: write the file again.")
@@ -83,6 +85,10 @@ def _split(text: str) -> list[tuple[int, list[str]]]:
 
 def _parse(text: str, separator: str, path: Path) -> list[tuple[int, list[str]]]:
     """Rows by RFC 4180; a row may go over several lines."""
+    stand_in = ""  # for returns inside of lines, at which the csv module would end a row
+    if _LONE_RETURN.search(text):
+        stand_in = next(chr(code) for code in range(0xE000, 0x110000) if chr(code) not in text)
+        text = _LONE_RETURN.sub(stand_in, text)
     reader = csv.reader((f"{line}\n" for line in text.removesuffix("\n").split("\n")), delimiter=separator, strict=True)
     rows, start = [], 1
     try:
@@ -97,4 +103,6 @@ def _parse(text: str, separator: str, path: Path) -> list[tuple[int, list[str]]]
             f"{path}, line {start}: {problem}: write a cell with quotes, separators or line breaks as "
             '"...", with every quote inside doubled (RFC 4180).'
         ) from None
+    if stand_in:
+        rows = [(line, [cell.replace(stand_in, "\r") for cell in cells]) for line, cells in rows]
     return rows
