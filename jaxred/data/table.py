@@ -100,12 +100,13 @@ def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list
         texts_of_class[label] = texts_of_class.get(label, 0) + 1
     classified = isinstance(examples[0].label, str)
     texts = [text for text, label in reversed(labels.items()) if not classified or texts_of_class[label] > 1]
-    n_test = round(share * len(labels))
+    n_test = min(round(share * len(labels)), len(texts))
     n_least = len({labels[text] for text in texts}) if classified else 1
     if not max(n_least, 1) <= n_test < len(labels):
         raise UserError(
-            f"config.task.test_fraction={share} of {len(labels)} different texts is {n_test}, but test and train need "
-            f"at least {max(n_least, 1)} (one per class): choose another share, or give a test file."
+            f"config.task.test_fraction={share} of {len(labels)} different texts is {n_test} rows for test, but "
+            f"test needs at least {max(n_least, 1)} (one per class) and train some: choose another share, or give a "
+            "test file."
         )
     rows = sample_in_proportion([labels[text] for text in texts], n_test, seed)
     tested = {texts[row] for row in rows.tolist()}
@@ -205,7 +206,10 @@ def _usual(table: Table, usual: Sequence[str], what: str, taken: set[int | None]
 
 def _position(table: Table, names: list[str], name: str) -> int:
     if names.count(name) > 1:
-        raise UserError(f"{table.path}: {names.count(name)} columns are called {name!r}: rename all but one of them.")
+        raise UserError(
+            f"{table.path}: {names.count(name)} columns are called {name!r}: pass the number of the one that "
+            "is meant, counted from 1, as --config.task.text_column, text_pair_column or label_column."
+        )
     return names.index(name)
 
 
@@ -384,7 +388,7 @@ def score_of(label: Any, where: str) -> float:
     return checked_score(label if isinstance(label, str) else repr(_float(label)), where)
 
 
-def _float(number: float | Decimal) -> float:
+def _float(number: int | float | Decimal) -> float:
     try:
         return float(number)
     except OverflowError:
