@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxred.config import TaskConfig
+from jaxred.data.checks import refuse_wordless
 from jaxred.data.examples import Dataset, WordDataset
 from jaxred.data.folders import reader_of
 from jaxred.data.glue import GLUE_TASKS, glue_name, load_glue
@@ -14,7 +15,6 @@ from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.data.parallel import load_parallel
 from jaxred.data.split import sample_in_proportion
 from jaxred.data.table import load_table
-from jaxred.data.wordless import refuse_wordless
 from jaxred.errors import UserError
 from jaxred.io.paths import local
 

@@ -1,8 +1,11 @@
-"""Names of classes that a reader cannot tell apart, or that a file of lines cannot hold."""
+"""Labels: classes to numbers, and names that a reader cannot tell apart or that a file of lines cannot hold."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
 
 from jaxred.errors import UserError
 
@@ -10,6 +13,47 @@ _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ODD_SPACE = re.compile(r"[^\S \t]")  # white space that is no blank or tab
 # Letters, marks and signs that show nothing, beside those that Unicode calls control or format characters.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+
+
+def class_ids(
+    labels: Sequence[str] | np.ndarray, classes: Sequence[str] | None = None
+) -> tuple[Int[np.ndarray, " row"], tuple[str, ...]]:
+    """Labels as the numbers that probes are trained on, and the classes by number.
+
+    Args:
+        labels: the name of each row's class.
+        classes: the names by number, such as train's for the labels of test; by default those of the labels, sorted.
+
+    Raises:
+        UserError: if a label is none of the classes.
+    """
+    names = [str(label) for label in labels]
+    classes = tuple(sorted(set(names)) if classes is None else classes)
+    known = {name: number for number, name in enumerate(classes)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} label(s) are none of the {len(classes)} classes, such as {unknown[0]!r}: leave these rows "
+            "out, or make the classes of all labels."
+        )
+    return np.array([known[name] for name in names], np.int32), classes
+
+
+def encode_labels(
+    labels: Sequence[str | float],
+) -> tuple[list[str], Int[np.ndarray, " row"] | Float[np.ndarray, " row"]]:
+    """Labels as a store keeps them: class names become numbers, and scores float64.
+
+    Args:
+        labels: a class name for each row, or a score; at least one.
+
+    Returns:
+        The names of the classes, sorted, and each row's class; or no names, and the scores.
+    """
+    if not isinstance(labels[0], str):
+        return [], np.array(labels, np.float64)
+    ids, classes = class_ids(labels)  # type: ignore[arg-type]
+    return list(classes), ids
 
 
 def refuse_odd_labels(labels: Iterable[object], where: object) -> None:

@@ -17,10 +17,10 @@ from jaxred.activations.files.row_plan import Rows, plan_rows, report_rows
 from jaxred.activations.files.sentences import SentenceFile, layer_files
 from jaxred.activations.store import Store, is_finished
 from jaxred.config import StudyConfig
+from jaxred.data.checks import warn_of_unseen
 from jaxred.data.folders import reader_of
 from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.split import sample_in_proportion
-from jaxred.data.unseen import warn_of_unseen
 from jaxred.errors import UserError
 from jaxred.io.files import file_digest, glimpse, read_json, write_text
 from jaxred.io.locks import lock
