@@ -1,4 +1,4 @@
-"""Task files to examples: the built-in movie reviews, GLUE, the original's parallel files, and labelled words."""
+"""Task files to examples: the built-in movie reviews, GLUE, tables, the original's parallel files, labelled words."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def load_task(config: TaskConfig) -> Dataset | WordDataset:
 
     Raises:
         UserError: an unknown task, a kind the task does not have, a missing folder, bad files, or training data that
-            nothing can be learnt from (under 10 rows, one class, one score; one sentence of words and no dev).
+            teaches nothing (under 10 rows, one class, one score; one sentence of words and no dev).
     """
     try:
         return _load_task(config)
@@ -63,7 +63,7 @@ def _load_task(config: TaskConfig) -> Dataset | WordDataset:
         if "dev" not in dataset.splits and len(dataset.splits["train"]) == 1:
             raise UserError(
                 f"Task {dataset.name} has one training sentence, and a dev file or a second sentence is needed: an "
-                "empty line ends a sentence (in parallel_words, a line is one); cut the words into sentences."
+                "empty line ends a sentence (in parallel_words, each line is a sentence); cut the words into sentences."
             )
         return dataset
     dataset = _read(config)
@@ -125,7 +125,7 @@ def _check_train(labels: Sequence[str | float], name: str, kind: str, config: Ta
     if len(labels) < _FEWEST_ROWS:
         limit = f" (config.task.limit_instances={config.limit_instances})" if config.limit_instances >= 0 else ""
         raise UserError(
-            f"Task {name} has {len(labels)} training rows{limit}, but at least {_FEWEST_ROWS} are needed: give more."
+            f"Task {name} has {len(labels)} training rows{limit}, but at least {_FEWEST_ROWS} are needed: add rows."
         )
     if len(set(labels)) == 1:
         what, need = ("class", "classes") if kind == "classification" else ("score", "different scores")

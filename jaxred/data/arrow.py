@@ -164,14 +164,14 @@ def _features(schema: Any) -> Any:
 
 
 def _class_names(features: Any, columns: list[str]) -> dict[str, list[str]]:
-    found = {}
+    class_names = {}
     for column in columns:
         feature = features.get(column) if isinstance(features, dict) else None
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
             names = feature.get("names")
             if isinstance(names, list) and all(isinstance(name, str) for name in names):
-                found[column] = names
-    return found
+                class_names[column] = names
+    return class_names
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -22,14 +22,14 @@ def refuse_wordless(dataset: Dataset | WordDataset) -> None:
     """
     for split, rows in dataset.splits.items():
         sentences = [_words(row) for row in rows]
-        found = {word for words in sentences for word in words}
+        vocabulary = {word for words in sentences for word in words}
         empty = [words for words in sentences if len(words) > 1 and _PLACEHOLDERS.issuperset(words)]
-        if _PLACEHOLDERS.issuperset(found) or (len(found) == 1 and len(sentences) > 1):
-            shown = ", ".join(repr(word) for word in sorted(found))
+        if _PLACEHOLDERS.issuperset(vocabulary) or (len(vocabulary) == 1 and len(sentences) > 1):
+            shown = ", ".join(repr(word) for word in sorted(vocabulary))
             raise UserError(
                 f"The {split} split of task {dataset.name} has no words: all {sum(map(len, sentences))} of them are "
-                f"{shown}, as in a treebank that is handed out without its text (forms of underscores): merge the text "
-                "in, with the script that comes with the treebank."
+                f"{shown}, as in a treebank that is distributed without its text (forms of underscores): merge the "
+                "text in, with the script that comes with the treebank."
             )
         if empty:
             log.warning(
@@ -55,13 +55,13 @@ def unseen_labels(split: str, labels: Sequence[Any], train_classes: Collection[A
     """
     unseen = [label for label in labels if label not in train_classes]
     if unseen and fallback not in train_classes:
-        known = sorted(train_classes)
-        shown = ", ".join(known[:MOST_SHOWN]) + (", ..." if len(known) > MOST_SHOWN else "")
+        classes = sorted(train_classes)
+        shown = ", ".join(classes[:MOST_SHOWN]) + (", ..." if len(classes) > MOST_SHOWN else "")
         named = f"config.task.fallback_label={fallback!r} is no class of train: " if fallback else ""
         raise UserError(
             f"{named}The {split} split has {len(unseen)} label(s) never seen in train, such as {unseen[0]!r}. Known "
             f"are {shown}: pass --config.task.fallback_label with one of them to count such rows as that class, or "
-            "mend the labels."
+            "fix the labels."
         )
     return unseen
 

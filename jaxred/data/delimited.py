@@ -97,7 +97,7 @@ def _parse(text: str, separator: str, path: Path) -> list[tuple[int, list[str]]]
                 rows.append((start, cells))
             start = reader.line_num + 1
     except csv.Error as error:
-        problem = next((told for begins, told in _CSV_PROBLEMS.items() if str(error).startswith(begins)), "")
+        problem = next((meaning for begins, meaning in _CSV_PROBLEMS.items() if str(error).startswith(begins)), "")
         problem = problem or "text follows the quote that closes a cell"
         raise UserError(
             f"{path}, line {start}: {problem}: write a cell with quotes, separators or line breaks as "

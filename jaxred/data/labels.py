@@ -1,4 +1,4 @@
-"""Labels: classes to numbers, and names that a reader cannot tell apart or that a file of lines cannot hold."""
+"""Labels: classes to numbers, and names that look the same to a reader or that a file of lines cannot hold."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ from jaxred.errors import UserError
 
 _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ODD_SPACE = re.compile(r"[^\S \t]")  # white space that is no blank or tab
-# Letters, marks and signs that show nothing, beside those that Unicode calls control or format characters.
+# Letters, marks and signs that show nothing, in addition to those that Unicode calls control or format characters.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
@@ -29,14 +29,14 @@ def class_ids(
     """
     names = [str(label) for label in labels]
     classes = tuple(sorted(set(names)) if classes is None else classes)
-    known = {name: number for number, name in enumerate(classes)}
-    unknown = [name for name in names if name not in known]
+    numbers = {name: number for number, name in enumerate(classes)}
+    unknown = [name for name in names if name not in numbers]
     if unknown:
         raise UserError(
             f"{len(unknown)} label(s) are none of the {len(classes)} classes, such as {unknown[0]!r}: leave these rows "
             "out, or make the classes of all labels."
         )
-    return np.array([known[name] for name in names], np.int32), classes
+    return np.array([numbers[name] for name in names], np.int32), classes
 
 
 def encode_labels(
@@ -85,21 +85,21 @@ def refuse_odd_labels(labels: Iterable[object], where: object) -> None:
         if other != label:
             raise UserError(
                 f"{at}: the labels {shown(other)} and {shown(label)} look the same, and differ only in invisible "
-                "characters or in how accents are written: make them one, or two that can be told apart."
+                "characters or in how accents are written: make them one, or two that look different."
             )
 
 
 def split_labels(line: str, where: str) -> list[str]:
-    """The labels of a line, parted by blanks and tabs.
+    """The labels of a line, separated by blanks and tabs.
 
     Raises:
-        UserError: there is other white space in the line, of which nobody sees whether it parts labels.
+        UserError: there is other white space in the line, of which nobody sees whether it separates labels.
     """
     odd = _ODD_SPACE.search(line)
     if odd:
         raise UserError(
             f"{where}: the labels hold white space that is no blank or tab, U+{ord(odd[0]):04X}: replace it by a blank "
-            "if it parts labels, or remove it."
+            "if it separates labels, or remove it."
         )
     return line.split()
 

@@ -122,5 +122,5 @@ def checked_score(cell: str, where: str) -> float:
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise UserError(f"{where}: the score is {cell!r}, but a finite number is expected: mend that line.")
+        raise UserError(f"{where}: the score is {cell!r}, but a finite number is expected: fix that line.")
     return score

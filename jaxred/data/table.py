@@ -29,12 +29,12 @@ LABEL_NAMES = ("label", "labels", "target", "class", "category", "score", "senti
 MOST_FRACTIONS, MOST_NUMBERS = 20, 50  # classes that are fractional numbers, and that are whole ones
 
 _WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+", re.ASCII)
-_NO_LABEL = -1  # what `datasets` has in place of a class that is not told
+_NO_LABEL = -1  # what `datasets` has in place of a class that is unknown
 _NOT_A_NUMBER = ("nan", "<na>")
 
 
 class Columns(NamedTuple):
-    """Where a table has what; columns are counted from 0."""
+    """Which columns of a table are used, counted from 0."""
 
     text: int
     pair: int | None
@@ -54,7 +54,7 @@ def load_table(config: TaskConfig, path: Path) -> Dataset:
         The dataset, with a `dev` split only where the folder has one.
 
     Raises:
-        UserError: a split is missing, a column is not to be found, or a row is bad (naming file and line).
+        UserError: a split is missing, a column is missing or ambiguous, or a row is bad (naming file and line).
     """
     splits = {split: _read_split(part, split, config) for split, part in find_splits(path, config).items()}
     for split, examples in splits.items():
@@ -145,8 +145,8 @@ def choose_columns(table: Table, config: TaskConfig) -> Columns:
         name.isdigit() or not name for name in (config.label_column, config.text_column, config.text_pair_column)
     )
     if text is None:
-        text, found_pair = _usual_texts(table, {label, pair} - {None})
-        pair = found_pair if pair is None else pair
+        text, usual_pair = _usual_texts(table, {label, pair} - {None})
+        pair = usual_pair if pair is None else pair
         by_number = False
     if label is None:
         label = _usual(table, LABEL_NAMES, "label", {text, pair})
@@ -300,7 +300,7 @@ def _examples(table: Table, columns: Columns, split: str, kind: str) -> list[Exa
     if rows and names is not None and all(labels[row] == _NO_LABEL for row in rows):
         raise UserError(
             f"{table.path} has no labels, as all of them are {_NO_LABEL}: name a split that has some as "
-            f"--config.task.{split}_split (test sets are often handed out without labels; validation has them)."
+            f"--config.task.{split}_split (test sets are often distributed without labels; validation has them)."
         )
     examples, first_lines = [], {}
     for row in rows:

@@ -129,7 +129,7 @@ def find_splits(path: Path, config: TaskConfig) -> dict[str, Path]:
 
 def _candidates(folder: Path) -> dict[str, list[Path]]:
     """The files of a folder that are tables, by their whole name and by their name without suffix, in small letters."""
-    found: dict[str, list[Path]] = {}
+    candidates: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path.is_dir():
             continue
@@ -138,8 +138,8 @@ def _candidates(folder: Path) -> dict[str, list[Path]]:
             continue
         stem = shard[1] if shard else path.stem
         for name in dict.fromkeys((path.name, stem, stem.lower())):
-            found.setdefault(name, []).append(path)
-    return found
+            candidates.setdefault(name, []).append(path)
+    return candidates
 
 
 def _shards(path: Path) -> list[Path]:

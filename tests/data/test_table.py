@@ -3,8 +3,12 @@
 import csv
 import json
 import math
+import re
+import runpy
+import textwrap
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +17,11 @@ from helpers.saved_dataset import save_dataset, save_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxred.config import TaskConfig
+from jaxred.config import TaskConfig, validate
 from jaxred.data import load_task
 from jaxred.data.examples import Example
 from jaxred.data.table import class_of, hold_out, load_table, score_of
+from jaxred.data.table_files import SUFFIXES
 from jaxred.errors import UserError
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "saved")
@@ -311,3 +316,25 @@ def test_glue_files_are_tables(real_data, task, kind):
     glue = load_task(TaskConfig(task, kind, str(real_data / "glue")))
     table = load_task(TaskConfig("table", kind, str(real_data / "glue" / task), test_split="dev"))
     assert table.splits == glue.splits
+
+
+def test_the_page_shows_what_is_read(tmp_path, caplog):
+    page = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text()
+    example = re.search(r"\n((?:    .+\n)*?    text,label\n(?:    .+\n)+)", page)[1]
+    rows = textwrap.dedent(example).split("\n", 1)[1]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text(rows)
+    with caplog.at_level("INFO", "jaxred"):
+        splits = load(tmp_path).splits
+    assert splits["train"] == [Example('A fine, "quiet" film.', None, "good"), Example("Dull.", None, "bad")]
+    line = re.search(r"    (train\.csv: .*)", page)[1]
+    assert line.replace("1,200", "2") in caplog.text
+    assert all(f"`{suffix}`" in page for suffix in SUFFIXES)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_the_configuration_is_possible(kind):
+    namespace = runpy.run_path(str(Path(__file__).parents[2] / "configs" / "table.py"))
+    config = namespace["get_config"](kind)
+    validate(config)
+    assert (config.task.name, config.task.kind) == ("table", kind)
