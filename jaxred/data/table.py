@@ -226,8 +226,10 @@ def _not_found(table: Table, what: str, candidates: list[str]) -> UserError:
             f"{table.path} has no header: its first line holds {_listed(table)}; add a first line with the columns' "
             f"names (text, label), or pass the columns' numbers, counted from 1, as {fields}."
         )
+    without = " (a split without labels cannot be used: name another as --config.task.test_split)"
     return UserError(
-        f"{table.path} has no column that is called {what!r}; its columns are {_listed(table)}: name them as {fields}."
+        f"{table.path} has no column that is called {what!r}; its columns are {_listed(table)}: name them as {fields}"
+        f"{without if what == 'label' else ''}."
     )
 
 
@@ -274,9 +276,10 @@ def _report(table: Table, columns: Columns) -> None:
     classes = table.class_names.get(table.names[columns.label])
     named = f" (classes: {', '.join(classes[:20])})" if classes else ""
     between = f"; separated by {table.separator!r}" if table.separator == ";" else ""
+    path = table.path
     log.info(
         "%s: %s rows; text from %s, label from %s%s; %s%s",
-        table.path.name,
+        f"{path.parent.name}/{path.name}" if path.suffix == ".arrow" else path.name,
         f"{n_rows:,}",
         texts,
         name[columns.label],

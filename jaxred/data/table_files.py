@@ -1,5 +1,6 @@
 """The files of the task `table`: which file is which split, and what its rows and columns are."""
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from jaxred.data.delimited import read_delimited
 from jaxred.data.json_rows import read_json_rows
 from jaxred.data.lines import MissingFile
 from jaxred.errors import UserError
+
+log = logging.getLogger("jaxred")
 
 DELIMITED, JSON_ROWS, PARQUET = (".csv", ".tsv", ".tab"), (".jsonl", ".ndjson", ".json"), (".parquet",)
 SUFFIXES = DELIMITED + JSON_ROWS + PARQUET
@@ -59,7 +62,9 @@ def open_table(path: Path) -> Table:
         return Table(path, keys, numbers, unit, lambda column: [row.get(keys[column]) for row in objects])
     if suffix in PARQUET:
         return _arrow_table(path, read_parquet(path))
-    raise UserError(f"{path} has none of the suffixes that task table reads ({', '.join(SUFFIXES)}): rename it.")
+    raise UserError(
+        f"{path} has none of the suffixes that task table reads ({', '.join(SUFFIXES)}): convert it to one."
+    )
 
 
 def open_split(path: Path) -> list[Table]:
@@ -84,13 +89,14 @@ def find_splits(path: Path, config: TaskConfig) -> dict[str, Path]:
     Raises:
         UserError: a split is missing, there more than once, or a link out of the folder.
     """
-    if path.is_file():
+    if not path.is_dir():
         named = [name for name in ("train_split", "dev_split", "test_split") if getattr(config, name)]
         if named:
             raise UserError(
                 f"config.task.{named[0]}={getattr(config, named[0])!r} names a file of a folder, but "
                 f"config.task.data_dir={config.data_dir!r} is a file: pass the folder, or leave {named[0]} out."
             )
+        _warn_of_unused(path)
         return {"train": path}
     saved = saved_splits(path)
     candidates = {name: [folder] for name, folder in saved.items()} if saved else _candidates(path)
@@ -127,10 +133,27 @@ def find_splits(path: Path, config: TaskConfig) -> dict[str, Path]:
     return splits
 
 
+def _warn_of_unused(path: Path) -> None:
+    """Warns of a test or dev file next to a train file that was passed alone."""
+    if path.stem.lower() in SPLIT_NAMES["train"]:
+        others = {name for split in ("dev", "test") for name in SPLIT_NAMES[split]}
+        unused = [other.name for other in path.parent.glob("*" + path.suffix) if other.stem.lower() in others]
+        if unused:
+            log.warning(
+                "%s is used alone, and %s next to it is not: pass the folder as --config.task.data_dir to use both",
+                path.name,
+                " and ".join(sorted(unused)),
+            )
+
+
 def _candidates(folder: Path) -> dict[str, list[Path]]:
     """The files of a folder that are tables, by their whole name and by their name without suffix, in small letters."""
     candidates: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}): make it a readable folder.") from None
+    for path in paths:
         if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path.is_dir():
             continue
         shard = _SHARD.fullmatch(path.stem)

@@ -254,6 +254,14 @@ def test_splits_that_differ_in_pairs(tmp_path):
     assert "test and train disagree" in refused(tmp_path)
 
 
+def test_a_test_file_without_labels(tmp_path):
+    write(tmp_path, "train", REVIEWS)
+    write(tmp_path, "test", {"id": [1, 2], "text": ["a", "b"]})
+    message = refused(tmp_path)
+    assert message.startswith("test.csv has no column that is called 'label'; its columns are 'id', 'text'")
+    assert "name another as --config.task.test_split" in message
+
+
 def test_a_header_alone(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\n")
     assert "has no examples" in refused(tmp_path)

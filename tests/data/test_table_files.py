@@ -1,3 +1,5 @@
+import os
+
 import pyarrow as pa
 import pytest
 from helpers.saved_dataset import save_dataset
@@ -47,6 +49,21 @@ def test_one_file_and_train_alone(folder):
     path = folder("train.csv")
     assert names(path) == names(path / "train.csv") == {"train": "train.csv"}
     assert "test_split='test' names a file of a folder" in refused(path / "train.csv", test_split="test")
+
+
+def test_a_test_file_that_is_not_used_is_warned_of(folder, caplog):
+    path = folder("train.csv", "test.csv", "reviews.csv")
+    assert names(path / "reviews.csv") == {"train": "reviews.csv"}
+    assert not caplog.text
+    assert names(path / "train.csv") == {"train": "train.csv"}
+    assert "train.csv is used alone, and test.csv next to it is not: pass the folder" in caplog.text
+
+
+def test_a_pipe_is_no_table(tmp_path):
+    os.mkfifo(tmp_path / "train.csv")
+    for path in (tmp_path, tmp_path / "train.csv"):
+        with pytest.raises(UserError, match="is a named pipe"):
+            open_split(find_splits(path, TaskConfig())["train"])
 
 
 def test_what_is_missing_or_there_twice(folder, tmp_path):
