@@ -34,21 +34,28 @@ REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
 class TaskConfig:
     """What is classified, and which of its examples are used."""
 
-    name: str = "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, ...), parallel, one of labelled words
-    # (configs/labeling.py), stores, or original
+    name: str = "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, ...), table, parallel, one of labelled
+    # words (configs/labeling.py), stores, or original
     kind: str = "classification"  # classification or regression
-    data_dir: str = ""  # the folder with the task's files; not used by movie_reviews; of original, the experiment file
+    data_dir: str = ""  # the folder with the task's files; not used by movie_reviews; of table, also a single file; of
+    # original, the experiment file
     metric: str = "accuracy"  # the score that layers and neurons are selected by: one of METRICS
     limit_instances: int = -1  # use only so many training examples, sampled in proportion to the classes; -1: all;
     # of labelled words the first so many, cut at a sentence
     dev_fraction: float = 0.1  # share of train held out as dev, where the task has no dev file of its own
-    split_seed: int = 7361  # seed of that split; the original's is 7361
+    test_fraction: float = 0.2  # task table: share held out as test, where there is one file alone
+    split_seed: int = 7361  # seed of those splits; the original's is 7361
     fallback_label: str = (
         ""  # a training label that test labels unseen in train count as; empty: such rows are an error
     )
     max_sent_l: int = 1000  # labelled words: sentences of more words are left out
     ignore_start_token: bool = False  # labelled words: leave out the first word of every sentence, such as its number
-    label_column: str = ""  # of files of columns: the labels' column, from 1 or by name; empty: the task's own
+    label_column: str = ""  # table and labelled words: the labels' column, by name or from 1; empty: the task's own
+    text_column: str = ""  # task table: the column of the text, or of a pair's first text; empty: found by its name
+    text_pair_column: str = ""  # task table: the column of a pair's second text; empty: found by its name, or none
+    train_split: str = ""  # task table: the file or split that is train; empty: train
+    dev_split: str = ""  # task table: the same for dev; empty: dev, validation, valid or val, where there is one
+    test_split: str = ""  # task table: the same for test, such as validation where test has no labels; empty: test
     word_column: int = 1  # task columns: the words' column, counted from 1
     separator: str = "whitespace"  # task columns: whitespace (spaces and tabs), tab, or the text between two columns
     comment: str = ""  # task columns: lines that start with it are skipped
@@ -265,6 +272,8 @@ def validate(config: StudyConfig) -> None:
         _whole("task.limit_instances", task.limit_instances, 2, MOST_ROWS, "-1 or more than 1")
     fraction = task.dev_fraction
     _require(_number(fraction) and 0 < fraction < 1, "task.dev_fraction", fraction, "a number between 0 and 1")
+    fraction = task.test_fraction
+    _require(_number(fraction) and 0 < fraction < 1, "task.test_fraction", fraction, "a number between 0 and 1")
     _whole("task.split_seed", task.split_seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
     _whole("task.max_sent_l", task.max_sent_l, 1, MOST_ROWS, "at least 1 word")
     _whole("task.word_column", task.word_column, 1, MOST_COLUMNS, "at least 1: columns are counted from 1")

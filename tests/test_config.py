@@ -47,6 +47,8 @@ NAN, INF = math.nan, math.inf
         ("task.dev_fraction", 0.0, "a number between 0 and 1"),
         ("task.dev_fraction", 1.0, "a number between 0 and 1"),
         ("task.dev_fraction", NAN, "a number between 0 and 1"),
+        ("task.test_fraction", 0.0, "a number between 0 and 1"),
+        ("task.test_fraction", True, "a number between 0 and 1"),
         ("task.split_seed", -1, r"between 0 and 2\*\*32 - 1"),
         ("task.split_seed", 2**32, r"between 0 and 2\*\*32 - 1"),
         ("task.max_sent_l", 0, "at least 1 word"),

@@ -27,8 +27,9 @@ from jaxred.activations.batching import justified_budget, plan_batches, word_bat
 from jaxred.activations.store import Ledger, Store, StoreWriter, is_finished, writing
 from jaxred.config import ExtractionConfig, StudyConfig
 from jaxred.data import load_task
+from jaxred.data.checks import unseen_labels, warn_of_unseen
 from jaxred.data.examples import Dataset, Example, LabelledSentence, WordDataset
-from jaxred.data.unseen import unseen_labels, warn_of_unseen
+from jaxred.data.labels import encode_labels
 from jaxred.errors import UserError
 from jaxred.io.locks import LOCK_FILE, lock
 from jaxred.io.progress import progress_bar
@@ -110,7 +111,7 @@ def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextli
                 sentences = dataset.splits[split]
                 found = tokenizer.encode_words([s.words for s in sentences], config.extraction.max_length)
                 mine = _word_labels(found, sentences, split)
-                names, labels = _labels(mine, dataset.kind)
+                names, labels = encode_labels(mine)
                 notes = {**dataset.notes[split], **_left_out(found, sentences)}
                 _report(split, notes)
                 if dataset.kind == "classification":
@@ -121,7 +122,7 @@ def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextli
                     extract_words(encode_batch, tokenizer, found, writer, config.extraction, title)
             else:
                 examples = dataset.splits[split]
-                names, labels = _labels([example.label for example in examples], dataset.kind)
+                names, labels = encode_labels([example.label for example in examples])
                 plan = ledger(split, len(labels), names, "sentence", {})
                 with writing(place):
                     writer = StoreWriter(place, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
@@ -245,15 +246,6 @@ def _refuse_unseen(dataset: Dataset | WordDataset, fallback: str) -> None:
         known = set(_all_labels(dataset, "train"))
         for split in dataset.splits:
             unseen_labels(split, _all_labels(dataset, split), known, fallback)
-
-
-def _labels(labels: Sequence[str | float], kind: str) -> tuple[list[str], np.ndarray]:
-    """The names of the classes, and each row's class by number; or each row's score."""
-    if kind == "regression":
-        return [], np.array(labels, np.float64)
-    names = sorted({str(label) for label in labels})
-    ids = {name: i for i, name in enumerate(names)}
-    return names, np.array([ids[str(label)] for label in labels], np.int32)
 
 
 def _word_labels(words: TokenizedWords, sentences: Sequence[LabelledSentence], split: str) -> list[str | float]:

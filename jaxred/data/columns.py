@@ -1,4 +1,4 @@
-"""Column files: a word a line with its labels beside it, and an empty line after every sentence."""
+"""Column files: one word per line with its labels next to it, and an empty line after every sentence."""
 
 import re
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Line(NamedTuple):
 def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "classification") -> list[LabelledSentence]:
     """Reads a column file.
 
-    Every line of words has as many columns as the first, since a word with a space in it would else shift its label.
+    Every line of words has as many columns as the first, as a word with a space in it would otherwise shift its label.
 
     Args:
         path: the file.
@@ -50,7 +50,7 @@ def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "clas
         UserError: the file cannot be read as text or holds no words; a line has another number of columns or none for
             the word or the label; a word or label is empty; a score is not a finite number.
     """
-    found = []
+    sentences = []
     first_lines: dict[str, int] = {}  # of the cells of labels, with the white space that is taken off them
     width, word_at, label_at = 0, 0, 0
     for sentence in split_sentences(path, layout.separator, layout.comments):
@@ -64,7 +64,7 @@ def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "clas
             if len(line.cells) != width:
                 raise UserError(
                     f"{path}, line {line.number}: {len(line.cells)} columns, but the lines before it have {width}: "
-                    "mend that line, or name what separates columns as --config.task.separator."
+                    "fix that line, or name what separates columns as --config.task.separator."
                 )
             words.append(_spaced(_cell(line, word_at, "word", path), layout.space))
             cell = _cell(line, label_at, "label", path)
@@ -72,16 +72,16 @@ def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "clas
             labels.append(
                 parse_score(cell, path, line.number) if kind == "regression" else class_name(cell, path, line.number)
             )
-        found.append(LabelledSentence(tuple(words), tuple(labels), sentence[0].number))
-    if not found:
-        raise UserError(f"{path} holds no words, but a word a line is expected: check the file.")
+        sentences.append(LabelledSentence(tuple(words), tuple(labels), sentence[0].number))
+    if not sentences:
+        raise UserError(f"{path} holds no words, but one word per line is expected: check the file.")
     if kind == "classification":
         refuse_odd_labels(first_lines, path)
-    return found
+    return sentences
 
 
 def split_sentences(path: Path, separator: str, comments: tuple[str, ...]) -> Iterator[list[Line]]:
-    """The lines of a file cut into cells, a sentence at a time.
+    """The lines of a file cut into cells, one sentence at a time.
 
     Args:
         path: the file.
@@ -120,10 +120,10 @@ def column_index(column: str, names: tuple[str, ...], path: Path, number: int) -
     if column in names and not column.isdigit():
         return names.index(column)
     named = [name for name in names if not name.isdigit()]
-    known = f" or one of {', '.join(named)}" if named else ""
+    or_names = f" or one of {', '.join(named)}" if named else ""
     raise UserError(
         f"{path}, line {number}: there is no column {column!r} among the {len(names)} of this line: pass a number from "
-        f"1 to {len(names)}{known} as --config.task.label_column (and --config.task.word_column)."
+        f"1 to {len(names)}{or_names} as --config.task.label_column (and --config.task.word_column)."
     )
 
 
@@ -131,9 +131,9 @@ def _refuse_one_column(width: int, layout: ColumnFormat, path: Path, number: int
     """A line of a single column has no label, whichever column is asked for: its separator is another."""
     if width == 1 and not layout.layouts:
         raise UserError(
-            f"{path}, line {number}: there is one column alone when columns are parted by {layout.separator!r}, and a "
-            "word and its label are expected: name what separates them as --config.task.separator (whitespace, tab, or "
-            "the text itself)."
+            f"{path}, line {number}: there is one column alone when columns are separated by {layout.separator!r}, and "
+            "a word and its label are expected: name what separates them as --config.task.separator (whitespace, tab, "
+            "or the text itself)."
         )
 
 

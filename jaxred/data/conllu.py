@@ -34,7 +34,7 @@ def read_conllu(path: Path, label: str = "upos", kind: str = "classification") -
         UserError: the file cannot be read as text or holds no words; a line does not have ten columns, its word or
             label is empty, or its ID does not follow the one before it.
     """
-    found = []
+    sentences = []
     first_lines: dict[str, int] = {}  # of the cells of labels, with the white space that is taken off them
     for sentence in split_sentences(path, "tab", ("#",)):
         words, labels = [], []
@@ -52,33 +52,33 @@ def read_conllu(path: Path, label: str = "upos", kind: str = "classification") -
                 parse_score(cell, path, line.number) if kind == "regression" else class_name(cell, path, line.number)
             )
         if words:
-            found.append(LabelledSentence(tuple(words), tuple(labels), sentence[0].number))
-    if not found:
-        raise UserError(f"{path} holds no words, but a word a line is expected: check the file.")
+            sentences.append(LabelledSentence(tuple(words), tuple(labels), sentence[0].number))
+    if not sentences:
+        raise UserError(f"{path} holds no words, but one word per line is expected: check the file.")
     if kind == "classification":
         refuse_odd_labels(first_lines, path)
-    return found
+    return sentences
 
 
 def _is_word(line: Line, n_words: int, path: Path) -> bool:
-    """Whether a line is the next word, after so many; ranges and empty nodes are none."""
+    """Whether a line is the next word, after `n_words` of them; ranges and empty nodes are no words."""
     if len(line.cells) != len(COLUMNS):
         raise UserError(
             f"{path}, line {line.number}: {len(line.cells)} columns separated by tabs, but CoNLL-U has {len(COLUMNS)} "
-            f"({', '.join(COLUMNS)}): mend that line."
+            f"({', '.join(COLUMNS)}): fix that line."
         )
     name = line.cells[0]
     if _WORD.fullmatch(name):
         if int(name) != n_words + 1:
             raise UserError(
                 f"{path}, line {line.number}: word {name} does not follow word {n_words}: sentences are numbered from "
-                "1, with an empty line between them; mend that line."
+                "1, with an empty line between them; fix that line."
             )
         return True
     span = _RANGE.fullmatch(name)
     if not (_EMPTY_NODE.fullmatch(name) or (span and int(span[1]) < int(span[2]))):
         raise UserError(
             f"{path}, line {line.number}: the ID is {name!r}, but the number of a word (1), a range of words (1-2) or "
-            "an empty node (1.1) is expected: mend that line."
+            "an empty node (1.1) is expected: fix that line."
         )
     return False

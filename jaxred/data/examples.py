@@ -14,7 +14,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A task's examples: `train` and `test`, and `dev` where the task has a dev file beside its test file.
+    """A task's examples: `train` and `test`, and `dev` where the task has a dev file in addition to its test file.
 
     Without a `dev` split, dev is held out of train (see `jaxred.data.split`).
     """
@@ -34,7 +34,7 @@ class LabelledSentence(NamedTuple):
 
 @dataclass(frozen=True)
 class WordDataset:
-    """A labelling task's sentences: a row is a word; otherwise as `Dataset`."""
+    """The sentences of a labelling task: a row is a word; otherwise as `Dataset`."""
 
     name: str
     kind: str  # classification or regression

@@ -10,13 +10,13 @@ from pathlib import Path
 from absl import logging
 
 from jaxred.data.examples import Dataset, Example
-from jaxred.data.lines import parse_score, read_lines
+from jaxred.data.lines import MissingFile, parse_score, read_lines
 from jaxred.errors import UserError
 
 
 @dataclass(frozen=True)
 class GlueTask:
-    """Where a GLUE task keeps what. Columns are counted from 1."""
+    """Which files and columns a GLUE task has. Columns are counted from 1."""
 
     folder: str  # the official spelling
     texts: tuple[int, ...]  # the column of the sentence, or the two of the pair
@@ -86,7 +86,7 @@ def load_glue(name: str, data_dir: Path) -> Dataset:
 def read_glue_file(path: Path, name: str, split: str) -> list[Example]:
     """Reads one TSV file of a GLUE task.
 
-    QQP alone is read with indulgence, because its official files need it: a few questions hold a line break, which cuts
+    QQP alone is read tolerantly, because its official files need it: a few questions hold a line break, which cuts
     their row in two, so lines with too few columns are left out, with a warning, while they are
     at most 1 in 1,000; and one question of a pair may be empty.
 
@@ -127,29 +127,29 @@ def _find_folder(name: str, data_dir: Path) -> Path:
             return folder
     looked = candidates[0] if candidates else data_dir
     missing = [file for file in files if not (looked / file).exists()]
-    raise UserError(
+    raise MissingFile(
         f"{looked} has no {' and no '.join(missing)}: GLUE task {name} needs {' and '.join(files)}; set "
         f"--config.task.data_dir to the folder that holds them (or that holds {task.folder}/ with them)."
     )
 
 
-def _layout(task: GlueTask, split: str, found: int, path: Path) -> tuple[int, int]:
+def _layout(task: GlueTask, split: str, n_columns: int, path: Path) -> tuple[int, int]:
     """Number of columns and column of the label, chosen by the number of columns of line 1."""
     layouts = task.train if split == "train" else task.test
-    if found not in layouts:
-        raise UserError(_wrong_columns(path, 1, found, tuple(layouts)))
-    return found, layouts[found]
+    if n_columns not in layouts:
+        raise UserError(_wrong_columns(path, 1, n_columns, tuple(layouts)))
+    return n_columns, layouts[n_columns]
 
 
-def _wrong_columns(path: Path, line: int, found: int, expected: tuple[int, ...]) -> str:
+def _wrong_columns(path: Path, line: int, n_columns: int, expected: tuple[int, ...]) -> str:
     return (
-        f"{path}, line {line}: {found} columns separated by tabs, but {' or '.join(map(str, expected))} are expected: "
-        "mend that line, or give the file as GLUE distributes it."
+        f"{path}, line {line}: {n_columns} columns separated by tabs, but {' or '.join(map(str, expected))} are "
+        "expected: fix that line, or give the file as GLUE distributes it."
     )
 
 
 def _check_header(task: GlueTask, cell: str, path: Path) -> None:
-    """Refuses a file without header, whose first example would be lost."""
+    """Rejects a file without header, whose first example would be lost."""
     try:
         _parse_label(cell, task, path, 1)
     except UserError:
@@ -160,7 +160,7 @@ def _check_header(task: GlueTask, cell: str, path: Path) -> None:
 
 
 def _leave_out_broken(rows: dict[int, list[str]], n_columns: int, path: Path) -> None:
-    """Removes lines with too few columns, with a warning; keeps them, to be refused, where they are more than a few."""
+    """Removes a few lines with too few columns, with a warning; keeps them, to be rejected, where they are many."""
     broken = [line for line, row in rows.items() if len(row) < n_columns]
     if broken and len(broken) * _MOST_BROKEN <= len(rows):
         logging.warning("%s: %d broken lines are left out, the first is line %d.", path, len(broken), broken[0])
@@ -176,7 +176,7 @@ def _example(row: list[str], task: GlueTask, n_columns: int, label_column: int, 
     if not (any(filled) if task.ragged else all(filled)):
         column = task.texts[filled.index(False)]
         raise UserError(
-            f"{path}, line {line}: the text in column {column} is empty, but a sentence is expected: mend that line."
+            f"{path}, line {line}: the text in column {column} is empty, but a sentence is expected: fix that line."
         )
     label = _parse_label(row[label_column - 1], task, path, line)
     return Example(texts[0], texts[1] if len(texts) == 2 else None, label)
@@ -188,7 +188,7 @@ def _parse_label(cell: str, task: GlueTask, path: Path, line: int) -> str | floa
     if cell not in task.labels:
         hint = "" if task.header or line > 1 else f" ({task.folder} files have no header)"
         raise UserError(
-            f"{path}, line {line}: the label is {cell!r}, but only {', '.join(task.labels)} are allowed: mend that "
+            f"{path}, line {line}: the label is {cell!r}, but only {', '.join(task.labels)} are allowed: fix that "
             f"line{hint}."
         )
     return cell

@@ -9,6 +9,7 @@ from jaxred.config import TaskConfig
 from jaxred.data import conllu
 from jaxred.data.columns import ColumnFormat, read_columns
 from jaxred.data.examples import LabelledSentence, WordDataset
+from jaxred.data.lines import MissingFile
 from jaxred.data.parallel_words import read_parallel_words
 from jaxred.errors import UserError
 
@@ -19,10 +20,10 @@ PARALLEL = "parallel_words"
 
 @dataclass(frozen=True)
 class LabelingTask:
-    """Where a labelling task keeps what."""
+    """Which files and columns a labelling task has."""
 
     files: str  # the file of a split, as a pattern with the split's name in it
-    label: str  # the column of the labels, unless `task.label_column` says another
+    label: str  # the column of the labels, unless `task.label_column` names another
     columns: ColumnFormat | None = None  # None: not a file of columns alone
 
     def file(self, split: str) -> str:
@@ -57,7 +58,7 @@ LABELING_TASKS = {
 def load_labeling(config: TaskConfig, folder: Path) -> WordDataset:
     """Reads the splits train, test and, where its file exists, dev.
 
-    Of every sentence the first word is taken off where `ignore_start_token` says so; sentences of more than
+    Of every sentence the first word is left out where `ignore_start_token` says so; sentences of more than
     `max_sent_l` words are left out; of train, whole sentences are used from the first on, as long as they have no more
     than `limit_instances` words together.
 
@@ -67,7 +68,7 @@ def load_labeling(config: TaskConfig, folder: Path) -> WordDataset:
         folder: the folder with the files.
 
     Raises:
-        UserError: a file is missing, stands there more than once, or is not of its format; no sentence is left.
+        UserError: a file is missing, there is more than one for a split, or is not of its format; no sentence is left.
     """
     task = LABELING_TASKS[config.name]
     splits, notes = {}, {}
@@ -83,8 +84,8 @@ def load_labeling(config: TaskConfig, folder: Path) -> WordDataset:
             "sentences_dropped": len(dropped),
             "dropped_lines": dropped,
         }
-        splits[split], more = _used(sentences, config, path, split)
-        notes[split] |= more
+        splits[split], notes_of_use = _used(sentences, config, path, split)
+        notes[split] |= notes_of_use
     return WordDataset(config.name, config.kind, splits, notes)
 
 
@@ -145,14 +146,14 @@ def _refuse_labels_alone(folder: Path, split: str, task: str) -> None:
     """A split that may be missing must be missing whole."""
     labels = folder / f"{split}.label"
     if task == PARALLEL and labels.exists():
-        raise UserError(f"{labels} has no {split}.word beside it: add the words, or remove the labels.")
+        raise UserError(f"{labels} has no {split}.word next to it: add the words, or remove the labels.")
 
 
 def _find(folder: Path, pattern: str, task: str, optional: bool) -> Path | None:
-    found = sorted(path for path in folder.glob(pattern) if path.is_file())
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise UserError(f"{folder} has {len(found)} files {pattern} ({names}), but task {task} takes one: keep one.")
-    if not found and not optional:
-        raise UserError(f"{folder} has no file {pattern}, which task {task} needs: check config.task.data_dir.")
-    return found[0] if found else None
+    paths = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise UserError(f"{folder} has {len(paths)} files {pattern} ({names}), but task {task} takes one: keep one.")
+    if not paths and not optional:
+        raise MissingFile(f"{folder} has no file {pattern}, which task {task} needs: check config.task.data_dir.")
+    return paths[0] if paths else None

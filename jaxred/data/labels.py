@@ -1,15 +1,59 @@
-"""Names of classes that a reader cannot tell apart, or that a file of lines cannot hold."""
+"""Labels: classes to numbers, and names that look the same to a reader or that a file of lines cannot hold."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
 
 from jaxred.errors import UserError
 
 _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ODD_SPACE = re.compile(r"[^\S \t]")  # white space that is no blank or tab
-# Letters, marks and signs that show nothing, beside those that Unicode calls control or format characters.
+# Letters, marks and signs that show nothing, in addition to those that Unicode calls control or format characters.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+
+
+def class_ids(
+    labels: Sequence[str] | np.ndarray, classes: Sequence[str] | None = None
+) -> tuple[Int[np.ndarray, " row"], tuple[str, ...]]:
+    """Labels as the numbers that probes are trained on, and the classes by number.
+
+    Args:
+        labels: the name of each row's class.
+        classes: the names by number, such as train's for the labels of test; by default those of the labels, sorted.
+
+    Raises:
+        UserError: if a label is none of the classes.
+    """
+    names = [str(label) for label in labels]
+    classes = tuple(sorted(set(names)) if classes is None else classes)
+    numbers = {name: number for number, name in enumerate(classes)}
+    unknown = [name for name in names if name not in numbers]
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} label(s) are none of the {len(classes)} classes, such as {unknown[0]!r}: leave these rows "
+            "out, or make the classes of all labels."
+        )
+    return np.array([numbers[name] for name in names], np.int32), classes
+
+
+def encode_labels(
+    labels: Sequence[str | float],
+) -> tuple[list[str], Int[np.ndarray, " row"] | Float[np.ndarray, " row"]]:
+    """Labels as a store keeps them: class names become numbers, and scores float64.
+
+    Args:
+        labels: a class name for each row, or a score; at least one.
+
+    Returns:
+        The names of the classes, sorted, and each row's class; or no names, and the scores.
+    """
+    if not isinstance(labels[0], str):
+        return [], np.array(labels, np.float64)
+    ids, classes = class_ids(labels)  # type: ignore[arg-type]
+    return list(classes), ids
 
 
 def refuse_odd_labels(labels: Iterable[object], where: object) -> None:
@@ -41,21 +85,21 @@ def refuse_odd_labels(labels: Iterable[object], where: object) -> None:
         if other != label:
             raise UserError(
                 f"{at}: the labels {shown(other)} and {shown(label)} look the same, and differ only in invisible "
-                "characters or in how accents are written: make them one, or two that can be told apart."
+                "characters or in how accents are written: make them one, or two that look different."
             )
 
 
 def split_labels(line: str, where: str) -> list[str]:
-    """The labels of a line, parted by blanks and tabs.
+    """The labels of a line, separated by blanks and tabs.
 
     Raises:
-        UserError: there is other white space in the line, of which nobody sees whether it parts labels.
+        UserError: there is other white space in the line, of which nobody sees whether it separates labels.
     """
     odd = _ODD_SPACE.search(line)
     if odd:
         raise UserError(
             f"{where}: the labels hold white space that is no blank or tab, U+{ord(odd[0]):04X}: replace it by a blank "
-            "if it parts labels, or remove it."
+            "if it separates labels, or remove it."
         )
     return line.split()
 

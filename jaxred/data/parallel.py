@@ -1,4 +1,4 @@
-"""The original's parallel files: `train.word` and `train.label`, one example a line, `a ||| b` for a pair."""
+"""The original's parallel files: `train.word` and `train.label`, one example per line, `a ||| b` for a pair."""
 
 import math
 from collections.abc import Sequence
@@ -59,8 +59,8 @@ def read_parallel(stem: Path, kind: str) -> list[Example]:
     texts, labels = read_lines(texts_path), read_lines(labels_path)
     if len(texts) != len(labels):
         raise UserError(
-            f"{texts_path} has {len(texts)} lines and {labels_path} has {len(labels)}: both must have one line an "
-            "example; mend the one that is wrong."
+            f"{texts_path} has {len(texts)} lines and {labels_path} has {len(labels)}: both must have one line per "
+            "example; fix the one that is wrong."
         )
     if kind == "classification":
         first_lines = {label: line for line, label in reversed([*enumerate(labels, start=1)]) if label.strip()}
@@ -69,10 +69,10 @@ def read_parallel(stem: Path, kind: str) -> list[Example]:
     for line, (text_line, label_line) in enumerate(zip(texts, labels, strict=True), start=1):
         text, pair = _parse_texts(text_line, f"{texts_path}, line {line}")
         if examples and (pair is None) != (examples[0].pair is None):
-            found = "single sentence" if pair is None else "pair"
+            kind_of_line = "single sentence" if pair is None else "pair"
             raise UserError(
-                f"{texts_path}, line {line}: a {found}, but the lines before it are not; write every line as one "
-                f"sentence, or every line as a pair (a{PAIR_SEPARATOR}b)."
+                f"{texts_path}, line {line}: a {kind_of_line}, but the lines before it are not; write every line as "
+                f"one sentence, or every line as a pair (a{PAIR_SEPARATOR}b)."
             )
         label = _parse_label(label_line, f"{labels_path}, line {line}")
         parse = parse_score if kind == "regression" else class_name
@@ -83,7 +83,7 @@ def read_parallel(stem: Path, kind: str) -> list[Example]:
 def write_parallel(examples: Sequence[Example], stem: Path, *, overwrite: bool = False) -> None:
     """Writes one split as parallel files that `read_parallel` reads back unchanged.
 
-    Class names go to `.label`, scores to `.score`. Both files are written beside their place and then moved there.
+    Class names go to `.label`, scores to `.score`. Both are written in full under temporary names and then renamed.
 
     Args:
         examples: at least one; all single sentences or all pairs, all class names or all scores.
@@ -116,8 +116,8 @@ def write_parallel(examples: Sequence[Example], stem: Path, *, overwrite: bool =
             )
     refuse_odd_labels((example.label for example in examples), f"The examples for {stem}")
     with replacing([texts_path, labels_path]) as files:
-        for file, mine in zip(files, zip(*lines, strict=True), strict=True):
-            file.write("".join(f"{line}\n" for line in mine).encode())
+        for file, file_lines in zip(files, zip(*lines, strict=True), strict=True):
+            file.write("".join(f"{line}\n" for line in file_lines).encode())
 
 
 def _file(stem: Path, suffix: str) -> Path:
@@ -134,7 +134,7 @@ def _parse_texts(line: str, where: str) -> tuple[str, str | None]:
     if len(parts) > 2:
         raise UserError(
             f"{where}: {len(parts)} parts separated by {PAIR_SEPARATOR!r}, but one sentence or a pair is expected: "
-            "mend that line."
+            "fix that line."
         )
     if not all(part.strip() for part in parts):
         raise UserError(
@@ -151,7 +151,7 @@ def _parse_label(line: str, where: str) -> str:
 
 
 def _format(example: Example, where: str) -> tuple[str, str]:
-    """The text line and the label line of an example; refuses what would not read back as it is."""
+    """The text line and the label line of an example; rejects what would not read back unchanged."""
     text = example.text if example.pair is None else f"{example.text}{PAIR_SEPARATOR}{example.pair}"
     label = example.label if isinstance(example.label, str) else repr(float(example.label))
     for line in (text, label):
@@ -165,7 +165,7 @@ def _format(example: Example, where: str) -> tuple[str, str]:
             line.encode("utf-8")
         except UnicodeEncodeError:
             raise UserError(
-                f"{where}: {line[:80]!r} holds half a surrogate pair, which is not UTF-8: mend it."
+                f"{where}: {line[:80]!r} holds half a surrogate pair, which is not UTF-8: fix it."
             ) from None
     if _parse_texts(text, where) != (example.text, example.pair):
         raise UserError(f"{where}: a text holds the separator of pairs, {PAIR_SEPARATOR!r}, or part of it: replace it.")
@@ -175,5 +175,5 @@ def _format(example: Example, where: str) -> tuple[str, str]:
                 f"{where}: the class name {label!r} has white space around it, which would be lost: remove it."
             )
     elif not math.isfinite(float(example.label)):
-        raise UserError(f"{where}: the score is {label}, but a finite number is expected: mend or remove it.")
+        raise UserError(f"{where}: the score is {label}, but a finite number is expected: fix or remove it.")
     return text, label

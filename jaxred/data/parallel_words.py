@@ -1,4 +1,4 @@
-"""The original's parallel files of words: `train.word` with a sentence a line, `train.label` with a label a word."""
+"""The original's parallel files of words: `train.word`, one sentence per line, `train.label`, one label per word."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,32 +38,32 @@ def read_parallel_words(stem: Path, kind: str = "classification") -> ParallelWor
     texts, labels = read_lines(words_path), read_lines(labels_path)
     if len(texts) != len(labels):
         raise UserError(
-            f"{words_path} has {len(texts)} lines and {labels_path} has {len(labels)}: both must have one line a "
-            "sentence; mend the one that is wrong."
+            f"{words_path} has {len(texts)} lines and {labels_path} has {len(labels)}: both must have one line per "
+            "sentence; fix the one that is wrong."
         )
-    found, dropped = [], []
+    sentences, dropped = [], []
     for line, (text, tags) in enumerate(zip(texts, labels, strict=True), start=1):
-        words, mine = text.split(), split_labels(tags, f"{labels_path}, line {line}")
-        if len(words) != len(mine):
-            dropped.append((line, len(words), len(mine)))
+        words, word_labels = text.split(), split_labels(tags, f"{labels_path}, line {line}")
+        if len(words) != len(word_labels):
+            dropped.append((line, len(words), len(word_labels)))
         elif words:
             parse = parse_score if kind == "regression" else class_name
-            parsed = [parse(tag, labels_path, line) for tag in mine]
-            found.append(LabelledSentence(tuple(words), tuple(parsed), line))
-    if len(dropped) > MOST_DROPPED or (dropped and not found):
+            parsed = [parse(tag, labels_path, line) for tag in word_labels]
+            sentences.append(LabelledSentence(tuple(words), tuple(parsed), line))
+    if len(dropped) > MOST_DROPPED or (dropped and not sentences):
         line, n_words, n_labels = dropped[0]
         raise UserError(
-            f"{len(dropped)} of {len(texts)} lines of {words_path} and {labels_path} do not have a label a word (line "
-            f"{line} has {n_words} words and {n_labels} labels), but at most {MOST_DROPPED} may be left out: check "
-            "that both are of the same sentences."
+            f"{len(dropped)} of {len(texts)} lines of {words_path} and {labels_path} do not have one label per word "
+            f"(line {line} has {n_words} words and {n_labels} labels), but at most {MOST_DROPPED} may be left out: "
+            "check that both are of the same sentences."
         )
-    if not found:
-        raise UserError(f"{words_path} holds no words, but a sentence a line is expected: check the file.")
-    return ParallelWords(found, [line for line, *_ in dropped])
+    if not sentences:
+        raise UserError(f"{words_path} holds no words, but one sentence per line is expected: check the file.")
+    return ParallelWords(sentences, [line for line, *_ in dropped])
 
 
 def write_parallel_words(sentences: Sequence[LabelledSentence], stem: Path, *, overwrite: bool = False) -> None:
-    """Writes one split as parallel files, a sentence a line; a space inside a word or label becomes `~`, as in PMB.
+    """Writes one split as parallel files, one sentence per line; a space inside a word or label becomes `~`, as in PMB.
 
     Args:
         sentences: at least one, all of class names or all of scores.
@@ -83,14 +83,14 @@ def write_parallel_words(sentences: Sequence[LabelledSentence], stem: Path, *, o
     refuse_odd_labels((label for sentence in sentences for label in sentence.labels), f"The sentences for {stem}")
     written: dict[str, str] = {}
     for sentence in sentences:
-        for cells, mine in zip((sentence.words, sentence.labels), lines, strict=True):
+        for cells, file_lines in zip((sentence.words, sentence.labels), lines, strict=True):
             spaced = ["~".join(str(cell).split()) for cell in cells]
             if "" in spaced:
                 raise UserError(
                     f"The sentence at line {sentence.line} for {stem} has an empty word or label, which a file of "
                     "words cannot hold: leave the sentence out."
                 )
-            mine.append(" ".join(spaced))
+            file_lines.append(" ".join(spaced))
         for label, cell in zip(sentence.labels, lines[1][-1].split(" "), strict=True):
             if isinstance(label, str) and written.setdefault(cell, label) != label:
                 raise UserError(
@@ -99,5 +99,5 @@ def write_parallel_words(sentences: Sequence[LabelledSentence], stem: Path, *, o
                 )
     stem.parent.mkdir(parents=True, exist_ok=True)
     with replacing(paths) as files:
-        for file, mine in zip(files, lines, strict=True):
-            file.write("".join(f"{line}\n" for line in mine).encode())
+        for file, file_lines in zip(files, lines, strict=True):
+            file.write("".join(f"{line}\n" for line in file_lines).encode())

@@ -29,7 +29,7 @@ def train_dev_split(n: int, dev_fraction: float = 0.1, seed: int = 7361, what: s
         n: number of rows.
         dev_fraction: share held out, between 0 and 1.
         seed: seed of the shuffle.
-        what: they are, for the message.
+        what: the name of what is split, for the message.
 
     Returns:
         The shuffled rows, and their train and dev parts.
@@ -53,8 +53,8 @@ def train_dev_split_of_words(
 ) -> DataSplit:
     """Holds out a share of the training sentences as dev, where a row is a word.
 
-    Sentences are shuffled as `train_dev_split` shuffles rows, and stay whole: words of one sentence know of each other
-    and would tell dev what train has seen. The words of a sentence keep their order.
+    Sentences are shuffled as `train_dev_split` shuffles rows, and stay whole: the vector of a word depends on its
+    sentence, so that dev would be similar to what train has seen. The words of a sentence keep their order.
 
     Args:
         sentence_index: the sentence of each row.
@@ -80,14 +80,14 @@ def sample_in_proportion(labels: Sequence[str | float], n: int, seed: int) -> In
 
     Args:
         labels: a class name or a score for every row.
-        n: number of rows wanted; all rows are returned where there are no more than that.
+        n: size of the sample; all rows are returned where there are no more than that.
         seed: seed of the sample.
 
     Returns:
         Row numbers in ascending order, so the order of the data is kept.
 
     Raises:
-        UserError: fewer rows are wanted than there are classes.
+        UserError: the sample is smaller than the number of classes.
     """
     if n >= len(labels):
         return np.arange(len(labels))

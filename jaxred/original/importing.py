@@ -17,9 +17,10 @@ from jaxred.activations.files.row_plan import Rows, plan_rows, report_rows
 from jaxred.activations.files.sentences import SentenceFile, layer_files
 from jaxred.activations.store import Store, is_finished
 from jaxred.config import StudyConfig
+from jaxred.data.checks import warn_of_unseen
+from jaxred.data.folders import reader_of
 from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.split import sample_in_proportion
-from jaxred.data.unseen import warn_of_unseen
 from jaxred.errors import UserError
 from jaxred.io.files import file_digest, glimpse, read_json, write_text
 from jaxred.io.locks import lock
@@ -114,6 +115,9 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
             f"config.task.data_dir={task.data_dir!r} is no folder, but one with the stores train and test is expected: "
             "pass it as --config.task.data_dir."
         )
+    if not (folder / "train").exists():
+        hint = f"{folder} has no store train: check config.task.data_dir. {reader_of(folder, STORES)}"
+        raise UserError(hint.rstrip())
     if task.limit_instances >= 0:
         raise UserError("config.task.limit_instances is of text that is still to be read: leave it out, for stores.")
     splits = ("train", "dev", "test") if (folder / "dev").exists() else ("train", "test")

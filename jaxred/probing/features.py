@@ -1,18 +1,18 @@
 """From activation stores to the matrices that probes train on: the split, the classes, the scaling."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxred.activations.matrix import FeatureMatrix, fits_in_memory
 from jaxred.activations.store import Store
 from jaxred.config import ProbeConfig, TaskConfig
+from jaxred.data.checks import unseen_labels
+from jaxred.data.labels import class_ids
 from jaxred.data.split import DataSplit, train_dev_split, train_dev_split_of_words
-from jaxred.data.unseen import unseen_labels
 from jaxred.errors import UserError
 from jaxred.probing.resampling import N_RESAMPLES, Resamples, draw
 
@@ -170,30 +170,6 @@ def _matrices(
     for matrix in matrices.values():
         matrix.arrange()
     return matrices
-
-
-def class_ids(
-    labels: Sequence[str] | np.ndarray, classes: Sequence[str] | None = None
-) -> tuple[Int[np.ndarray, " row"], tuple[str, ...]]:
-    """Labels as the numbers that probes are trained on, and the classes by number.
-
-    Args:
-        labels: the name of each row's class.
-        classes: the names by number, such as train's for the labels of test; by default those of the labels, sorted.
-
-    Raises:
-        UserError: if a label is none of the classes.
-    """
-    names = [str(label) for label in labels]
-    classes = tuple(sorted(set(names)) if classes is None else classes)
-    known = {name: number for number, name in enumerate(classes)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise UserError(
-            f"{len(unknown)} label(s) are none of the {len(classes)} classes, such as {unknown[0]!r}: leave these rows "
-            "out, or make the classes of all labels."
-        )
-    return np.array([known[name] for name in names], np.int32), classes
 
 
 def _class_ids(

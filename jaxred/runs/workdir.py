@@ -283,6 +283,9 @@ def _decides_activations(config: StudyConfig) -> str:
     columns = [task.label_column, task.word_column, task.separator, task.comment]
     words = [task.max_sent_l, task.ignore_start_token, *columns]
     text = [task.name, task.kind, task.data_dir, task.limit_instances, words]
+    if task.name == "table":  # the names of other tasks' folders stay what they were
+        text += [task.text_column, task.text_pair_column, task.train_split, task.dev_split, task.test_split]
+        text += [task.test_fraction, task.split_seed]
     sample_seed = task.split_seed if task.limit_instances >= 0 else None
     decides = [*text, sample_seed, to_dict(config.encoder), to_dict(config.extraction)]
     readable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII)[:40]

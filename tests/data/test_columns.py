@@ -82,7 +82,7 @@ def test_only_spaces_and_tabs_are_white_space(read):
 
 def test_a_line_with_other_columns_is_named(refused):
     message = refused("a A X\nb B\n")
-    assert message.startswith("train.txt, line 2: 2 columns, but the lines before it have 3: mend that line")
+    assert message.startswith("train.txt, line 2: 2 columns, but the lines before it have 3: fix that line")
     message = refused("a A X\n\nNew York B X\n")
     assert message.startswith("train.txt, line 3: 4 columns, but the lines before it have 3")
 
@@ -105,7 +105,9 @@ def test_a_column_that_is_not_there_is_named(refused, label):
 @pytest.mark.parametrize("separator", ["tab", ",", "\\t"])
 def test_another_separator_than_the_file_has_is_told_as_that(refused, separator):
     message = refused("\na A\nb B\n", ColumnFormat(separator=separator))
-    assert message.startswith(f"train.txt, line 2: there is one column alone when columns are parted by {separator!r}")
+    assert message.startswith(
+        f"train.txt, line 2: there is one column alone when columns are separated by {separator!r}"
+    )
     assert "--config.task.separator (whitespace, tab, or the text itself)" in message
 
 
@@ -122,7 +124,7 @@ def test_an_empty_cell_is_named(refused, text, what):
 @pytest.mark.parametrize("text", ["\n\n", " \n", "# a\n"])
 def test_a_file_without_words(refused, text):
     assert refused(text, ColumnFormat(comments=("#",))) == (
-        "train.txt holds no words, but a word a line is expected: check the file."
+        "train.txt holds no words, but one word per line is expected: check the file."
     )
 
 

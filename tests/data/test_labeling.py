@@ -110,7 +110,7 @@ def test_labels_of_dev_without_its_words_are_not_passed_over(tmp_path):
         (tmp_path / f"{split}.word").write_text("a b\nc\n" * 5)
         (tmp_path / f"{split}.label").write_text("X Y\nX\n" * 5)
     (tmp_path / "dev.label").write_text("X\n")
-    assert "dev.label has no dev.word beside it" in refused(tmp_path, "parallel_words")
+    assert "dev.label has no dev.word next to it" in refused(tmp_path, "parallel_words")
 
 
 def test_parallel_words_with_sentences_that_do_not_fit(tmp_path):

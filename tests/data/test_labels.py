@@ -13,7 +13,7 @@ from jaxred.activations.store.ledger import Ledger
 from jaxred.config import TaskConfig
 from jaxred.data import load_task
 from jaxred.data.examples import Example, LabelledSentence
-from jaxred.data.labels import refuse_odd_labels
+from jaxred.data.labels import encode_labels, refuse_odd_labels
 from jaxred.data.parallel import write_parallel
 from jaxred.data.parallel_words import write_parallel_words
 from jaxred.errors import UserError
@@ -147,3 +147,10 @@ def test_labels_that_would_be_written_alike(tmp_path):
     sentence = LabelledSentence(("a", "b"), ("A B", "A~B"), 1)
     with pytest.raises(UserError, match="would both be written as 'A~B'"):
         write_parallel_words([sentence], tmp_path / "train")
+
+
+def test_labels_as_a_store_keeps_them():
+    names, ids = encode_labels(["b", "a", "b", "10"])
+    assert (names, ids.tolist(), str(ids.dtype)) == (["10", "a", "b"], [2, 1, 2, 0], "int32")
+    names, scores = encode_labels([0.5, -1.0])
+    assert (names, scores.tolist(), str(scores.dtype)) == ([], [0.5, -1.0], "float64")

@@ -47,7 +47,7 @@ def test_the_names_of_all_tasks():
         "columns",
         "parallel_words",
     }
-    assert set(TASKS) == {"movie_reviews", "parallel"} | glue | words
+    assert set(TASKS) == {"movie_reviews", "parallel", "table"} | glue | words
 
 
 def test_the_default_is_the_built_in_corpus():

@@ -41,7 +41,7 @@ def test_more_lines_that_disagree_than_the_original_drops(tmp_path):
     assert read_parallel_words(stem).dropped == list(range(2, n + 2))
     message = refused(write(tmp_path, "ok\n" + "a b\n" * (n + 1), "X\n" + "X\n" * (n + 1)))
     assert message.startswith(
-        f"{n + 1} of {n + 2} lines of train.word and train.label do not have a label a word (line 2"
+        f"{n + 1} of {n + 2} lines of train.word and train.label do not have one label per word (line 2"
     )
     assert "2 words and 1 labels" in message
     assert refused(write(tmp_path, "a b\n", "X\n")).startswith("1 of 1 lines")

@@ -79,7 +79,8 @@ def test_what_is_made_in_the_home_folder_is_there_and_not_in_a_folder_of_that_si
 @pytest.mark.parametrize("kind", sorted({*PLACES} - {"workdir", "sweep", "examples"}))
 def test_what_is_read_is_looked_for_in_the_home_folder(kind, home, monkeypatch):
     looked = []
-    for module in ("exchange", "importing", "data", "experiments.finished", "formats.experiment", "pretrained"):
+    files, original = "activations.files.conversion", ("original.importing", "original.experiment")
+    for module in (files, *original, "data", "runs.finished", "models.pretrained"):
         monkeypatch.setattr(
             f"jaxred.{module}.local", lambda place, name: looked.append(local(place, name)) or looked[-1]
         )

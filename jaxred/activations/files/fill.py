@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxred.activations.files.row_plan import Rows
 from jaxred.activations.store import Ledger, StoreWriter, writing
-from jaxred.data.labels import refuse_odd_labels
+from jaxred.data.labels import encode_labels, refuse_odd_labels
 from jaxred.io.progress import progress_bar
 
 
@@ -47,7 +47,7 @@ def fill_store(
         UserError: as `StoreWriter` does, or from `vectors`.
     """
     refuse_odd_labels(rows.labels, title)
-    names, labels = _class_ids(rows.labels)
+    names, labels = encode_labels(rows.labels)
     ledger = Ledger(
         identity=identity,
         n_rows=len(rows.labels),
@@ -64,15 +64,6 @@ def fill_store(
         writer = StoreWriter(location, ledger, labels, rows.sentence_index, overwrite, word_index)
         if not writer.ledger.finished:
             _write(writer, vectors, title)
-
-
-def _class_ids(labels: list[Any]) -> tuple[list[str], np.ndarray]:
-    """The names of the classes and each row's class, or no names and the scores."""
-    if not isinstance(labels[0], str):
-        return [], np.array(labels, np.float64)
-    names = sorted(set(labels))
-    ids = {name: i for i, name in enumerate(names)}
-    return names, np.array([ids[label] for label in labels], np.int32)
 
 
 def _write(

@@ -2,8 +2,8 @@
 
 import pytest
 
+from jaxred.data.checks import refuse_wordless
 from jaxred.data.examples import Dataset, Example, LabelledSentence, WordDataset
-from jaxred.data.wordless import refuse_wordless
 from jaxred.errors import UserError
 
 
