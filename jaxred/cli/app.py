@@ -155,6 +155,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except UserError:
         raise
     except (flags.Error, KeyError) as error:
+        if isinstance(error.__context__, UserError):  # flags turn a ValueError of get_config() into an error of theirs
+            raise error.__context__ from None
         named = [argument.lstrip("-").partition("=")[0] for argument in argv]
         unknown = filter(
             None, (unknown_field(name.removeprefix("config.")) for name in named if name.startswith("config."))

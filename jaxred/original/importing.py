@@ -178,6 +178,8 @@ class _Record:
         self.path = path
         try:
             content = read_json(path)
+        except UserError:
+            raise
         except (OSError, ValueError):
             content = {}
         self._content = content if isinstance(content, dict) else {}

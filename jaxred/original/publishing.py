@@ -73,6 +73,8 @@ def _record(workdir: Workdir) -> dict[str, list[str]]:
     try:
         content = read_json(workdir.path / "published.json")
         return {stage: list(map(str, found)) for stage, found in content.items()}
+    except UserError:
+        raise
     except (OSError, ValueError, AttributeError, TypeError):  # then nothing that is there is taken for its own
         return {}
 

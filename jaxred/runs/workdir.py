@@ -199,6 +199,8 @@ class Workdir:
             content = read_json(file)
             if isinstance(content, dict) and "digest" in content:  # older versions wrote none
                 content = without_digest(content)
+        except UserError:
+            raise
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:

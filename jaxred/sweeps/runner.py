@@ -109,6 +109,8 @@ def _saved(file: Path) -> dict[str, Any] | None:
         if set(content) != {"base", "axes", "runs"}:  # as older versions wrote it
             content = without_digest(content)
         return {"base": dict(content["base"]), "axes": content["axes"], "runs": list(map(str, content["runs"]))}
+    except UserError:
+        raise
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
