@@ -8,9 +8,9 @@ from typing import Any
 
 from jaxred.activations.extract import extract
 from jaxred.activations.store import Store, reading
-from jaxred.cli.environment import require_devices
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
+from jaxred.io.devices import require_devices
 from jaxred.io.result_files import fingerprint
 from jaxred.original import experiment, publishing
 from jaxred.original.importing import STORES, import_activations, open_stores
