@@ -161,7 +161,7 @@ class SelectionConfig:
     minimal_delta: float = 1.0
     """What the minimal set out of all neurons may give up, in percent of the score."""
     fractions: tuple[float, ...] = ()
-    """The sizes of neuron sets to try, as shares of all neurons. Empty: the original's, which differ between studies."""
+    """The sizes of neuron sets to try, as shares of all neurons. Empty: the original's, which depend on the study."""
     search: str = "auto"
     """full: train every size; early: train in waves until a size is accepted; auto: early where training is
     expensive."""

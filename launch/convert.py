@@ -42,4 +42,4 @@ def main(config: StudyConfig | None, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    app.run_without_workdir(main)
+    app.run_without_workdir(main, sections=("task",))
