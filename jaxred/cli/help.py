@@ -52,8 +52,8 @@ def field_docs(kind: type) -> dict[str, str]:
     )
     for statement, below in zip(tree.body, tree.body[1:], strict=False):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-            docs[statement.target.id] = " ".join(str(below.value.value).split()) if is_text else ""
+            text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+            docs[statement.target.id] = " ".join(str(text).split())
     return docs
 
 
