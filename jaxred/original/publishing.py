@@ -41,7 +41,7 @@ def check(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> None:
     if target.is_dir() or _sha256(target) not in _record(workdir).get(stage, []):
         raise UserError(
             f"{target} is there and was not written by this workdir's {stage.replace('_', ' ')}: move it away, name "
-            "another output_directory in the experiment file, or pass --overwrite to replace it."
+            "another output_directory in the experiment file, or pass overwrite=True to replace it."
         )
 
 

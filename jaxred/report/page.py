@@ -12,7 +12,6 @@ import jaxred
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.files import write_text
-from jaxred.io.paths import flag
 from jaxred.io.result_files import fingerprint, load_result
 from jaxred.original.importing import IMPORTED, STORES
 from jaxred.report.findings import headline, searches, smallest_finding
@@ -72,7 +71,7 @@ def read_results(workdir: Workdir) -> dict[str, dict[str, Any]]:
     found = {name: load_result(workdir.result(name)) for name in RESULTS}
     present = {name: content for name, content in found.items() if content is not None}
     if not present:
-        raise UserError(f"{workdir.path} holds no results: run launch/study.py {flag('workdir', workdir.path)} first.")
+        raise UserError(f"{workdir.path} holds no results: run launch/study.py workdir={str(workdir.path)!r} first.")
     return present
 
 

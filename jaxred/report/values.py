@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxred.errors import UserError
-from jaxred.io.paths import flag
 from jaxred.io.result_files import load_result
 from jaxred.probing.metrics import OVERALL
 from jaxred.report.visible_text import visible
@@ -85,6 +84,6 @@ def load(workdir: Workdir, name: str) -> dict[str, Any]:
     if content is None:
         raise UserError(
             f"{workdir.path} holds no {name.replace('_', ' ')} results: run launch/{name}.py "
-            f"{flag('workdir', workdir.path)} first."
+            f"workdir={str(workdir.path)!r} first."
         )
     return content

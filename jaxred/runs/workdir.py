@@ -60,7 +60,7 @@ def locked(path: str | Path) -> contextlib.AbstractContextManager[None]:
     Raises:
         UserError: if another process works there.
     """
-    folder = local(path, "--workdir")
+    folder = local(path, "workdir")
     if not str(path) or (folder.exists() and not folder.is_dir()):
         return contextlib.nullcontext()
     return lock(folder, leftovers=_MADE)
@@ -70,7 +70,7 @@ class Workdir:
     """The folder of one configuration."""
 
     def __init__(self, path: str | Path):
-        self.path = local(path, "--workdir")
+        self.path = local(path, "workdir")
         self.stores = self.path / "activations"
         self.moments = self.path / "moments" / "train.npz"
 
@@ -88,18 +88,18 @@ class Workdir:
         validate(config)
         workdir = cls(path)
         if not str(path):
-            raise UserError("Pass --workdir=FOLDER: the folder in which the run keeps what it makes.")
+            raise UserError("Pass `workdir=FOLDER`: the folder in which the run keeps what it makes.")
         if workdir.path.exists() and not workdir.path.is_dir():
-            raise UserError(f"--workdir={path} is a file; it must be a folder, or not exist yet.")
+            raise UserError(f"workdir={str(path)!r} is a file; it must be a folder, or not exist yet.")
         if (workdir.path / MARK).is_file():
-            raise UserError(f"{path} holds a sweep: choose another --workdir, or pass the folder of one of its runs.")
+            raise UserError(f"{path} holds a sweep: choose another `workdir`, or pass the folder of one of its runs.")
         now = json.loads(json.dumps(to_dict(config)))
         before = workdir.saved_config()
         if before is not None and before != now and workdir.holds_results() and not overwrite:
             changed = "; ".join(differences(before, now))
             raise UserError(
-                f"{path} holds a run of another configuration: {changed}. Choose another --workdir, or pass "
-                f"--overwrite to replace "
+                f"{path} holds a run of another configuration: {changed}. Choose another `workdir`, or pass "
+                f"overwrite=True to replace "
                 "its results (activations that still fit are kept)."
             )
         if before is not None and before != now:
@@ -120,7 +120,7 @@ class Workdir:
         saved = workdir.saved_config()
         if saved is None:
             raise UserError(
-                f"{path} is not the folder of a run: it has no config.json. Name a --workdir that "
+                f"{path} is not the folder of a run: it has no config.json. Name a `workdir` that "
                 "launch/redundancy.py, launch/study.py or launch/extract.py has filled."
             )
         config = from_dict(saved)
@@ -148,7 +148,7 @@ class Workdir:
             if place.exists():
                 raise UserError(
                     f"{place} holds results of another run and cannot be removed: remove it, or choose "
-                    "another --workdir."
+                    "another `workdir`."
                 )
 
     def _findings(self) -> tuple[Path, ...]:
@@ -169,8 +169,8 @@ class Workdir:
             return
         if not overwrite:
             raise UserError(
-                f"{self.path / 'results'} holds results of other activations: choose another --workdir, or pass "
-                "--overwrite to replace them."
+                f"{self.path / 'results'} holds results of other activations: choose another `workdir`, or pass "
+                "overwrite=True to replace them."
             )
         self._remove_results()
 
@@ -204,13 +204,13 @@ class Workdir:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"Cannot read {file} ({error}): delete it, or choose another --workdir.") from error
+            raise UserError(f"Cannot read {file} ({error}): delete it, or choose another `workdir`.") from error
         if not isinstance(content, dict) or not {"task", "encoder", "probe"} <= set(content):
-            raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another --workdir.")
+            raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another `workdir`.")
         try:
             return to_dict(from_dict(content))
         except UserError as error:
-            raise UserError(f"{file}: {error} Choose another --workdir.") from error
+            raise UserError(f"{file}: {error} Choose another `workdir`.") from error
 
     def activations(self, split: str) -> Path:
         return self.stores / split

@@ -8,10 +8,11 @@ from absl import flags
 
 from jaxred.activations.files.conversion import Options, convert
 from jaxred.cli import app
+from jaxred.cli.flag_names import as_flags
 from jaxred.config import EncoderConfig, StudyConfig, TaskConfig
 from jaxred.data import load_task
 from jaxred.errors import UserError
-from jaxred.io.paths import flag, is_url, local
+from jaxred.io.paths import is_url, local
 from jaxred.models import pretrained
 from jaxred.original import experiment
 from jaxred.original.importing import open_stores
@@ -79,7 +80,14 @@ def test_what_is_made_in_the_home_folder_is_there_and_not_in_a_folder_of_that_si
 @pytest.mark.parametrize("kind", sorted({*PLACES} - {"workdir", "sweep", "examples"}))
 def test_what_is_read_is_looked_for_in_the_home_folder(kind, home, monkeypatch):
     looked = []
-    for module in ("exchange", "importing", "data", "experiments.finished", "formats.experiment", "pretrained"):
+    for module in (
+        "activations.files.conversion",
+        "original.importing",
+        "data",
+        "runs.finished",
+        "original.experiment",
+        "models.pretrained",
+    ):
         monkeypatch.setattr(
             f"jaxred.{module}.local", lambda place, name: looked.append(local(place, name)) or looked[-1]
         )
@@ -107,7 +115,7 @@ def test_a_configuration_in_the_home_folder_is_found(argv, home):
 
 @pytest.mark.parametrize("name", ["nul\0", "byte\udcff", "x" * 300])
 def test_names_that_no_file_can_have_are_told(name, home):
-    with pytest.raises(UserError, match="--workdir="):
+    with pytest.raises(UserError, match="workdir="):
         Workdir(name)
 
 
@@ -116,5 +124,5 @@ def test_names_that_no_file_can_have_are_told(name, home):
 )
 def test_odd_names_are_names_and_advice_quotes_them(name):
     assert not is_url(name)
-    assert local(name, "--workdir") == Path(name)
-    assert shlex.split(flag("workdir", name)) == [f"--workdir={name}"]
+    assert local(name, "workdir") == Path(name)
+    assert shlex.split(as_flags(f"run it with workdir={name!r}"))[-1] == f"--workdir={name}"
