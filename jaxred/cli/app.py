@@ -1,4 +1,4 @@
-"""What every launcher shares: flags, logging, and one sentence instead of a traceback."""
+"""What all launchers share: flags, logging, exit codes, and one sentence instead of a traceback."""
 
 # ruff: noqa: E402
 import difflib
@@ -77,7 +77,7 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
 
 
 def _verified(main: Callable[[StudyConfig, str, bool], Any]) -> Callable[[StudyConfig, str, bool], Any]:
-    """The same, of a workdir all of whose files have been read."""
+    """The same work, after all files of the workdir have been read."""
 
     def verified(config: StudyConfig, workdir: str, overwrite: bool) -> Any:
         from jaxred.runs.verification import verify
@@ -238,7 +238,7 @@ def _config() -> StudyConfig:
     config = _CONFIG.value
     try:
         fits = isinstance(config.task, TaskConfig)
-    except OSError as error:  # what ml_collections puts in place of a file that could not be run
+    except OSError as error:  # ml_collections returns such an object for a file that it could not run
         raise UserError(f"--config cannot be loaded: {_first_line(error.__cause__ or error)}.") from error
     except AttributeError:
         fits = False

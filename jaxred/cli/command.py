@@ -80,7 +80,7 @@ def _overview() -> str:
             "Commands:",
             *lines,
             "",
-            f"Packaged configurations (--config=NAME): {', '.join(packaged.configs())}.",
+            textwrap.fill(f"Packaged configurations (--config=NAME): {', '.join(packaged.configs())}.", 120),
             "",
             "  jaxred study --config=demo --workdir=runs/demo   runs a study of the built-in movie reviews",
             "  jaxred study --help                              lists the flags and the fields of the configuration",
