@@ -6,7 +6,7 @@
 
 Any run that has left activations will do, and a sweep stands for all of its runs: `configs/tasks.py:runs/glue`. The
 encoders must be of one shape; where they are the same encoder, the rows of all tasks are also pooled. Clusters are made
-with this run's settings, as `--config.clustering.linkage=complete`, whatever the settings of the tasks are. The tasks' own
+with this run's settings, as `--config.clustering.linkage=complete`, whatever the tasks' own settings are. The tasks'
 activations are read in place, and their moments are kept next to them.
 """
 
