@@ -1,5 +1,5 @@
 # Every target does its own set-up: it makes or reuses .venv, installs what it needs, and runs.
-# Pass flags of the study with ARGS: make demo ARGS="--config.task.limit_instances=2000"
+# Pass flags of the study, or of pytest, with ARGS: make demo ARGS="--config.task.limit_instances=2000"
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -31,12 +31,13 @@ lint: .venv/test.installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
+	.venv/bin/lint-imports
 
 bench: .venv/reference.installed
 	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(PY) "$$script" --smallest || exit 1; done
 
 clean:
-	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/python.made:
 	@test -n "$(PYTHON)" || { echo "error: jaxred needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

@@ -1,11 +1,11 @@
-"""A GLUE task in the layout that GLUE is handed out in; its official dev set is the test set, as in the paper.
+"""A GLUE task in the layout of GLUE's own files; its official dev set is the test set, as in the paper.
 
     python launch/study.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data \
         --config.encoder.path=path/to/finetuned-bert --workdir=runs/sst2
 
 Tasks: cola, sst2, mrpc, qqp, stsb, mnli (dev_matched), qnli, rte, wnli. The folder may be the task's own (with
 train.tsv and dev.tsv) or the one above it. The paper's encoders are fine-tuned on the task; a pretrained one works as
-well. What the encoder is (BERT, DistilBERT, XLNet) its folder says: `--config.encoder.path=path/to/finetuned-xlnet`.
+well. The folder says which encoder it is (BERT, DistilBERT, XLNet): `--config.encoder.path=path/to/finetuned-xlnet`.
 """
 
 from jaxred.config import StudyConfig, TaskConfig

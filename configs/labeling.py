@@ -1,4 +1,4 @@
-"""Sequence labelling: a row is a word, and its vector that of its last sub-word.
+"""Sequence labelling: a row is a word, and its vector is that of its last sub-word.
 
     python launch/study.py --config=configs/labeling.py:conll2000_chunk --config.task.data_dir=conll2000 \
         --workdir=runs/chunk
@@ -10,9 +10,9 @@
 | pmb_semtag, pmb_ccg | train.conll, dev.conll, test.conll | semantic tags, CCG categories (Parallel Meaning Bank) |
 | conllu | as ud_pos | any column: `--config.task.label_column=deprel` |
 | columns | train.*, dev.*, test.* | column 2: `--config.task.label_column=4`; `word_column`, `separator`, `comment` |
-| parallel_words | train.word, train.label, ... | one a word, a sentence a line |
+| parallel_words | train.word, train.label, ... | one label per word, one sentence per line |
 
-A file for dev need not be there (CoNLL-2000 has none): a tenth of the training sentences is then held out. Of train the
+A file for dev may be missing (CoNLL-2000 has none): a tenth of the training sentences is then held out. Of train the
 first 150,000 words are used, cut at a sentence, as in the paper; `--config.task.limit_instances=20000` takes fewer, -1
 all. Labels of dev and test that train does not have count as the task's most common open class;
 `--config.task.fallback_label` names another. For the other vectors of a word:

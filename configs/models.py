@@ -6,8 +6,8 @@
         --config.encoder.path=path/to/xlnet --workdir=runs/xlnet
     python launch/redundancy.py --config=configs/models.py:runs/bert,runs/xlnet --workdir=runs/bert_and_xlnet
 
-The models may have any number of layers and neurons. That the rows are of the same examples is read off the
-fingerprints in the stores' ledgers; others are refused. Both stores are read once, together.
+The models may have any number of layers and neurons. That the rows are of the same examples is checked by
+the fingerprints in the stores' ledgers; other rows are rejected. Both stores are read once, together.
 """
 
 from jaxred.config import StudyConfig, TaskConfig

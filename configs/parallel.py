@@ -2,9 +2,9 @@
 
     python launch/study.py --config=configs/parallel.py --config.task.data_dir=my_task --workdir=runs/my_task
 
-The folder has train.word, train.label, test.word and test.label (and dev.word, dev.label if there is a dev set): a
-sentence a line, `first sentence ||| second sentence` for pairs, and a label a line.
-`--config=configs/parallel.py:regression` reads scores instead, from .score files if they are there. For an encoder of
+The folder has train.word, train.label, test.word and test.label (and dev.word, dev.label if there is a dev set): one
+sentence per line, `first sentence ||| second sentence` for pairs, and one label per line.
+`--config=configs/parallel.py:regression` reads scores instead, from .score files if they exist. For an encoder of
 your own, BERT, DistilBERT or XLNet, pass its folder: `--config.encoder.path=path/to/xlnet`.
 """
 

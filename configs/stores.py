@@ -1,11 +1,11 @@
-"""Activations that are stores already, as launch/convert.py makes them of others' files.
+"""Activations that are stores already, as launch/convert.py makes them from files of other tools.
 
     python launch/convert.py --input=train.json --labels=train.label --output=my_stores/train
     python launch/convert.py --input=test.json --labels=test.label --output=my_stores/test
     python launch/study.py --config=configs/stores.py --config.task.data_dir=my_stores --workdir=runs/my_stores
 
 The folder has the stores train and test, and dev if there is a dev set; their rows are sentences or words. They are
-read where they lie. `--config=configs/stores.py:regression` is for stores whose labels are scores.
+read in place. `--config=configs/stores.py:regression` is for stores whose labels are scores.
 """
 
 from jaxred.config import StudyConfig, TaskConfig

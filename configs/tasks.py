@@ -6,8 +6,8 @@
 
 Any run that has left activations will do, and a sweep stands for all of its runs: `configs/tasks.py:runs/glue`. The
 encoders must be of one shape; where they are the same encoder, the rows of all tasks are also pooled. Clusters are made
-with this run's settings, as `--config.clustering.linkage=complete`, whatever those of the tasks are. The tasks' own
-activations are read where they lie, and their moments are kept beside them.
+with this run's settings, as `--config.clustering.linkage=complete`, whatever the tasks' own settings are. The tasks'
+activations are read in place, and their moments are kept next to them.
 """
 
 from jaxred.config import StudyConfig, TaskConfig

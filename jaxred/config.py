@@ -1,7 +1,8 @@
-"""The typed configuration of a run: one comment a field, validated at the edge.
+"""The typed configuration of a run, validated at the edge. The text below a field is its documentation, which
+`jaxred study --help` prints.
 
-Every launcher takes the same `StudyConfig`, so that the parts of a study (extraction, pipeline, redundancy, report)
-agree on what they work on. Override any field on the command line: `--config.probe.l1=1e-4`,
+Every command takes the same `StudyConfig`, so that the parts of a study (extraction, pipeline, redundancy, report)
+agree on what they work on. Any field can be given on the command line: `--config.probe.l1=1e-4`,
 `--config.selection.deltas='((1,1),)'`.
 """
 
@@ -18,8 +19,8 @@ WORD_POOLINGS = ("last", "first", "average")
 METRICS = (
     "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
 )  # fmt: skip
-# What no study can mean: beyond these a value is a slip of the pen, and would end in numbers that are not finite, in
-# no memory, or never.
+# Values beyond these are typing mistakes: they would end in numbers that are not finite, exhaust the memory, or never
+# end.
 LARGEST_PENALTY, LARGEST_RATE = 10_000, 10.0
 MOST_EPOCHS, MOST_ITERATIONS = 100_000, 1_000_000
 MOST_ROWS, MOST_WINDOW = 2**31 - 1, 2**20  # of a batch or a sample, and of a window
@@ -34,111 +35,153 @@ REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
 class TaskConfig:
     """What is classified, and which of its examples are used."""
 
-    name: str = "movie_reviews"  # movie_reviews (built in), a GLUE task (sst2, ...), table, parallel, one of labelled
-    # words (configs/labeling.py), stores, or original
-    kind: str = "classification"  # classification or regression
-    data_dir: str = ""  # the folder with the task's files; not used by movie_reviews; of table, also a single file; of
-    # original, the experiment file
-    metric: str = "accuracy"  # the score that layers and neurons are selected by: one of METRICS
-    limit_instances: int = -1  # use only so many training examples, sampled in proportion to the classes; -1: all;
-    # of labelled words the first so many, cut at a sentence
-    dev_fraction: float = 0.1  # share of train held out as dev, where the task has no dev file of its own
-    test_fraction: float = 0.2  # task table: share held out as test, where there is one file alone
-    split_seed: int = 7361  # seed of those splits; the original's is 7361
-    fallback_label: str = (
-        ""  # a training label that test labels unseen in train count as; empty: such rows are an error
-    )
-    max_sent_l: int = 1000  # labelled words: sentences of more words are left out
-    ignore_start_token: bool = False  # labelled words: leave out the first word of every sentence, such as its number
-    label_column: str = ""  # table and labelled words: the labels' column, by name or from 1; empty: the task's own
-    text_column: str = ""  # task table: the column of the text, or of a pair's first text; empty: found by its name
-    text_pair_column: str = ""  # task table: the column of a pair's second text; empty: found by its name, or none
-    train_split: str = ""  # task table: the file or split that is train; empty: train
-    dev_split: str = ""  # task table: the same for dev; empty: dev, validation, valid or val, where there is one
-    test_split: str = ""  # task table: the same for test, such as validation where test has no labels; empty: test
-    word_column: int = 1  # task columns: the words' column, counted from 1
-    separator: str = "whitespace"  # task columns: whitespace (spaces and tabs), tab, or the text between two columns
-    comment: str = ""  # task columns: lines that start with it are skipped
+    name: str = "movie_reviews"
+    """The task: movie_reviews (built in), a GLUE task (sst2, ...), table, parallel, a task of labelled words
+    (configs/labeling.py), stores, or original."""
+    kind: str = "classification"
+    """classification or regression."""
+    data_dir: str = ""
+    """The folder with the task's files; for table also a single file. movie_reviews does not use it; for original it is
+    the experiment file."""
+    metric: str = "accuracy"
+    """The score by which layers and neurons are selected: accuracy, f1, accuracy_and_f1, matthews_corrcoef; for
+    regression pearson, spearman, pearson_and_spearman."""
+    limit_instances: int = -1
+    """Use only so many training examples, sampled in proportion to the classes; of labelled words the first so many,
+    cut at the end of a sentence. -1: all."""
+    dev_fraction: float = 0.1
+    """The share of train that is held out as dev, where the task has no dev file of its own."""
+    test_fraction: float = 0.2
+    """Task table: the share that is held out as test, where there is one file alone."""
+    split_seed: int = 7361
+    """The seed of these splits; the default is the original's."""
+    fallback_label: str = ""
+    """The training label as which test labels count that train does not have. Empty: such rows are an error."""
+    max_sent_l: int = 1000
+    """Labelled words: sentences of more words are left out."""
+    ignore_start_token: bool = False
+    """Labelled words: leave out the first word of every sentence, such as its number."""
+    label_column: str = ""
+    """Tables and labelled words: the column of the labels, by name or counted from 1. Empty: the task's own."""
+    text_column: str = ""
+    """Task table: the column of the text, or of a pair's first text. Empty: found by its name."""
+    text_pair_column: str = ""
+    """Task table: the column of a pair's second text. Empty: found by its name, or none."""
+    train_split: str = ""
+    """Task table: the file or split that is train. Empty: train."""
+    dev_split: str = ""
+    """Task table: the same for dev. Empty: dev, validation, valid or val, where there is one."""
+    test_split: str = ""
+    """Task table: the same for test, such as validation where test has no labels. Empty: test."""
+    word_column: int = 1
+    """Task columns: the column of the words, counted from 1."""
+    separator: str = "whitespace"
+    """Task columns: whitespace (spaces and tabs), tab, or the text between two columns."""
+    comment: str = ""
+    """Task columns: lines that start with this text are skipped."""
 
 
 @dataclass(unsafe_hash=True)
 class EncoderConfig:
     """The pretrained encoder whose redundancy is measured."""
 
-    path: str = "all-MiniLM-L6-v2"  # a folder of a BERT, DistilBERT or XLNet, or the packaged model of the `demo` extra
-    n_layers: int = -1  # run only the first so many transformer layers; -1: all
-    compute_dtype: str = "float32"  # float32 (true float32 products) or bfloat16
+    path: str = "all-MiniLM-L6-v2"
+    """A folder of a BERT, DistilBERT or XLNet, or the name of the packaged model of the `demo` extra."""
+    n_layers: int = -1
+    """Run only the first so many transformer layers. -1: all."""
+    compute_dtype: str = "float32"
+    """float32 (true float32 products) or bfloat16."""
 
 
 @dataclass(unsafe_hash=True)
 class ExtractionConfig:
     """How text becomes rows of activations."""
 
-    pooling: str = "cls"  # the sentence vector: cls (where [CLS] or <cls> is) or mean (over all real tokens)
-    word_pooling: str = "last"  # of labelled words, the vector of a word by its sub-words': last, first or average
-    max_length: int = 128  # tokens a sentence or pair is truncated to, special tokens included
-    dtype: str = "float32"  # the stored type: float32, bfloat16 or float16
-    token_budget: int = 0  # padded tokens a batch; 0: 2,048 on CPU, 65,536 on accelerators
-    window_rows: int = 4096  # rows written and committed at once; a killed run resumes at the next window
+    pooling: str = "cls"
+    """The sentence vector: cls (the position of [CLS] or <cls>) or mean (over all real tokens)."""
+    word_pooling: str = "last"
+    """Labelled words: the vector of a word is that of its last or first sub-word, or their average: last, first,
+    average."""
+    max_length: int = 128
+    """The number of tokens to which a sentence or pair is truncated, special tokens included."""
+    dtype: str = "float32"
+    """The stored type: float32, bfloat16 or float16."""
+    token_budget: int = 0
+    """Padded tokens per batch. 0: 2,048 on a CPU, 65,536 on an accelerator."""
+    window_rows: int = 4096
+    """Rows that are written and committed together; a killed run resumes at the next window."""
 
 
 @dataclass(unsafe_hash=True)
 class ProbeConfig:
-    """A linear elastic-net probe: mean loss + l1 * sum|W| + l2 * ||W||_F, trained by Adam (the original's defaults).
+    """A linear elastic-net probe: mean loss + l1 * sum|W| + l2 * ||W||_F, trained by Adam with the original's defaults.
 
-    Of `solver` "fista", which goes to the optimum, learning_rate, epochs, shuffle and seed change nothing.
+    With the solver fista, which goes to the optimum, learning_rate, epochs, shuffle and seed have no effect.
     """
 
-    l1: float = 1e-5  # weight of the sum of absolute weights
-    l2: float = 1e-5  # weight of the Frobenius norm, un-squared unless squared_l2
-    squared_l2: bool = False  # penalise ||W||_F^2 instead of ||W||_F
-    learning_rate: float = 1e-3  # Adam's step size
-    epochs: int = 10  # passes over the training rows
-    batch_size: int = 128  # rows a step; the last short batch of an epoch is used
-    shuffle: bool = False  # a new row order every epoch; the original keeps the order of the data
-    standardize: bool = False  # scale each neuron to mean 0 and variance 1 on the training rows
-    seed: int = 42  # seed of the initial weights and of shuffling
-    solver: str = "adam"  # adam (the original's epochs) or fista (proximal gradient to the optimum, with exact zeros)
-    tolerance: float = 1e-4  # fista: the residual at which a probe is at its optimum, as a share (probing/proximal.py)
-    max_iterations: int = 1000  # fista: steps at most, each a pass over the training rows
+    l1: float = 1e-5
+    """The weight of the sum of absolute weights."""
+    l2: float = 1e-5
+    """The weight of the Frobenius norm, which is not squared unless squared_l2."""
+    squared_l2: bool = False
+    """Penalise ||W||_F^2 instead of ||W||_F."""
+    learning_rate: float = 1e-3
+    """Adam's step size."""
+    epochs: int = 10
+    """Passes over the training rows."""
+    batch_size: int = 128
+    """Rows per step; the last, shorter batch of an epoch is used too."""
+    shuffle: bool = False
+    """Draw a new order of the rows every epoch; the original keeps the order of the data."""
+    standardize: bool = False
+    """Scale each neuron to mean 0 and variance 1 on the training rows."""
+    seed: int = 42
+    """The seed of the initial weights and of shuffling."""
+    solver: str = "adam"
+    """adam (the original's epochs) or fista (proximal gradient to the optimum, with exact zeros)."""
+    tolerance: float = 1e-4
+    """fista: the residual at which a probe counts as being at its optimum, relative to the loss of the best constant
+    answer."""
+    max_iterations: int = 1000
+    """fista: the largest number of steps, each of which is a pass over the training rows."""
 
 
 @dataclass(unsafe_hash=True)
 class ClusteringConfig:
     """Correlation clustering of neurons, and which neuron stands for a cluster."""
 
-    thresholds: tuple[float, ...] = (-1.0, 0.3)  # CCFS thresholds on the distance; -1: no clustering
-    sweep_thresholds: tuple[float, ...] = (
-        0.1,
-        0.2,
-        0.3,
-        0.4,
-        0.5,
-        0.6,
-        0.7,
-        0.8,
-        0.9,
-    )  # thresholds of the cluster sweep
-    window_threshold: float = 0.3  # the threshold at which the windows of clusters are counted
-    distance: str = "absolute"  # absolute: 1 - |r|; signed: 1 - r
-    linkage: str = "average"  # average, as in the paper; complete or single
-    representative: str = "random"  # random (seeded), medoid, lowest_layer, or highest_variance
-    seed: int = 42  # seed of the random representatives
+    thresholds: tuple[float, ...] = (-1.0, 0.3)
+    """The thresholds on the distance that CCFS tries. -1: no clustering."""
+    sweep_thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    """The thresholds of the cluster sweep."""
+    window_threshold: float = 0.3
+    """The threshold at which the windows of clusters are counted."""
+    distance: str = "absolute"
+    """absolute: 1 - |r|; signed: 1 - r."""
+    linkage: str = "average"
+    """average, as in the paper; complete or single."""
+    representative: str = "random"
+    """The neuron that stands for its cluster: random (by the seed), medoid, lowest_layer, or highest_variance."""
+    seed: int = 42
+    """The seed of the random representatives."""
 
 
 @dataclass(unsafe_hash=True)
 class SelectionConfig:
-    """How much score may be given up for fewer layers and fewer neurons."""
+    """How much of the score may be given up for fewer layers and fewer neurons."""
 
-    deltas: tuple[tuple[float, float], ...] = (
-        (3.0, 1.0),
-        (2.0, 1.0),
-        (1.0, 1.0),
-    )  # (layers, neurons) in percent of the score
-    minimal_delta: float = 1.0  # percent given up by the minimal set out of all neurons
-    fractions: tuple[float, ...] = ()  # sizes tried, as shares of all neurons; empty: each study's own of the original
-    rule: str = "delta"  # delta, the paper's; or one_standard_error: within one standard error of the reference on dev
-    search: str = "auto"  # full: every size; early: in waves until one is accepted; auto: early where training is dear
+    deltas: tuple[tuple[float, float], ...] = ((3.0, 1.0), (2.0, 1.0), (1.0, 1.0))
+    """Pairs (layers, neurons) of what may be given up, in percent of the score."""
+    minimal_delta: float = 1.0
+    """What the minimal set out of all neurons may give up, in percent of the score."""
+    fractions: tuple[float, ...] = ()
+    """The sizes of neuron sets to try, as shares of all neurons. Empty: the original's, which depend on the study."""
+    rule: str = "delta"
+    """delta: the paper's, by what may be given up; one_standard_error: the smallest set whose dev score is within one
+    standard error of the reference's, whatever the deltas."""
+    search: str = "auto"
+    """full: train every size; early: train in waves until a size is accepted; auto: early where training is
+    expensive."""
 
 
 @dataclass(unsafe_hash=True)
@@ -151,8 +194,11 @@ class StudyConfig:
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
-    repeats: int = 1  # run the studies so many times with other dev splits, initial weights and representatives
-    repeat_split: bool = True  # repeats draw dev from train again (where dev has no file); False: all on one split
+    repeats: int = 1
+    """Run the studies so many times, each time with another dev split, other initial weights and other
+    representatives."""
+    repeat_split: bool = True
+    """Repeats draw dev from train again, where dev has no file. False: all repeats use one split."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -164,10 +210,11 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(content: dict[str, Any]) -> StudyConfig:
-    """The configuration that `to_dict` gave. A field that is missing, since an older version saved it, is the default.
+    """The configuration from which `to_dict` made this content. A field that an older version did not save has its
+    default.
 
     Raises:
-        UserError: for a field that is not known.
+        UserError: a field is not known.
     """
     config, values = StudyConfig(), {}
     for name, value in content.items():
@@ -176,7 +223,7 @@ def from_dict(content: dict[str, Any]) -> StudyConfig:
         unknown = [f"{name}.{inner}" for inner in fields if not hasattr(section, inner)]
         if section is None or unknown or dataclasses.is_dataclass(section) != isinstance(value, dict):
             raise UserError(f"config.{(unknown or [name])[0]} is not known: it was saved by another version of jaxred.")
-        inner = {field: _tuples(given) for field, given in fields.items()}
+        inner = {field: _tuples(saved) for field, saved in fields.items()}
         values[name] = dataclasses.replace(section, **inner) if isinstance(value, dict) else value
     return dataclasses.replace(config, **values)
 
@@ -191,34 +238,34 @@ def _plain(value: Any) -> Any:
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Fields whose values differ between two configurations, as 'probe.l1 was 1e-05 and is now 0.1'."""
-    found = []
+    changes = []
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, f"{prefix}{name}.")
+            changes += differences(before, after, f"{prefix}{name}.")
         elif before != after:
-            found.append(f"{prefix}{name} was {before!r} and is now {after!r}")
-    return found
+            changes.append(f"{prefix}{name} was {before!r} and is now {after!r}")
+    return changes
 
 
 def unknown_field(path: str) -> str:
-    """What is wrong with the name of a field, such as task.nme, and what may be meant; empty where it exists."""
+    """What is wrong with the name of a field, such as task.nme, and what may be meant; empty if the field exists."""
     kind, parent = StudyConfig, "config"
     for name in path.split("."):
         if not is_dataclass(kind):
             return f"{parent} has no fields"
-        known = get_type_hints(kind)
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+        types = get_type_hints(kind)
+        if name not in types:
+            near = difflib.get_close_matches(name, types, 1)
             return f"{parent} has no field {name!r}: " + (
-                f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+                f"did you mean {near[0]}?" if near else f"it has {', '.join(types)}"
             )
-        kind, parent = known[name], f"{parent}.{name}"
+        kind, parent = types[name], f"{parent}.{name}"
     return ""
 
 
 def validate_probe(probe: ProbeConfig) -> None:
-    """Refuses impossible values of how probes are trained.
+    """Rejects impossible values of how probes are trained.
 
     Raises:
         UserError: naming the field, the value found and the values allowed.
@@ -252,7 +299,7 @@ def validate_probe(probe: ProbeConfig) -> None:
 
 
 def validate(config: StudyConfig) -> None:
-    """Refuses unknown, impossible and contradictory values before any work is done.
+    """Rejects unknown, impossible and contradictory values before any work is done.
 
     Raises:
         UserError: naming the field, the value found and the values allowed.
@@ -339,6 +386,7 @@ def validate(config: StudyConfig) -> None:
     _require(_number(delta) and 0 <= delta <= 100, "selection.minimal_delta", delta, "a percentage within [0, 100]")
     for fraction in selection.fractions:
         _require(_number(fraction) and 0 <= fraction <= 1, "selection.fractions", fraction, "shares within [0, 1]")
+    _choice("selection.rule", selection.rule, RULES)
     _choice("selection.search", selection.search, ("auto", "full", "early"))
     _whole("repeats", config.repeats, 1, 1000, "from 1 to 1000")
 
@@ -348,7 +396,7 @@ def _number(value: Any) -> bool:
 
 
 def _whole(name: str, value: Any, least: int, most: int, allowed: str = "") -> None:
-    """Refuses what is no whole number, or one out of bounds; the upper one is named where it is what is missed."""
+    """Rejects what is not a whole number or is out of bounds; the upper bound is named where the value is above it."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     allowed = allowed or f"at least {least:,}"
     number: Any = value

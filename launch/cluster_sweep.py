@@ -1,4 +1,4 @@
-"""Score at every clustering threshold, over all layers; extracts the activations first if they are not there.
+"""The score at every clustering threshold, over all layers. Extracts the activations first if they are missing.
 
     python launch/cluster_sweep.py --config=configs/demo.py --workdir=runs/demo
     python launch/cluster_sweep.py --config=configs/demo.py --config.clustering.sweep_thresholds='(0.2, 0.4)' ...

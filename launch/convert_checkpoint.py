@@ -1,10 +1,10 @@
-"""Turns a checkpoint whose weights are a `pytorch_model.bin` into safetensors, which jaxred reads; needs PyTorch.
+"""Converts a checkpoint whose weights are a `pytorch_model.bin` to safetensors, which jaxred reads. Needs PyTorch.
 
     python launch/convert_checkpoint.py --input=old-xlnet [--output=xlnet]
 
 Takes Hugging Face folders of the architectures that jaxred runs: BERT, DistilBERT, XLNet. Without --output the
-safetensors file is written beside the old one. The weights are opened by PyTorch's weights-only loader: a file that
-holds anything but tensors is refused.
+safetensors file is written next to the old one. The weights are opened by PyTorch's weights-only loader: a file that
+holds anything but tensors is rejected.
 """
 
 from absl import flags

@@ -1,6 +1,8 @@
-"""Extracts every layer's sentence vectors of a task into activation stores, WORKDIR/activations/<split>.
+"""Extracts the vectors of every layer for a task's sentences or words into activation stores.
 
-python launch/extract.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data --workdir=runs/sst2
+    python launch/extract.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data --workdir=runs/sst2
+
+Writes the stores WORKDIR/activations/<split>.
 """
 
 from jaxred.cli import app

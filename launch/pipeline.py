@@ -1,4 +1,4 @@
-"""Oracle, layer probes, LayerSelector and CCFS on a task; extracts its activations first if they are not there.
+"""Oracle, layer probes, LayerSelector and CCFS on a task. Extracts its activations first if they are missing.
 
     python launch/pipeline.py --config=configs/demo.py --workdir=runs/demo
 

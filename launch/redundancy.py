@@ -1,11 +1,12 @@
-"""CKA between layers, neuron clusters at every threshold, cluster windows; extracts the activations first if need be.
+"""CKA between layers, neuron clusters at every threshold, cluster windows. Extracts the activations first if needed.
 
     python launch/redundancy.py --config=configs/demo.py --workdir=runs/demo
     python launch/redundancy.py --config=configs/tasks.py:runs/sst2,runs/rte --workdir=runs/both
     python launch/redundancy.py --config=configs/models.py:runs/bert,runs/xlnet --workdir=runs/bert_and_xlnet
 
-Writes WORKDIR/results/redundancy.json, CSV files beside it, and WORKDIR/moments; of several tasks together tasks.json,
-of two models on the same rows models.json. --cluster_map also draws WORKDIR/figures/cluster_map.png, of one task.
+Writes WORKDIR/results/redundancy.json, CSV files next to it, and WORKDIR/moments; for several tasks together
+tasks.json, for two models on the same rows models.json. --cluster_map also draws WORKDIR/figures/cluster_map.png, for
+one task.
 """
 
 from absl import flags

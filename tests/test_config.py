@@ -233,8 +233,13 @@ def test_a_configuration_as_json():
     for section in ("task", "encoder", "extraction", "probe", "clustering", "selection"):
         assert list(plain[section]) == [field.name for field in dataclasses.fields(getattr(config, section))]
     assert plain["repeats"] == 1
-    assert plain["selection"] == {"deltas": [[1.0, 2.0]], "minimal_delta": 1.0, "fractions": [], "search": "auto",
-            "rule": "delta"}
+    assert plain["selection"] == {
+        "deltas": [[1.0, 2.0]],
+        "minimal_delta": 1.0,
+        "fractions": [],
+        "search": "auto",
+        "rule": "delta",
+    }
     assert plain["clustering"]["thresholds"] == [0.5]
     assert plain["probe"]["l1"] == 1e-5
 

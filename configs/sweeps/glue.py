@@ -4,9 +4,9 @@
         --config.encoder.path=path/to/bert --workdir=runs/glue
     python launch/study.py --config=configs/sweeps/glue.py:rte,mrpc --config.task.data_dir=glue_data --workdir=runs/two
 
-glue_data has a folder a task, as GLUE is handed out. Without an argument: sst2, mrpc, stsb, qnli, rte. The cost is the
-sum of the tasks', mostly extraction (docs/results.md); try it with `--config.task.limit_instances=1000`. Add an axis
-to go over models, as `"model": {"base": {"encoder.path": "path/to/base"}, "large": {"encoder.path": "path/to/large"}}`,
+glue_data has one folder per task, as in GLUE's archive. Without an argument: sst2, mrpc, stsb, qnli, rte. The cost
+is the sum of the tasks', mostly extraction (docs/results.md); try it with `--config.task.limit_instances=1000`. Add an
+axis to go over models, as `"model": {"base": {"encoder.path": "base"}, "large": {"encoder.path": "large"}}`,
 or over any field, as `"probe.seed": (42, 43)`.
 """
 

@@ -4,7 +4,7 @@
 
 18 runs (3 l1, 3 l2, 2 seeds) on one extraction. For a quick look take part of the text,
 `--config.task.limit_instances=2000`: 2 min 8 s of CPU time in all on 2 cores (8.5 min by the clock while other
-programs ran). Any field that no axis sets can be given so.
+programs ran). Any field that no axis sets can be given in this way.
 
 Expect no trend from so little text: with 2,000 reviews (200 of them dev) the oracle scores 0.765 to 0.780 on dev and
 0.767 to 0.777 on test whatever l1 and l2 are, and at l1 0 the seed alone moves the minimal set between 53 and 134.

@@ -1,4 +1,4 @@
-"""What a process inherits from the shell, notebook or cluster that starts it, so that a run does not depend on it."""
+"""Makes a run independent of what its process inherits from the shell, notebook or cluster that starts it."""
 
 import codecs
 import logging
@@ -9,8 +9,8 @@ from pathlib import Path
 
 log = logging.getLogger("jaxred")
 
-# JAX's variables that say where it computes, what it keeps and what it logs; all others change numbers, stop at what
-# JAX takes for a fault, or are switches of one version.
+# JAX's variables that say where it computes, what it caches and what it logs. All others change numbers, stop a run at
+# what JAX takes for a fault, or are switches of one version.
 HEEDED = (
     "JAX_PLATFORM", "JAX_CUDA_", "JAX_ROCM_", "JAX_CPU_", "JAX_NUM_CPU_DEVICES", "JAX_PJRT_", "JAX_MOCK_",
     "JAX_COORDINATOR", "JAX_DISTRIBUTED", "JAX_LOCAL_DEVICE", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID",
@@ -22,8 +22,8 @@ _PLAIN_ERRORS = "jaxred.plain"
 
 
 def settle() -> list[str]:
-    """Takes away the variables that would make JAX compute otherwise, and warnings as errors; called before JAX is
-    imported, which reads them once.
+    """Removes the variables that would change what JAX computes, and the setting that makes warnings errors. Call it
+    before JAX is imported, since JAX reads them once.
 
     Returns:
         The names of JAX's variables that were set and are not heeded.
@@ -38,8 +38,8 @@ def settle() -> list[str]:
 
 
 def make_streams_safe() -> None:
-    """Output in an encoding that lacks a letter, such as cp1252 or ascii, gets a plainer one, and no error is raised;
-    nor is one where a stream is closed.
+    """Makes output print a plainer letter, and raise no error, where its encoding lacks one (cp1252, ascii) and where
+    the stream is closed.
     """
     codecs.register_error(_PLAIN_ERRORS, _plainer)
     for name in ("stdout", "stderr"):
@@ -57,8 +57,8 @@ def _plainer(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def keep_compilations() -> None:
-    """Compiled programs are kept between runs, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/jaxred; where there is no
-    such place or nothing can be written, they are made anew.
+    """Keeps compiled programs between runs, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/jaxred. Where that folder cannot
+    be made or written, programs are compiled again in every run.
     """
     import jax
 

@@ -1,9 +1,9 @@
-"""What the system refuses - room, permission, memory, threads - as the sentence that a user reads."""
+"""Errors of the system (disk space, permission, memory, threads) as the sentence that a user reads."""
 
 import errno
 
-_KEPT = "What was finished is kept; run again to go on."
-_MENDS = {
+_KEPT = "What was finished is kept; run again to resume."
+_FIXES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, or choose another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "allow it for the user who runs this, or choose another place"),
     errno.EROFS: "choose a place that can be written",
@@ -20,7 +20,7 @@ _MEMORY = (
 
 
 def refusal(error: BaseException) -> str | None:
-    """A sentence for an error by which the system or the device refuses; None where it is of another kind."""
+    """A sentence for an error of the system or the device; None for an error of another kind."""
     text = str(error)
     line = text.split("\n")[0].rstrip(". ")
     if isinstance(error, MemoryError):
@@ -32,7 +32,7 @@ def refusal(error: BaseException) -> str | None:
     if "can't start new thread" in text:
         return f"No more threads can be started: allow more processes (ulimit -u) and memory. {_KEPT}"
     if "Too many open files" in text:
-        return f"No more files can be opened: {_MENDS[errno.EMFILE]}. {_KEPT}"
+        return f"No more files can be opened: {_FIXES[errno.EMFILE]}. {_KEPT}"
     return None
 
 
@@ -41,5 +41,5 @@ def _of_system(error: OSError) -> str | None:
         return None
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     where = f"{' and '.join(names)} cannot be used" if names else "A file cannot be used"
-    mend = _MENDS.get(error.errno, "check the path")
-    return f"{where} ({error.strerror}): {mend}. {_KEPT}"
+    fix = _FIXES.get(error.errno, "check the path")
+    return f"{where} ({error.strerror}): {fix}. {_KEPT}"

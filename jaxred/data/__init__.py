@@ -93,7 +93,7 @@ def _read(config: TaskConfig) -> Dataset:
         metric = "pearson_and_spearman" if task.kind == "regression" else "accuracy"
         raise UserError(
             f"config.task.kind={config.kind!r} does not fit task {name}, which is {task.kind}: pass "
-            f"--config.task.kind={task.kind} and a metric for it, as --config.task.metric={metric}."
+            f"config.task.kind={task.kind!r} and a metric for it, as config.task.metric={metric!r}."
         )
     return load_glue(name, _folder(config, f"{task.file('train')} and {task.file('test')}"))
 
@@ -101,12 +101,12 @@ def _read(config: TaskConfig) -> Dataset:
 def _path(config: TaskConfig, files: str) -> Path:
     """The file or folder that `data_dir` names."""
     if not config.data_dir:
-        raise UserError(f"Task {config.name} needs a folder with {files}: pass it as --config.task.data_dir.")
+        raise UserError(f"Task {config.name} needs a folder with {files}: pass it as config.task.data_dir.")
     path = local(config.data_dir, "config.task.data_dir")
     if not path.exists():
         raise UserError(
             f"config.task.data_dir={config.data_dir!r} does not exist, but task {config.name} needs a folder with "
-            f"{files}: pass one as --config.task.data_dir."
+            f"{files}: pass one as config.task.data_dir."
         )
     return path
 
@@ -116,7 +116,7 @@ def _folder(config: TaskConfig, files: str) -> Path:
     if not folder.is_dir():
         raise MissingFile(
             f"config.task.data_dir={config.data_dir!r} is a file, but task {config.name} needs a folder with {files}: "
-            "pass one as --config.task.data_dir."
+            "pass one as config.task.data_dir."
         )
     return folder
 

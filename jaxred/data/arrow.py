@@ -136,7 +136,7 @@ def _check_type(field: Any, path: Path) -> None:
     if not any(check(kind) for check in checks):
         raise UserError(
             f"{path}: column {field.name!r} holds {kind}, but texts, numbers or truth values are expected: name "
-            "another column (--config.task.text_column, text_pair_column, label_column)."
+            "another column (config.task.text_column, text_pair_column, label_column)."
         )
 
 

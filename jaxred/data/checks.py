@@ -60,7 +60,7 @@ def unseen_labels(split: str, labels: Sequence[Any], train_classes: Collection[A
         named = f"config.task.fallback_label={fallback!r} is no class of train: " if fallback else ""
         raise UserError(
             f"{named}The {split} split has {len(unseen)} label(s) never seen in train, such as {unseen[0]!r}. Known "
-            f"are {shown}: pass --config.task.fallback_label with one of them to count such rows as that class, or "
+            f"are {shown}: pass config.task.fallback_label with one of them to count such rows as that class, or "
             "fix the labels."
         )
     return unseen

@@ -64,7 +64,7 @@ def read_columns(path: Path, layout: ColumnFormat, label: str, kind: str = "clas
             if len(line.cells) != width:
                 raise UserError(
                     f"{path}, line {line.number}: {len(line.cells)} columns, but the lines before it have {width}: "
-                    "fix that line, or name what separates columns as --config.task.separator."
+                    "fix that line, or name what separates columns as config.task.separator."
                 )
             words.append(_spaced(_cell(line, word_at, "word", path), layout.space))
             cell = _cell(line, label_at, "label", path)
@@ -123,7 +123,7 @@ def column_index(column: str, names: tuple[str, ...], path: Path, number: int) -
     or_names = f" or one of {', '.join(named)}" if named else ""
     raise UserError(
         f"{path}, line {number}: there is no column {column!r} among the {len(names)} of this line: pass a number from "
-        f"1 to {len(names)}{or_names} as --config.task.label_column (and --config.task.word_column)."
+        f"1 to {len(names)}{or_names} as config.task.label_column (and config.task.word_column)."
     )
 
 
@@ -132,7 +132,7 @@ def _refuse_one_column(width: int, layout: ColumnFormat, path: Path, number: int
     if width == 1 and not layout.layouts:
         raise UserError(
             f"{path}, line {number}: there is one column alone when columns are separated by {layout.separator!r}, and "
-            "a word and its label are expected: name what separates them as --config.task.separator (whitespace, tab, "
+            "a word and its label are expected: name what separates them as config.task.separator (whitespace, tab, "
             "or the text itself)."
         )
 

@@ -129,7 +129,7 @@ def _find_folder(name: str, data_dir: Path) -> Path:
     missing = [file for file in files if not (looked / file).exists()]
     raise MissingFile(
         f"{looked} has no {' and no '.join(missing)}: GLUE task {name} needs {' and '.join(files)}; set "
-        f"--config.task.data_dir to the folder that holds them (or that holds {task.folder}/ with them)."
+        f"config.task.data_dir to the folder that holds them (or that holds {task.folder}/ with them)."
     )
 
 

@@ -101,7 +101,7 @@ def _reader(task: LabelingTask, config: TaskConfig) -> Callable[[Path], tuple[li
         if label == str(config.word_column) and not config.label_column:
             raise UserError(
                 f"config.task.word_column={config.word_column} is where task {config.name} has its labels: name their "
-                "column as --config.task.label_column."
+                "column as config.task.label_column."
             )
         comments = (config.comment,) if config.comment else ()
         columns = replace(columns, word=str(config.word_column), separator=config.separator, comments=comments)

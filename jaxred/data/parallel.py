@@ -103,9 +103,7 @@ def write_parallel(examples: Sequence[Example], stem: Path, *, overwrite: bool =
         raise UserError(f"{other_path} exists and would not fit {texts_path}: remove it, or choose another name.")
     for path in (texts_path, labels_path):
         if path.exists() and not overwrite:
-            raise UserError(
-                f"{path} exists and is kept: remove it, choose another name, or pass --overwrite (overwrite=True)."
-            )
+            raise UserError(f"{path} exists and is kept: remove it, choose another name, or pass overwrite=True.")
 
     lines = [_format(example, f"Example {i} for {stem}") for i, example in enumerate(examples)]
     for i, example in enumerate(examples):

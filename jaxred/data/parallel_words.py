@@ -76,7 +76,7 @@ def write_parallel_words(sentences: Sequence[LabelledSentence], stem: Path, *, o
     paths = [stem.with_name(stem.name + suffix) for suffix in (".word", ".label")]
     for path in paths:
         if path.exists() and not overwrite:
-            raise UserError(f"{path} exists and is kept: choose another folder, or pass --overwrite to replace it.")
+            raise UserError(f"{path} exists and is kept: choose another folder, or pass overwrite=True to replace it.")
     if not sentences:
         raise UserError(f"There are no sentences to write to {stem}: give at least one.")
     lines: tuple[list[str], list[str]] = [], []

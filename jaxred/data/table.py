@@ -61,7 +61,7 @@ def load_table(config: TaskConfig, path: Path) -> Dataset:
         if (examples[0].pair is None) != (splits["train"][0].pair is None):
             raise UserError(
                 f"{path}: {split} and train disagree, as one has single texts and the other pairs: name the columns as "
-                "--config.task.text_column and --config.task.text_pair_column."
+                "config.task.text_column and config.task.text_pair_column."
             )
     if config.kind == "classification":
         _check_numeric_classes([str(example.label) for example in splits["train"]], path)
@@ -154,7 +154,7 @@ def choose_columns(table: Table, config: TaskConfig) -> Columns:
     if len({text, pair, label}) < 3:
         raise UserError(
             f"{table.path}: one column ({table.names[label]!r}) would be used twice: name each as "
-            "--config.task.text_column, --config.task.text_pair_column and --config.task.label_column."
+            "config.task.text_column, config.task.text_pair_column and config.task.label_column."
         )
     header = not table.named and not (by_number and _starts_with_example(table, label, config.kind))
     return Columns(text, pair, label, int(header))
@@ -173,7 +173,7 @@ def _named(table: Table, name: str, field: str) -> int | None:
     problem = f"{len(matches)} columns are called {name!r}" if matches else f"there is no column {name!r}"
     raise UserError(
         f"{table.path}: {problem}; its columns are {_listed(table)}: name one of them, or its number counted from 1, "
-        f"as --config.task.{field}."
+        f"as config.task.{field}."
     )
 
 
@@ -208,25 +208,25 @@ def _position(table: Table, names: list[str], name: str) -> int:
     if names.count(name) > 1:
         raise UserError(
             f"{table.path}: {names.count(name)} columns are called {name!r}: pass the number of the one that "
-            "is meant, counted from 1, as --config.task.text_column, text_pair_column or label_column."
+            "is meant, counted from 1, as config.task.text_column, text_pair_column or label_column."
         )
     return names.index(name)
 
 
 def _not_found(table: Table, what: str, candidates: list[str]) -> UserError:
     """What to do about a column that is not called as usual, or is one of several."""
-    fields = "--config.task.text_column and --config.task.label_column"
+    fields = "config.task.text_column and config.task.label_column"
     if candidates:
         return UserError(
             f"{table.path}: the {what} may be in {' or in '.join(candidates)}: name its column as "
-            f"--config.task.{what}_column."
+            f"config.task.{what}_column."
         )
     if not table.named and _looks_like_an_example(table):
         return UserError(
             f"{table.path} has no header: its first line holds {_listed(table)}; add a first line with the columns' "
             f"names (text, label), or pass the columns' numbers, counted from 1, as {fields}."
         )
-    without = " (a split without labels cannot be used: name another as --config.task.test_split)"
+    without = " (a split without labels cannot be used: name another as config.task.test_split)"
     return UserError(
         f"{table.path} has no column that is called {what!r}; its columns are {_listed(table)}: name them as {fields}"
         f"{without if what == 'label' else ''}."
@@ -297,13 +297,13 @@ def _examples(table: Table, columns: Columns, split: str, kind: str) -> list[Exa
     if names is not None and kind == "regression":
         raise UserError(
             f"{table.path}: column {table.names[columns.label]!r} holds classes ({', '.join(names[:5])}), but "
-            "config.task.kind is 'regression': pass --config.task.kind=classification and a metric for it."
+            "config.task.kind is 'regression': pass config.task.kind=classification and a metric for it."
         )
     rows = range(columns.first_row, len(texts))
     if rows and names is not None and all(labels[row] == _NO_LABEL for row in rows):
         raise UserError(
             f"{table.path} has no labels, as all of them are {_NO_LABEL}: name a split that has some as "
-            f"--config.task.{split}_split (test sets are often distributed without labels; validation has them)."
+            f"config.task.{split}_split (test sets are often distributed without labels; validation has them)."
         )
     examples, first_lines = [], {}
     for row in rows:
@@ -404,7 +404,7 @@ def _check_numeric_classes(classes: list[str], path: Path) -> None:
     if not all(_is_number(name) for name in distinct):
         return
     n_fractions = sum(not float(name).is_integer() for name in distinct)
-    regression = "pass --config.task.kind=regression --config.task.metric=pearson_and_spearman"
+    regression = "pass config.task.kind=regression config.task.metric=pearson_and_spearman"
     if n_fractions > MOST_FRACTIONS:
         raise UserError(
             f"{path}: the labels are {len(distinct)} different numbers, such as {min(distinct)} and {max(distinct)}, "

@@ -109,7 +109,7 @@ def find_splits(path: Path, config: TaskConfig) -> dict[str, Path]:
             matches = {p: None for p in matches if p not in splits.values()}
         if len(matches) > 1:
             both = " and ".join(match.name for match in matches)
-            raise UserError(f"{path} has {both}: name the one that is {split} as --config.task.{split}_split.")
+            raise UserError(f"{path} has {both}: name the one that is {split} as config.task.{split}_split.")
         if matches:
             (splits[split],) = matches
         elif name or split == "train":
@@ -117,18 +117,18 @@ def find_splits(path: Path, config: TaskConfig) -> dict[str, Path]:
             wanted = repr(name) if name else f"train ({', '.join(f'train{suffix}' for suffix in SUFFIXES)})"
             raise MissingFile(
                 f"{path} has no {wanted} for task table, but {files}: name the file that is {split} as "
-                f"--config.task.{split}_split, or check config.task.data_dir."
+                f"config.task.{split}_split, or check config.task.data_dir."
             )
     if "test" not in splits and "dev" in splits:
         raise UserError(
             f"{path} has {splits['train'].name} and {splits['dev'].name}, but no test file: add one, or use that one "
-            f"as the test set with --config.task.test_split={splits['dev'].name} (dev is then held out of train)."
+            f"as the test set with config.task.test_split={splits['dev'].name} (dev is then held out of train)."
         )
     for chosen in splits.values():
         if not chosen.resolve().is_relative_to(path.resolve()):
             raise UserError(
                 f"{chosen} is a link to {chosen.resolve()}, out of its folder: put the file itself there, or pass the "
-                "folder that holds it as --config.task.data_dir."
+                "folder that holds it as config.task.data_dir."
             )
     return splits
 
@@ -140,7 +140,7 @@ def _warn_of_unused(path: Path) -> None:
         unused = [other.name for other in path.parent.glob("*" + path.suffix) if other.stem.lower() in others]
         if unused:
             log.warning(
-                "%s is used alone, and %s next to it is not: pass the folder as --config.task.data_dir to use both",
+                "%s is used alone, and %s next to it is not: pass the folder as config.task.data_dir to use both",
                 path.name,
                 " and ".join(sorted(unused)),
             )

@@ -1,4 +1,4 @@
-"""The devices that JAX is told to take."""
+"""The devices that the environment names, checked before anything is written."""
 
 import os
 
@@ -6,22 +6,22 @@ from jaxred.errors import UserError
 
 
 def require_devices() -> None:
-    """Refuses a $JAX_PLATFORMS that names what is not there, before anything is made.
+    """Rejects a $JAX_PLATFORMS that names a device which this machine does not have.
 
     Raises:
-        UserError: JAX finds none of the devices that it is told to take.
+        UserError: JAX finds none of the devices that the variable names.
     """
-    asked = {name: value for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if (value := os.environ.get(name))}
-    if not asked:
+    variables = {name: value for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if (value := os.environ.get(name))}
+    if not variables:
         return
     import jax
 
     try:
         jax.devices()
     except Exception as error:  # RuntimeError, and what plugins raise
-        told = " and ".join(f"{name}={value}" for name, value in asked.items())
+        settings = " and ".join(f"{name}={value}" for name, value in variables.items())
         reason = str(error).split("\n")[0].rstrip(".") or "its own check failed"
         raise UserError(
-            f"The environment has {told}, and JAX has no such device here ({reason}): unset it, or set "
+            f"The environment has {settings}, and JAX has no such device here ({reason}): unset it, or set "
             "JAX_PLATFORMS=cpu."
         ) from error

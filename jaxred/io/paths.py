@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 from pathlib import Path
 
 from jaxred.errors import UserError
@@ -20,7 +19,7 @@ def local(place: str | Path, name: str) -> Path:
 
     Args:
         place: as it was given.
-        name: of the flag or field that it was given as, such as --workdir.
+        name: of the argument that it was given as, such as workdir.
 
     Raises:
         UserError: it is a URL, `~` is of nobody, or no file can be named so.
@@ -28,7 +27,7 @@ def local(place: str | Path, name: str) -> Path:
     text = os.fspath(place)
     if is_url(text):
         raise UserError(
-            f"{name}={text} is a URL, but only a place on this machine's disks will do here: pass its path, "
+            f"{name}={text!r} is a URL, but only a place on this machine's disks will do here: pass its path, "
             "without " + text.split("/")[0] + "//, or copy it here first."
         )
     if "\0" in text or any(0xD800 <= ord(letter) <= 0xDFFF for letter in text):
@@ -37,15 +36,10 @@ def local(place: str | Path, name: str) -> Path:
         found = Path(text).expanduser()
     except RuntimeError as error:
         raise UserError(
-            f"{name}={text} cannot be found, as there is no home folder of that name: pass the whole path."
+            f"{name}={text!r} cannot be found, as there is no home folder of that name: pass the whole path."
         ) from error
     try:
         found.exists()
     except OSError as error:
-        raise UserError(f"{name}={text} cannot be used ({error.strerror}): choose another place.") from error
+        raise UserError(f"{name}={text!r} cannot be used ({error.strerror}): choose another place.") from error
     return found
-
-
-def flag(name: str, place: str | Path) -> str:
-    """A flag as a shell takes it, whatever the place is called: --workdir='my runs/demo'."""
-    return f"--{name}={shlex.quote(str(place))}"

@@ -74,6 +74,8 @@ def load_result(path: Path, identity: str | None = None) -> dict[str, Any] | Non
     """
     try:
         content = read_json(path)
+    except UserError:
+        raise
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

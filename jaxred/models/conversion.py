@@ -81,6 +81,8 @@ def _files(source: Path) -> list[Path]:
         raise UserError(f"{source} has no weights to convert: neither {_WEIGHTS} nor {_INDEX} is there.")
     try:
         shards = sorted(set(read_json(source / _INDEX)["weight_map"].values()))
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{source / _INDEX} is not an index of shards: it must have a "weight_map".') from error
     for shard in shards:

@@ -120,6 +120,8 @@ def _no_safetensors(folder: Path) -> str:
 def _read_json(path: Path) -> Any:
     try:
         return read_json(path)
+    except UserError:
+        raise
     except ValueError as error:
         refuse_pointer(path)
         raise UserError(f"{path} is not JSON ({error}): download it again.") from error

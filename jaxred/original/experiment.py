@@ -218,6 +218,8 @@ def study_config(experiment: Experiment) -> StudyConfig:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path, _once)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(
             f"The experiment file {path} does not exist: check the path after configs/original.py:"

@@ -113,7 +113,7 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
     if not task.data_dir or not folder.is_dir():
         raise UserError(
             f"config.task.data_dir={task.data_dir!r} is no folder, but one with the stores train and test is expected: "
-            "pass it as --config.task.data_dir."
+            "pass it as config.task.data_dir."
         )
     if not (folder / "train").exists():
         hint = f"{folder} has no store train: check config.task.data_dir. {reader_of(folder, STORES)}"
@@ -133,7 +133,7 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
             found = "classes" if store.ledger.label_names else "scores"
             raise UserError(
                 f"{store.location} has labels that are {found}, but config.task.kind is {task.kind!r}: choose the kind "
-                "and the metric that fit, or make the store anew with other --labels."
+                "and the metric that fit, or make the store anew with other `labels`."
             )
     refuse_odd_labels(
         (name for store in stores.values() for name in store.ledger.label_names), f"The stores of {folder}"
@@ -181,6 +181,8 @@ class _Record:
         self.path = path
         try:
             content = read_json(path)
+        except UserError:
+            raise
         except (OSError, ValueError):
             content = {}
         self._content = content if isinstance(content, dict) else {}

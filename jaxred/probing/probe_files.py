@@ -50,7 +50,7 @@ def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> N
         os.replace(beside / "new", place)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"Cannot write the probes to {folder} ({reason(error)}). Make room or choose another --workdir, and run "
+            f"Cannot write the probes to {folder} ({reason(error)}). Make room or choose another `workdir`, and run "
             "again: finished results are kept."
         ) from error
     finally:

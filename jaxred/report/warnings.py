@@ -7,7 +7,7 @@ from jaxred.studies.results import PipelineResult, ProbeStudy
 
 LEARNT = 0.02  # by so much accuracy an oracle must beat the majority class to have learnt something worth selecting
 CORRELATED = 0.1  # with the training scores an oracle must correlate by so much
-MORE_TRAINING = ": take --config.probe.solver=fista, or more --config.probe.epochs"
+MORE_TRAINING = ": take config.probe.solver=fista, or more config.probe.epochs"
 UNDERFIT = 0.02  # an oracle whose last epoch brought more than this share of all it has learnt could learn more
 
 
@@ -72,8 +72,8 @@ def _try(study: ProbeStudy) -> str:
     """What may help, of that which can still be chosen."""
     imported = study.task.name in IMPORTED
     ways = [] if imported else ["an encoder fine-tuned on the task"]
-    ways += ["--config.extraction.pooling=mean"] if study.pooling == "cls" else []
-    ways += [] if study.solver == "fista" else ["more --config.probe.epochs"]
+    ways += ["config.extraction.pooling=mean"] if study.pooling == "cls" else []
+    ways += [] if study.solver == "fista" else ["more config.probe.epochs"]
     first = " Check that each row has its own label." if imported else ""
     return first + (f" Try {', '.join(ways[:-1])}{' or ' if ways[:-1] else ''}{ways[-1]}." if ways else "")
 
@@ -107,8 +107,8 @@ def _underfits(study: ProbeStudy) -> str:
     where = "The oracle" if study.repeats is None else "The oracle of the first repeat"
     return (
         f"{where} underfits: its loss fell from {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} epochs, and by "
-        f"{losses[-2] - losses[-1]:.3f} still in the last. --config.probe.solver=fista finds the optimum; more "
-        "--config.probe.epochs come closer to it."
+        f"{losses[-2] - losses[-1]:.3f} still in the last. config.probe.solver=fista finds the optimum; more "
+        "config.probe.epochs come closer to it."
     )
 
 
@@ -122,7 +122,7 @@ def _few_rows_select(study: ProbeStudy) -> str:
     if error <= allowed:
         return ""
     advice = (
-        "take more rows, or see the spread by --config.repeats=10."
+        "take more rows, or see the spread by config.repeats=10."
         if study.repeats is None
         else "the spread over repeats says how much."
     )

@@ -41,7 +41,7 @@ def check(folder: Path, workdir: Workdir, stage: str, overwrite: bool) -> None:
     if target.is_dir() or _sha256(target) not in _record(workdir).get(stage, []):
         raise UserError(
             f"{target} is there and was not written by this workdir's {stage.replace('_', ' ')}: move it away, name "
-            "another output_directory in the experiment file, or pass --overwrite to replace it."
+            "another output_directory in the experiment file, or pass overwrite=True to replace it."
         )
 
 
@@ -73,6 +73,8 @@ def _record(workdir: Workdir) -> dict[str, list[str]]:
     try:
         content = read_json(workdir.path / "published.json")
         return {stage: list(map(str, found)) for stage, found in content.items()}
+    except UserError:
+        raise
     except (OSError, ValueError, AttributeError, TypeError):  # then nothing that is there is taken for its own
         return {}
 

@@ -67,7 +67,7 @@ def run_each(
                     raise
                 raise UserError(
                     f"Repeat {repeat + 1} of {config.repeats} draws dev from train again. {error} Or keep the split of "
-                    "the first repeat for all: --config.repeat_split=False."
+                    "the first repeat for all: `config.repeat_split=False`."
                 ) from error
         return loaded[0]
 

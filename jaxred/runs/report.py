@@ -14,7 +14,6 @@ from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.artifacts import Artifact, get_or_make
 from jaxred.io.files import write_text
-from jaxred.io.paths import flag
 from jaxred.io.result_files import fingerprint, load_result
 from jaxred.io.tables import as_csv, latex, markdown
 from jaxred.original.importing import IMPORTED, STORES
@@ -41,7 +40,7 @@ def results_of(workdir: Workdir) -> dict[str, Result]:
     results = {name: workdir.find(kind) for name, kind in RESULTS.items()}
     present = {name: result for name, result in results.items() if result is not None}
     if not present:
-        raise UserError(f"{workdir.path} holds no results: run launch/study.py {flag('workdir', workdir.path)} first.")
+        raise UserError(f"{workdir.path} holds no results: run launch/study.py workdir={str(workdir.path)!r} first.")
     return present
 
 

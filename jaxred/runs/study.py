@@ -85,7 +85,7 @@ def _run_together(config: StudyConfig, workdir: str, overwrite: bool, wanted: tu
     if wanted != ("redundancy",):
         raise UserError(
             f"config.task.name={config.task.name!r} puts other runs together, which launch/redundancy.py alone does: "
-            "give this launcher the --config of one task."
+            "give this launcher the `config` of one task."
         )
     folder = Workdir.claim(workdir, config, overwrite)
     timed("redundancy", lambda: TOGETHER[config.task.name](config, folder))

@@ -34,7 +34,7 @@ from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.files import read_json, write_text
 from jaxred.io.locks import lock
-from jaxred.io.paths import flag, local
+from jaxred.io.paths import local
 from jaxred.io.result_files import fingerprint, load_result, load_whole, with_digest, without_digest
 from jaxred.studies.results import Result
 from jaxred.sweeps.grid import MARK, TABLES, sweep_of
@@ -63,7 +63,7 @@ def locked(path: str | Path) -> contextlib.AbstractContextManager[None]:
     Raises:
         UserError: if another process works there.
     """
-    folder = local(path, "--workdir")
+    folder = local(path, "workdir")
     if not str(path) or (folder.exists() and not folder.is_dir()):
         return contextlib.nullcontext()
     return lock(folder, leftovers=_MADE)
@@ -73,7 +73,7 @@ class Workdir:
     """The folder of one configuration."""
 
     def __init__(self, path: str | Path):
-        self.path = local(path, "--workdir")
+        self.path = local(path, "workdir")
         self.stores = self.path / "activations"
         self.moments = self.path / "moments" / "train.npz"
 
@@ -91,18 +91,18 @@ class Workdir:
         validate(config)
         workdir = cls(path)
         if not str(path):
-            raise UserError("Pass --workdir=FOLDER: the folder in which the run keeps what it makes.")
+            raise UserError("Pass `workdir=FOLDER`: the folder in which the run keeps what it makes.")
         if workdir.path.exists() and not workdir.path.is_dir():
-            raise UserError(f"--workdir={path} is a file; it must be a folder, or not exist yet.")
+            raise UserError(f"workdir={str(path)!r} is a file; it must be a folder, or not exist yet.")
         if (workdir.path / MARK).is_file():
-            raise UserError(f"{path} holds a sweep: choose another --workdir, or pass the folder of one of its runs.")
+            raise UserError(f"{path} holds a sweep: choose another `workdir`, or pass the folder of one of its runs.")
         now = json.loads(json.dumps(to_dict(config)))
         before = workdir.saved_config()
         if before is not None and before != now and workdir.holds_results() and not overwrite:
             changed = "; ".join(differences(before, now))
             raise UserError(
-                f"{path} holds a run of another configuration: {changed}. Choose another --workdir, or pass "
-                f"--overwrite to replace "
+                f"{path} holds a run of another configuration: {changed}. Choose another `workdir`, or pass "
+                f"overwrite=True to replace "
                 "its results (activations that still fit are kept)."
             )
         if before is not None and before != now:
@@ -123,7 +123,7 @@ class Workdir:
         saved = workdir.saved_config()
         if saved is None:
             raise UserError(
-                f"{path} is not the folder of a run: it has no config.json. Name a --workdir that "
+                f"{path} is not the folder of a run: it has no config.json. Name a `workdir` that "
                 "launch/redundancy.py, launch/study.py or launch/extract.py has filled."
             )
         config = from_dict(saved)
@@ -151,7 +151,7 @@ class Workdir:
             if place.exists():
                 raise UserError(
                     f"{place} holds results of another run and cannot be removed: remove it, or choose "
-                    "another --workdir."
+                    "another `workdir`."
                 )
 
     def _findings(self) -> tuple[Path, ...]:
@@ -172,8 +172,8 @@ class Workdir:
             return
         if not overwrite:
             raise UserError(
-                f"{self.path / 'results'} holds results of other activations: choose another --workdir, or pass "
-                "--overwrite to replace them."
+                f"{self.path / 'results'} holds results of other activations: choose another `workdir`, or pass "
+                "overwrite=True to replace them."
             )
         self._remove_results()
 
@@ -202,16 +202,18 @@ class Workdir:
             content = read_json(file)
             if isinstance(content, dict) and "digest" in content:  # older versions wrote none
                 content = without_digest(content)
+        except UserError:
+            raise
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"Cannot read {file} ({error}): delete it, or choose another --workdir.") from error
+            raise UserError(f"Cannot read {file} ({error}): delete it, or choose another `workdir`.") from error
         if not isinstance(content, dict) or not {"task", "encoder", "probe"} <= set(content):
-            raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another --workdir.")
+            raise UserError(f"{file} is not a configuration saved by jaxred: delete it, or choose another `workdir`.")
         try:
             return to_dict(from_dict(content))
         except UserError as error:
-            raise UserError(f"{file}: {error} Choose another --workdir.") from error
+            raise UserError(f"{file}: {error} Choose another `workdir`.") from error
 
     def activations(self, split: str) -> Path:
         return self.stores / split
@@ -243,7 +245,7 @@ class Workdir:
         if result is None:
             raise UserError(
                 f"{self.path} holds no {kind.name.replace('_', ' ')} results: run launch/{kind.name}.py "
-                f"{flag('workdir', self.path)} first."
+                f"workdir={str(self.path)!r} first."
             )
         return result
 

@@ -145,7 +145,7 @@ def _check_fields(axes: Sequence[_Axis], overridden: Collection[str]) -> None:
                 )
             if path in overridden:
                 raise UserError(
-                    f"--config.{path} cannot be given: the sweep's axis {axis.name!r} sets {path}. Leave the flag out, "
+                    f"`config.{path}` cannot be given: the sweep's axis {axis.name!r} sets {path}. Leave the flag out, "
                     "or change the axis in the sweep's file."
                 )
             owner[path] = axis.name

@@ -74,13 +74,13 @@ def _run(main: Callable[[Any, str, bool], Any], sweep: Sweep, runs: list[Run], w
 
 def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
     """Makes the folder the sweep's own; axes and their values may change, as they decide no run that is there."""
-    folder = local(path, "--workdir")
+    folder = local(path, "workdir")
     if not path:
-        raise UserError("Pass --workdir=FOLDER: the folder in which the sweep keeps its runs.")
+        raise UserError("Pass `workdir=FOLDER`: the folder in which the sweep keeps its runs.")
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--workdir={path} is a file; it must be a folder, or not exist yet.")
+        raise UserError(f"workdir={str(path)!r} is a file; it must be a folder, or not exist yet.")
     if (folder / "config.json").exists():
-        raise UserError(f"{path} holds a single run (it has a config.json): choose another --workdir for the sweep.")
+        raise UserError(f"{path} holds a single run (it has a config.json): choose another `workdir` for the sweep.")
     base = {name: value for name, value in to_dict(sweep).items() if name != "axes"}
     now = json.loads(json.dumps(plain({"base": base, "axes": sweep.axes, "runs": [run.name for run in runs]})))
     before = _saved(folder / grid.MARK)
@@ -89,8 +89,8 @@ def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
         changed = "; ".join(line for name, line in fields.items() if name not in grid.swept(sweep))
         if changed:
             raise UserError(
-                f"{path} holds a sweep of another base configuration: {changed}. Choose another --workdir, or pass "
-                "--overwrite to replace its results (activations that still fit are kept)."
+                f"{path} holds a sweep of another base configuration: {changed}. Choose another `workdir`, or pass "
+                "overwrite=True to replace its results (activations that still fit are kept)."
             )
     if before != now:
         write_text(folder / grid.MARK, json.dumps(with_digest(now), indent=2) + "\n")
@@ -109,6 +109,8 @@ def _saved(file: Path) -> dict[str, Any] | None:
         if set(content) != {"base", "axes", "runs"}:  # as older versions wrote it
             content = without_digest(content)
         return {"base": dict(content["base"]), "axes": content["axes"], "runs": list(map(str, content["runs"]))}
+    except UserError:
+        raise
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

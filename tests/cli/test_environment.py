@@ -12,7 +12,6 @@ from helpers.processes import ROOT
 
 from jaxred.activations.files.conversion import to_store
 from jaxred.cli import environment
-from jaxred.errors import UserError
 
 
 @pytest.fixture
@@ -67,25 +66,6 @@ def test_without_a_home_or_where_it_cannot_be_written_compilations_are_not_kept(
     assert environment._cache_folder("") == tmp_path / "mine" / "jaxred"
     variables["HOME"] = str(tmp_path)
     assert environment._cache_folder("~/named") == tmp_path / "named"
-
-
-@pytest.mark.parametrize("named", ["JAX_PLATFORMS=nonsense", "JAX_PLATFORM_NAME=nonsense"])
-def test_a_device_that_is_not_there_is_told_in_a_sentence(named):
-    name, value = named.split("=")
-    program = "from jaxred.cli.environment import require_devices\nrequire_devices()"
-    variables = {**os.environ, name: value}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=variables)
-    assert done.returncode == 1
-    assert f"UserError: The environment has {named}, and JAX has no such device here (" in done.stderr
-
-
-def test_no_device_is_asked_for_where_none_is_named(variables, monkeypatch):
-    monkeypatch.setattr("jax.devices", lambda: pytest.fail("asked"))
-    environment.require_devices()
-    variables["JAX_PLATFORMS"] = "gone"
-    monkeypatch.setattr("jax.devices", lambda: (_ for _ in ()).throw(AssertionError))
-    with pytest.raises(UserError, match="its own check failed"):
-        environment.require_devices()
 
 
 def test_a_study_among_all_that_people_leave_exported_finds_the_same_numbers(tmp_path):

@@ -202,7 +202,7 @@ def test_a_refusal_of_the_system_is_a_sentence(error, found):
     sentence = refusal(error)
     assert sentence is not None
     assert found in sentence
-    assert sentence.endswith("What was finished is kept; run again to go on.")
+    assert sentence.endswith("What was finished is kept; run again to resume.")
 
 
 def test_a_bug_is_no_refusal():

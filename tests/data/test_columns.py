@@ -98,7 +98,7 @@ def test_another_number_of_columns_than_the_format_has(refused):
 def test_a_column_that_is_not_there_is_named(refused, label):
     message = refused(TEXT, label=label)
     assert message.startswith(f"train.txt, line 1: there is no column '{label}' among the 3 of this line")
-    assert "from 1 to 3 or one of word, pos, chunk as --config.task.label_column" in message
+    assert "from 1 to 3 or one of word, pos, chunk as config.task.label_column" in message
     assert "from 1 to 3 as" in refused(TEXT, ColumnFormat(), label)
 
 
@@ -108,7 +108,7 @@ def test_another_separator_than_the_file_has_is_told_as_that(refused, separator)
     assert message.startswith(
         f"train.txt, line 2: there is one column alone when columns are separated by {separator!r}"
     )
-    assert "--config.task.separator (whitespace, tab, or the text itself)" in message
+    assert "config.task.separator (whitespace, tab, or the text itself)" in message
 
 
 def test_lines_that_end_in_a_lone_carriage_return_are_told_as_that(refused):

@@ -265,7 +265,7 @@ def test_missing_files_are_named(tmp_path):
     assert message("sst2").startswith(
         f"{tmp_path} has no train.tsv and no dev.tsv: GLUE task sst2 needs train.tsv and dev"
     )
-    assert "--config.task.data_dir" in message("sst2")
+    assert "config.task.data_dir" in message("sst2")
     assert "SST-2/" in message("sst2")
     write_task(tmp_path / "MNLI", "mnli")
     (tmp_path / "MNLI" / "dev_matched.tsv").unlink()

@@ -115,7 +115,7 @@ def test_usual_names_are_taken_where_no_other_column_could_be_meant(tmp_path, na
     (tmp_path / "train.csv").write_text("\n".join(",".join(row) for row in [names, *[cells] * 3]))
     (tmp_path / "test.csv").write_text((tmp_path / "train.csv").read_text())
     if expected is None:
-        assert "--config.task." in refused(tmp_path)
+        assert "config.task." in refused(tmp_path)
     else:
         assert load(tmp_path).splits["train"][0] == Example(*expected)
 
@@ -140,7 +140,7 @@ def test_a_file_without_header_is_detected(tmp_path, caplog):
         (tmp_path / f"{split}.csv").write_text('1,a fine film\n0,dull\n1,fine\n0,"dull, too"\n')
     message = refused(tmp_path)
     assert message.startswith("train.csv has no header: its first line holds '1', 'a fine film'; add a first line")
-    assert "as --config.task.text_column and --config.task.label_column" in message
+    assert "as config.task.text_column and config.task.label_column" in message
     with caplog.at_level("INFO", "jaxred"):
         dataset = load(tmp_path, text_column="2", label_column="1")
     assert dataset.splits["train"][0] == Example("a fine film", None, "1")
@@ -219,7 +219,7 @@ def test_many_numbers_are_scores(tmp_path, caplog):
     assert "--config.task.kind=regression --config.task.metric=pearson_and_spearman" in message
     write(tmp_path, "train", {"text": texts, "label": [i % 60 for i in range(120)]})
     load(tmp_path)
-    assert "60 different numbers, and each is taken as a class: if they are scores, pass --config.task" in caplog.text
+    assert "60 different numbers, and each is taken as a class: if they are scores, pass config.task" in caplog.text
     caplog.clear()
     write(tmp_path, "train", {"text": texts, "label": [i % 5 for i in range(120)]})
     load(tmp_path)
@@ -237,7 +237,7 @@ def test_names_of_classes_of_datasets(tmp_path, caplog):
     names = {"label": ["bad", "good"]}
     save_dataset(tmp_path, {"train": train, "validation": train, "test": hidden}, names, n_files=2)
     message = refused(tmp_path)
-    assert "has no labels, as all of them are -1: name a split that has some as --config.task.test_split" in message
+    assert "has no labels, as all of them are -1: name a split that has some as config.task.test_split" in message
     with caplog.at_level("INFO", "jaxred"):
         splits = load(tmp_path, test_split="validation").splits
     assert [example.label for example in splits["test"][:3]] == ["bad", "good", "good"]
@@ -259,7 +259,7 @@ def test_a_test_file_without_labels(tmp_path):
     write(tmp_path, "test", {"id": [1, 2], "text": ["a", "b"]})
     message = refused(tmp_path)
     assert message.startswith("test.csv has no column that is called 'label'; its columns are 'id', 'text'")
-    assert "name another as --config.task.test_split" in message
+    assert "name another as config.task.test_split" in message
 
 
 def test_a_header_alone(tmp_path):

@@ -8,10 +8,11 @@ from absl import flags
 
 from jaxred.activations.files.conversion import Options, convert
 from jaxred.cli import app
+from jaxred.cli.flag_names import as_flags
 from jaxred.config import EncoderConfig, StudyConfig, TaskConfig
 from jaxred.data import load_task
 from jaxred.errors import UserError
-from jaxred.io.paths import flag, is_url, local
+from jaxred.io.paths import is_url, local
 from jaxred.models import pretrained
 from jaxred.original import experiment
 from jaxred.original.importing import open_stores
@@ -108,7 +109,7 @@ def test_a_configuration_in_the_home_folder_is_found(argv, home):
 
 @pytest.mark.parametrize("name", ["nul\0", "byte\udcff", "x" * 300])
 def test_names_that_no_file_can_have_are_told(name, home):
-    with pytest.raises(UserError, match="--workdir="):
+    with pytest.raises(UserError, match="workdir="):
         Workdir(name)
 
 
@@ -117,5 +118,5 @@ def test_names_that_no_file_can_have_are_told(name, home):
 )
 def test_odd_names_are_names_and_advice_quotes_them(name):
     assert not is_url(name)
-    assert local(name, "--workdir") == Path(name)
-    assert shlex.split(flag("workdir", name)) == [f"--workdir={name}"]
+    assert local(name, "workdir") == Path(name)
+    assert shlex.split(as_flags(f"run it with workdir={name!r}"))[-1] == f"--workdir={name}"

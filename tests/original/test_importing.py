@@ -356,8 +356,8 @@ def test_a_process_killed_at_any_moment_leaves_what_can_be_gone_on_with(words):
     script = f"""
 import os, sys
 from pathlib import Path
-from jaxred import store
-from jaxred.activations.files import experiment
+from jaxred.activations import store
+from jaxred.original import experiment
 from jaxred.original.importing import import_activations
 from jaxred.runs.workdir import Workdir
 config = experiment.study_config(experiment.load({str(words.folder / "exp.json")!r}))

@@ -141,7 +141,7 @@ def test_labels_unseen_in_train_are_refused(make_stores):
             UserError, match=r"The test split has 3 label\(s\) never seen in train, such as 'X'"
         ) as caught:
             load_features(stores, StudyConfig(task=TaskConfig(fallback_label=fallback)))
-        assert "Known are ADJ, NOUN, VERB: pass --config.task.fallback_label" in str(caught.value)
+        assert "Known are ADJ, NOUN, VERB: pass config.task.fallback_label" in str(caught.value)
 
 
 def test_labels_unseen_in_train_count_as_the_fallback(make_stores):

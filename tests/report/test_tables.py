@@ -150,7 +150,7 @@ def test_a_dev_set_whose_standard_error_is_more_than_a_delta_gives_up_is_warned_
     pipeline["oracle"] = scores(0.8, error=0.0081)
     text = "Dev has 150 rows: the standard error of the oracle's score there is 0.81 points, more than the 0.8 that δ 1"
     assert warning(pipeline).startswith(text)
-    assert warning(pipeline).endswith("or see the spread by --config.repeats=10.")
+    assert warning(pipeline).endswith("or see the spread by config.repeats=10.")
     pipeline["task"]["metric"] = "f1"
     assert warning(pipeline).startswith(text)
     pipeline["selection"] = [entry | {"delta_layers": 3, "delta_neurons": 0} for entry in pipeline["selection"]]

@@ -49,7 +49,7 @@ def test_another_configuration_is_refused_naming_every_field(tmp_path):
         str(tmp_path),
         "probe.l1 was 1e-05 and is now 0.1",
         "probe.epochs was 10 and is now 3",
-        "--overwrite",
+        "overwrite=True",
     ):
         assert words in str(caught.value)
     assert "probe.l2" not in str(caught.value)
@@ -127,7 +127,7 @@ def test_an_impossible_configuration_claims_nothing(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", '{"probe": ', "\xff\xfe\xff"])
 def test_a_damaged_configuration_is_told(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=r"Cannot read .*config\.json \(.+\): delete it, or choose another --workdir"):
+    with pytest.raises(UserError, match=r"Cannot read .*config\.json \(.+\): delete it, or choose another `workdir`"):
         Workdir.claim(tmp_path, StudyConfig())
     assert (tmp_path / "config.json").read_bytes() == text.encode("latin-1")
 
@@ -151,7 +151,9 @@ def test_a_config_json_of_another_program_is_not_replaced(tmp_path, beside):
 
 def test_a_file_cannot_be_a_workdir(tmp_path):
     (tmp_path / "file").write_text("text")
-    with pytest.raises(UserError, match=re.escape(f"--workdir={tmp_path / 'file'} is a file; it must be a folder")):
+    with pytest.raises(
+        UserError, match=re.escape(f"workdir={str(tmp_path / 'file')!r} is a file; it must be a folder")
+    ):
         Workdir.claim(tmp_path / "file", StudyConfig())
     with pytest.raises(UserError, match=re.escape(str(tmp_path / "file" / "below"))):
         Workdir.claim(tmp_path / "file" / "below", StudyConfig())
@@ -160,7 +162,7 @@ def test_a_file_cannot_be_a_workdir(tmp_path):
 
 def test_no_workdir_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="Pass --workdir=FOLDER"):
+    with pytest.raises(UserError, match="Pass `workdir=FOLDER`"):
         Workdir.claim("", StudyConfig())
     assert not list(tmp_path.iterdir())
 

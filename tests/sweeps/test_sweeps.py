@@ -128,7 +128,7 @@ def test_an_impossible_sweep_is_told_in_a_sentence(axes, words):
 
 
 def test_a_flag_cannot_set_what_an_axis_sets():
-    with pytest.raises(UserError, match=r"--config\.probe\.l1 cannot be given: the sweep's axis 'probe\.l1' sets"):
+    with pytest.raises(UserError, match=r"`config\.probe\.l1` cannot be given: the sweep's axis 'probe\.l1' sets"):
         grid.runs(Sweep(axes={"probe.l1": (0.1,)}), ["task.name", "probe.l1"])
 
 
@@ -320,9 +320,9 @@ def test_folders_of_runs_and_of_sweeps_are_told_apart(base, tmp_path):
     with pytest.raises(UserError, match="holds a single run"):
         runner.run(extraction, swept, str(tmp_path / "run"))
     runner.run(extraction, swept, str(tmp_path / "sweep"))
-    with pytest.raises(UserError, match="holds a sweep: choose another --workdir"):
+    with pytest.raises(UserError, match="holds a sweep: choose another `workdir`"):
         extraction(run.config, str(tmp_path / "sweep"), False)
-    with pytest.raises(UserError, match="Pass --workdir=FOLDER"):
+    with pytest.raises(UserError, match="Pass `workdir=FOLDER`"):
         runner.run(extraction, swept, "")
     (tmp_path / "file").write_text("text")
     with pytest.raises(UserError, match="is a file"):

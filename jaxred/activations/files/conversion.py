@@ -64,16 +64,16 @@ def convert(options: Options, config: StudyConfig | None = None, overwrite: bool
     """
     options = _found(options)
     if not options.output:
-        raise UserError("--output is missing: pass the file, or the folder, that is to be written.")
+        raise UserError("`output` is missing: pass the file, or the folder, that is to be written.")
     if options.input is None:
         if config is None:
-            raise UserError("--input is missing: pass a file of activations or a store, or --config with a task.")
+            raise UserError("`input` is missing: pass a file of activations or a store, or `config` with a task.")
         _refuse_others(options, "a task's examples are written", "output")
         with lock(Path(options.output), leftovers=["*.word", "*.label", "*.score"]):
             stems = write_task(config, Path(options.output), overwrite)
         return f"Examples: {', '.join(f'{stem}.word' for stem in stems)}, and their labels"
     if config is not None:
-        raise UserError("--config names a task whose examples are written, and --input activations: pass one of them.")
+        raise UserError("`config` names a task whose examples are written, and `input` activations: pass one of them.")
     if read_ledger(options.input) is None:
         return _file_to_store(options, overwrite)
     _refuse_others(options, "a store becomes a file", "input", "output", "text", "dtype", "decimals", "separate_layers")
@@ -102,7 +102,7 @@ def _found(options: Options) -> Options:
             continue
         may_be_store = options.input and name in ("input", "output") and Path(place).suffix.lower() not in SUFFIXES
         if not (may_be_store and "://" in place):
-            places[name] = str(local(place, f"--{name}"))
+            places[name] = str(local(place, name))
     return replace(options, **places)
 
 
@@ -112,11 +112,11 @@ def _file_to_store(options: Options, overwrite: bool) -> str:
     _refuse_others(options, "a file becomes a store", "input", "output", "text", "labels", "rows", "kind", "dtype")
     if Path(options.output).suffix.lower() in (*SUFFIXES, *UNPICKLED):
         raise UserError(
-            f"--input={options.input} is no activation store, but --output={options.output} is a file: a file is "
+            f"`input={options.input}` is no activation store, but `output={options.output}` is a file: a file is "
             "written from a store; write a store first, into a folder."
         )
     if Path(options.output).is_file():
-        raise UserError(f"--output={options.output} is a file, but a store is a folder: choose another --output.")
+        raise UserError(f"`output={options.output}` is a file, but a store is a folder: choose another `output`.")
     store = to_store(
         options.input,
         options.output,
@@ -133,8 +133,8 @@ def _file_to_store(options: Options, overwrite: bool) -> str:
 def _refuse_others(options: Options, what: str, *allowed: str) -> None:
     given = [f.name for f in fields(options) if getattr(options, f.name) is not None and f.name not in allowed]
     if given:
-        useful = ", ".join(f"--{name}" for name in allowed)
-        raise UserError(f"--{given[0]} has no use here, where {what}: leave it out; of use are {useful}.")
+        useful = ", ".join(f"`{name}`" for name in allowed)
+        raise UserError(f"`{given[0]}` has no use here, where {what}: leave it out; of use are {useful}.")
 
 
 def to_store(
@@ -172,7 +172,7 @@ def to_store(
         ("dtype", dtype, DTYPES),
     ):
         if value not in allowed:
-            raise UserError(f"--{name}={value} is not known: choose one of {', '.join(allowed)}.")
+            raise UserError(f"`{name}={value}` is not known: choose one of {', '.join(allowed)}.")
     refuse_pickles(path)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(
@@ -180,7 +180,7 @@ def to_store(
             f"{', '.join(SUFFIXES)}."
         )
     if kind == "regression" and labels is None and path.suffix.lower() != ".npz":
-        raise UserError("--kind=regression is of labels, but there are none: pass the file of scores as --labels.")
+        raise UserError("`kind=regression` is of labels, but there are none: pass the file of scores as `labels`.")
     if path.suffix.lower() in numpy_arrays.SUFFIXES:
         array = numpy_arrays.open_array(path)
         planned = _array_rows(array, text, labels, rows, kind)
@@ -220,7 +220,7 @@ def _array_rows(array: ArrayFile, text: Path | None, labels: Path | None, rows: 
         if lines is None:
             raise UserError(
                 f"{array.path} does not say which words its rows are: pass the file of the sentences, one a line, as "
-                "--text, or save sentence_index and word_index in an .npz."
+                "`text`, or save sentence_index and word_index in an .npz."
             )
         sizes = [len(line.split()) for line in lines]
         sentence_index = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
@@ -249,7 +249,7 @@ def _array_labels(
         if (array.labels.dtype.kind == "f") != (kind == "regression"):
             found = "scores" if array.labels.dtype.kind == "f" else "classes"
             right = "regression" if found == "scores" else "classification"
-            raise UserError(f"{array.path} has labels that are {found}, but --kind is {kind}: pass --kind={right}.")
+            raise UserError(f"{array.path} has labels that are {found}, but `kind` is {kind}: pass `kind={right}`.")
         return array.labels.tolist()
     lines = read_lines(labels)
     if kind == "classification" and not words:

@@ -138,18 +138,18 @@ def _check(path: Path, store: Store, text: Path | None, dtype: str, decimals: in
     if suffix not in SUFFIXES:
         raise UserError(f"{path} is of no known format: name a file that ends in {', '.join(SUFFIXES)}.")
     if dtype not in ("float32", "float16"):
-        raise UserError(f"--dtype={dtype} cannot be written to {path}: choose float32 or float16.")
+        raise UserError(f"`dtype={dtype}` cannot be written to {path}: choose float32 or float16.")
     if dtype != "float32" and FORMATS.get(suffix) is json_lines:
-        raise UserError(f"--dtype={dtype} has no use in JSON lines, which are decimals: leave it out, or --decimals.")
+        raise UserError(f"`dtype={dtype}` has no use in JSON lines, which are decimals: leave it out, or `decimals`.")
     if not 1 <= decimals <= 8:
-        raise UserError(f"--decimals={decimals} is not possible: it must be from 1 to 8.")
+        raise UserError(f"`decimals={decimals}` is not possible: it must be from 1 to 8.")
     if separate_layers and suffix in numpy_arrays.SUFFIXES:
-        raise UserError(f"--separate_layers has no use in {suffix} files: leave it out, or write .json or .hdf5.")
+        raise UserError(f"`separate_layers` has no use in {suffix} files: leave it out, or write .json or .hdf5.")
     if text is None and (FORMATS.get(suffix) is hdf5 or (store.has_words and suffix not in numpy_arrays.SUFFIXES)):
         what = "names sentences by their text" if FORMATS.get(suffix) is hdf5 else "names every token"
         raise UserError(
             f"{path}: the format {what}, which the store {store.location} does not hold: pass the file of the "
-            "sentences, one a line, as --text."
+            "sentences, one a line, as `text`."
         )
 
 
@@ -161,10 +161,12 @@ def _refuse_existing(
         if any(path.samefile(other) for other in inputs):
             raise UserError(
                 f"{path} is the text of the store, which has other sentences, and the text of those that it has would "
-                "be written there: choose another --output."
+                "be written there: choose another `output`."
             )
         if not overwrite:
-            raise UserError(f"{path} exists and is kept: choose another --output, or pass --overwrite to replace it.")
+            raise UserError(
+                f"{path} exists and is kept: choose another `output`, or pass overwrite=True to replace it."
+            )
 
 
 def _holds(path: Path, content: bytes) -> bool:
@@ -197,7 +199,7 @@ def _narrow(block: Float[np.ndarray, "row ..."], dtype: str, first: int) -> np.n
         row, layer, neuron = (int(i) for i in np.argwhere(~np.isfinite(narrow))[0])
         raise UserError(
             f"The value of row {first + row}, layer {layer}, neuron {neuron} is {block[row, layer, neuron]}, which "
-            "float16 cannot hold: leave out --dtype=float16."
+            "float16 cannot hold: leave out `dtype=float16`."
         )
     return narrow
 

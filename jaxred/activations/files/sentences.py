@@ -94,7 +94,7 @@ def open_sentences(path: Path, texts: Sequence[str] | None = None) -> SentenceFi
     if reader is hdf5 and texts is None:
         raise UserError(
             f"{path} names its sentences by their text, so that their order is known only from the text: pass the file "
-            "of the sentences, one a line, as --text."
+            "of the sentences, one a line, as `text`."
         )
     paths = layer_files(path) or [path]
     surveys = [hdf5.survey(p, texts) if texts is not None and reader is hdf5 else reader.survey(p) for p in paths]

@@ -58,7 +58,7 @@ def _check_rows(one: Store, other: Store) -> None:
         if store.ledger.identity.get("source") is None:
             raise UserError(
                 f"{store.location} does not say which text its rows are of, so that they cannot be told to be those of "
-                "another model: make it anew with the text (launch/extract.py, or launch/convert.py with --text)."
+                "another model: make it anew with the text (launch/extract.py, or launch/convert.py with `text`)."
             )
     if one.ledger.identity["source"] != other.ledger.identity["source"]:
         raise UserError(

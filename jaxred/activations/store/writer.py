@@ -43,7 +43,7 @@ _OWN = (
     "word_index",
     FOLDER,
 )  # files and folders of a store
-_PLACE = "--workdir (--output of launch/convert.py)"
+_PLACE = "`workdir` (`output` of launch/convert.py)"
 
 
 class StoreWriter:
@@ -132,7 +132,7 @@ class StoreWriter:
         if bad is not None:
             row, layer, neuron = bad
             wider = (
-                "; store it as float32 or bfloat16 (--config.extraction.dtype, or --dtype of launch/convert.py)"
+                "; store it as float32 or bfloat16 (`config.extraction.dtype`, or `dtype` of launch/convert.py)"
                 if self.ledger.dtype == "float16"
                 else ""
             )
@@ -196,7 +196,7 @@ class StoreWriter:
                 answer(self._kvstore.write("ledger.json", None, if_equal=self._version), TRANSFER_SECONDS)
             raise UserError(
                 f"Another process has written {changed[0]} of the activation store {self.location} while this one made "
-                "it, so it is not used: run again with --overwrite, one process at a time."
+                "it, so it is not used: run again with overwrite=True, one process at a time."
             )
 
     def _lost(self) -> UserError:
@@ -219,13 +219,13 @@ class StoreWriter:
             others = [key for key in keys if key.split("/")[0].split(".json")[0] not in _OWN]
             if others:
                 raise UserError(
-                    f"{self.location} is not an activation store, but holds {others[0]}, which --overwrite does not "
+                    f"{self.location} is not an activation store, but holds {others[0]}, which overwrite=True does not "
                     f"remove either: choose another {_PLACE}."
                 )
             if keys and not overwrite:
                 raise UserError(
                     f"{self.location} holds what is left of an activation store: choose another place, or pass "
-                    "--overwrite to replace it."
+                    "overwrite=True to replace it."
                 )
             if keys:
                 self._delete(ledger)
@@ -237,12 +237,12 @@ class StoreWriter:
         if damage is not None and not overwrite:
             raise UserError(
                 f"The unfinished activation store {self.location} cannot be gone on with: {damage}, as a power cut can "
-                "leave it. Delete this folder, or pass --overwrite, to make it anew."
+                "leave it. Delete this folder, or pass overwrite=True, to make it anew."
             )
         if not overwrite:
             raise UserError(
                 f"{self.location} holds activations of another configuration: {'; '.join(changed)}. Choose another "
-                f"{_PLACE}, or pass --overwrite to replace them."
+                f"{_PLACE}, or pass overwrite=True to replace them."
             )
         self._delete(ledger)
         return None

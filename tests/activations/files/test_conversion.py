@@ -328,10 +328,10 @@ def test_texts_that_are_missing_are_asked_for(tmp_path):
     task = Task(tmp_path)
     store = task.store()
     for name in ("a.json", "a.hdf5"):
-        with pytest.raises(UserError, match=r"which the store .* does not hold: pass the file .* as --text"):
+        with pytest.raises(UserError, match=r"which the store .* does not hold: pass the file .* as `text`"):
             to_file(store, tmp_path / name)
     to_file(store, tmp_path / "a.hdf5", task.text)
-    assert "pass the file of the sentences, one a line, as --text" in refused(
+    assert "pass the file of the sentences, one a line, as `text`" in refused(
         tmp_path, tmp_path / "a.hdf5", tmp_path / "b"
     )
     to_file(store, tmp_path / "a.npy")
@@ -381,13 +381,13 @@ def test_damaged_files_are_named_and_leave_no_finished_store(tmp_path):
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"output": "b"}, "--input is missing"),
-        ({"input": "a.json"}, "--output is missing"),
+        ({"output": "b"}, "`input` is missing"),
+        ({"input": "a.json"}, "`output` is missing"),
         ({"input": "a.json", "output": "b.npz"}, "a file is written from a store"),
-        ({"input": "a.json", "output": "b", "decimals": 8}, "--decimals has no use here, where a file becomes a store"),
+        ({"input": "a.json", "output": "b", "decimals": 8}, "`decimals` has no use here, where a file becomes a store"),
         (
             {"input": "store", "output": "b.json", "rows": "word"},
-            "--rows has no use here, where a store becomes a file",
+            "`rows` has no use here, where a store becomes a file",
         ),
         ({"input": "store", "output": "b.txt"}, "is of no known format"),
         ({"input": "a.txt", "output": "b"}, "a.txt is neither a store nor of a known format"),
@@ -395,14 +395,14 @@ def test_damaged_files_are_named_and_leave_no_finished_store(tmp_path):
         ({"input": "none.npz", "output": "b"}, "none.npz does not exist"),
         (
             {"input": "a.json", "output": "b", "rows": "token"},
-            "--rows=token is not known: choose one of sentence, word",
+            "`rows=token` is not known: choose one of sentence, word",
         ),
-        ({"input": "a.json", "output": "b", "dtype": "float8"}, "--dtype=float8 is not known"),
-        ({"input": "a.json", "output": "b", "kind": "regression"}, "pass the file of scores as --labels"),
-        ({"input": "store", "output": "b.hdf5", "text": "train.word", "dtype": "bfloat16"}, "--dtype=bfloat16 cannot"),
+        ({"input": "a.json", "output": "b", "dtype": "float8"}, "`dtype=float8` is not known"),
+        ({"input": "a.json", "output": "b", "kind": "regression"}, "pass the file of scores as `labels`"),
+        ({"input": "store", "output": "b.hdf5", "text": "train.word", "dtype": "bfloat16"}, "`dtype=bfloat16` cannot"),
         ({"input": "store", "output": "b.json", "text": "train.word", "dtype": "float16"}, "has no use in JSON lines"),
-        ({"input": "store", "output": "b.json", "text": "train.word", "decimals": 9}, "--decimals=9 is not possible"),
-        ({"input": "store", "output": "b.npz", "separate_layers": True}, "--separate_layers has no use in .npz"),
+        ({"input": "store", "output": "b.json", "text": "train.word", "decimals": 9}, "`decimals=9` is not possible"),
+        ({"input": "store", "output": "b.npz", "separate_layers": True}, "`separate_layers` has no use in .npz"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path, monkeypatch, options, found):
@@ -419,14 +419,14 @@ def test_a_store_is_a_folder(tmp_path):
     task, place = Task(tmp_path), tmp_path / "there"
     task.store()
     place.write_text("mine")
-    with pytest.raises(UserError, match="there is a file, but a store is a folder: choose another --output"):
+    with pytest.raises(UserError, match="there` is a file, but a store is a folder: choose another `output`"):
         convert(Options(input=str(tmp_path / "made.npz"), output=str(place)))
     assert place.read_text() == "mine"
 
 
 def test_what_the_stored_type_cannot_hold_is_told_of_the_file(tmp_path):
     np.save(tmp_path / "a.npy", np.full((2, LAYERS, SIZE), 1e6, np.float32))
-    with pytest.raises(UserError, match=r"^The file gave inf for row 0, layer 0, neuron 0, which float16 .*--dtype"):
+    with pytest.raises(UserError, match=r"^The file gave inf for row 0, layer 0, neuron 0, which float16 .*`dtype`"):
         to_store(tmp_path / "a.npy", tmp_path / "b", dtype="float16")
     with pytest.raises(UserError, match="is not finished"):
         Store(tmp_path / "b")
@@ -453,7 +453,7 @@ def test_files_that_are_there_are_kept_unless_told_otherwise(tmp_path, suffix):
     out = tmp_path / "out" / f"a{suffix}"
     out.parent.mkdir()
     out.write_bytes(b"mine")
-    with pytest.raises(UserError, match=r"exists and is kept: choose another --output, or pass --overwrite"):
+    with pytest.raises(UserError, match=r"exists and is kept: choose another `output`, or pass overwrite=True"):
         to_file(store, out, task.text)
     assert out.read_bytes() == b"mine"
     to_file(store, out, task.text, overwrite=True)

@@ -63,7 +63,9 @@ def test_a_window_that_another_wrote_last_is_seen_before_the_store_is_whole(tmp_
     late = shard(tmp_path / "mine", window, 1)
     late.unlink()
     shutil.copy(shard(other, window, 1), late)
-    with pytest.raises(UserError, match=rf"Another process has written hidden_states/c/{window}/1/0 of .*--overwrite"):
+    with pytest.raises(
+        UserError, match=rf"Another process has written hidden_states/c/{window}/1/0 of .*overwrite=True"
+    ):
         fill(mine, -VALUES)
     with pytest.raises(UserError, match="no ledger"):
         Store(tmp_path / "mine")

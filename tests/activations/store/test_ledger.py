@@ -95,7 +95,7 @@ def test_a_store_of_format_1_is_read(tmp_path):
 
 def test_an_unfinished_store_of_format_1_is_not_gone_on_with(tmp_path):
     write_in_format_1(tmp_path, 1)
-    with pytest.raises(UserError, match=r"format was 1 and is now 2.*or pass --overwrite to replace them"):
+    with pytest.raises(UserError, match=r"format was 1 and is now 2.*or pass overwrite=True to replace them"):
         writer(tmp_path)
     fill(writer(tmp_path, overwrite=True))
     np.testing.assert_array_equal(Store(tmp_path).matrix(), VALUES.reshape(N_ROWS, -1))

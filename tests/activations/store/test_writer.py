@@ -150,7 +150,7 @@ def test_another_identity_is_refused_naming_every_field_or_replaced(tmp_path, un
         writer(tmp_path, identity=new, n_rows=8, window_rows=2, labels=CLASSES[:8])
     for words in (
         "n_rows was 10 and is now 8", "window_rows was 4 and is now 2", "pooling was 'cls' and is now 'mean'",
-        "max_length was 16 and is now 32", "compute_dtype was None and is now 'bfloat16'", "--overwrite",
+        "max_length was 16 and is now 32", "compute_dtype was None and is now 'bfloat16'", "overwrite=True",
     ):  # fmt: skip
         assert words in str(caught.value)
     assert "encoder" not in str(caught.value)
@@ -301,7 +301,7 @@ def test_a_full_disk_is_told_and_finished_windows_are_kept(finished, full_disks,
     folder, errors = full_disks[0] / name, full_disks[1]
     what = {"ledger of window 1": "the ledger"}.get(name, name)
     assert errors[name].startswith(f"Cannot write {what} of the activation store {folder} (")
-    assert "Make room or choose another --workdir (--output of launch/convert.py), and run again: fin" in errors[name]
+    assert "Make room or choose another `workdir` (`output` of launch/convert.py), and run again: fin" in errors[name]
     assert "finished windows are kept." in errors[name]
     assert windows_finished_in(folder) == {"labels": 0}.get(name, FULL_DISKS[name][0])
     again = writer(folder)
