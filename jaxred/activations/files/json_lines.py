@@ -35,7 +35,7 @@ from jaxred.io.memory import available_bytes
 # Inside a JSON string a quote is escaped, so this matches keys alone.
 _TOKEN = re.compile(rb'"layers"\s*:')
 _SURVEY_BYTES = 2**22  # that are counted and fingerprinted at once
-_PARALLEL_BYTES = 64 * 2**20  # below this, starting processes takes longer than parsing
+_PARALLEL_BYTES = 128 * 2**20  # below this, starting processes takes longer than parsing
 _CHUNK_BYTES = 2**20  # of lines that are parsed at once
 
 
