@@ -55,7 +55,7 @@ def kept_or_run(
     content, probes, features = work()
     content["pooling"] = _pooling(config)
     content["extraction"] = {name: store.ledger.notes for name, store in stores.items()}
-    save_probes(workdir.probes(stage), probes, features)
+    save_probes(workdir.probes(stage), probes, features.scaling)
     write_text(workdir.result(original), in_original_format(content, features.data_split))
     digests.record(workdir.path, stage, identity, [workdir.result(original), workdir.probes(stage)])
     save_result(workdir.result(stage), identity, content)

@@ -23,7 +23,7 @@ class Study:
 
     def work(self):
         self.n_done += 1
-        return {"found": self.n_done}, {}, SimpleNamespace(data_split=None)
+        return {"found": self.n_done}, {}, SimpleNamespace(scaling=None, data_split=None)
 
     def run(self, config=CONFIG, encoder="tiny", splits=("train", "test")):
         store = Store.__new__(Store)  # without files
@@ -32,7 +32,7 @@ class Study:
         return kept.kept_or_run("cluster_sweep", ("task", "probe"), stores, config, self.workdir, self.work)
 
 
-def write_probes(folder, probes, features):
+def write_probes(folder, probes, scaling):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights").write_text("0.25 0.125")
 

@@ -15,10 +15,10 @@ from jaxred.activations.store.kvstore import (
     answer,
     local_folder,
     open_kvstore,
-    reason,
 )
 from jaxred.errors import UserError
 from jaxred.io.files import parse_json, refuse_special
+from jaxred.io.reasons import reason_of
 
 FORMAT = 2
 _READ = 1, FORMAT  # of format 1, a shard has all layers of a window; it is read, but not gone on with
@@ -118,7 +118,7 @@ def read_version(location: str | Path) -> tuple[Ledger | None, bytes]:
     try:
         raw = answer(open_kvstore(str(location)).read("ledger.json"), ANSWER_SECONDS)
     except REFUSALS as error:
-        raise UserError(f"Cannot read {location}/ledger.json ({reason(error)}).") from error
+        raise UserError(f"Cannot read {location}/ledger.json ({reason_of(error)}).") from error
     if raw.state == "missing":
         return None, raw.stamp.generation
     try:

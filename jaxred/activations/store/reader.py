@@ -18,13 +18,13 @@ from jaxred.activations.store.kvstore import (
     list_keys,
     local_folder,
     open_kvstore,
-    reason,
 )
 from jaxred.activations.store.ledger import MEND, read_ledger
 from jaxred.activations.store.links import refuse_links_out
 from jaxred.errors import UserError
 from jaxred.io.files import refuse_special
 from jaxred.io.memory import available_bytes
+from jaxred.io.reasons import reason_of
 
 
 class Store:
@@ -284,7 +284,7 @@ class Store:
         return self._wait(self._open(name, (self.n_rows,)).read(), name)
 
     def _damaged(self, name: str, error: Exception) -> UserError:
-        return UserError(f"The activation store {self.location} is damaged in {name} ({reason(error)}). {MEND}")
+        return UserError(f"The activation store {self.location} is damaged in {name} ({reason_of(error)}). {MEND}")
 
 
 def _in_place(moves: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:

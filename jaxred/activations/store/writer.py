@@ -26,13 +26,13 @@ from jaxred.activations.store.kvstore import (
     list_keys,
     local_folder,
     open_kvstore,
-    reason,
 )
 from jaxred.activations.store.ledger import Ledger, changes, read_version, write_ledger
 from jaxred.activations.store.links import refuse_links_out
 from jaxred.activations.store.pieces import FOLDER, Pieces
 from jaxred.errors import UserError
 from jaxred.io.locks import LOCK_FILE
+from jaxred.io.reasons import reason_of
 
 _OWN = (
     "ledger",
@@ -258,7 +258,7 @@ class StoreWriter:
                 if first_not_finite(answer(array[ledger.window(index)].read(), TRANSFER_SECONDS)) is not None:
                     return f"its window {index} is missing"
         except REFUSALS as error:
-            return f"its window {index} is damaged ({reason(error)})"
+            return f"its window {index} is damaged ({reason_of(error)})"
         return None
 
     def _delete(self, ledger: Ledger) -> None:
@@ -335,6 +335,6 @@ class StoreWriter:
 
     def _refused(self, what: str, error: Exception) -> UserError:
         return UserError(
-            f"Cannot write {what} of the activation store {self.location} ({reason(error)}). Make room or choose "
+            f"Cannot write {what} of the activation store {self.location} ({reason_of(error)}). Make room or choose "
             f"another {_PLACE}, and run again: finished windows are kept."
         )
