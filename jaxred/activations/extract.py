@@ -60,8 +60,8 @@ def _extract(config: StudyConfig, workdir: Workdir, overwrite: bool, held: conte
     pooling_name = config.extraction.word_pooling if words else config.extraction.pooling
     folder = pretrained.resolve(config.encoder.path)
     shared = {
-        "encoder": pretrained.fingerprint(folder),
-        "tokenizer": tokenization.fingerprint(folder),
+        "encoder": pretrained.weights_digest(folder),
+        "tokenizer": tokenization.tokenizer_digest(folder),
         "transformer_layers": config.encoder.n_layers,
         "compute_dtype": config.encoder.compute_dtype,
         "dtype": config.extraction.dtype,

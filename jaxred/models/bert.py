@@ -17,13 +17,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.encoder_config import Keys, Settings
+from jaxred.models.encoder_config import EncoderConfig, Keys
 from jaxred.models.layer import Layer, LayerShape, over_sentences
 from jaxred.models.linear import layer_norm, linear, mapped
 
 
 @dataclass(frozen=True)
-class BertConfig(Settings):
+class BertConfig(EncoderConfig):
     """The shape of a BERT."""
 
     model_type: ClassVar[str] = "bert"

@@ -14,12 +14,12 @@ from jaxtyping import Array, Float, Int
 from jaxred.models.bert import BertLayer
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.encoder_config import Keys, Settings
+from jaxred.models.encoder_config import EncoderConfig, Keys
 from jaxred.models.linear import layer_norm
 
 
 @dataclass(frozen=True)
-class DistilBertConfig(Settings):
+class DistilBertConfig(EncoderConfig):
     """The shape of a DistilBERT."""
 
     model_type: ClassVar[str] = "distilbert"

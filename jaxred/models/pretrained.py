@@ -64,7 +64,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return raw
 
 
-def fingerprint(folder: Path) -> str:
+def weights_digest(folder: Path) -> str:
     """The SHA-256, in hexadecimal, of the names and contents of a folder's `config.json` and weight files.
 
     Raises:

@@ -16,7 +16,7 @@ from jaxred.models import tokenizer_checks
 
 
 @dataclass(frozen=True)
-class Layout:
+class TokenLayout:
     """How an architecture wants a row of tokens padded, and which token stands for the sentence."""
 
     padding_side: Literal["left", "right"]
@@ -27,11 +27,11 @@ class Layout:
 
 _FAST, _SENTENCEPIECE = "tokenizer.json", "spiece.model"
 
-_BERT = Layout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt"))
+_BERT = TokenLayout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt"))
 LAYOUTS = {
     "bert": _BERT,
     "distilbert": _BERT,
-    "xlnet": Layout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
+    "xlnet": TokenLayout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
 }
 
 _CONFIG = "tokenizer_config.json"
@@ -303,7 +303,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def fingerprint(folder: Path) -> str:
+def tokenizer_digest(folder: Path) -> str:
     """The SHA-256, in hexadecimal, of the names and contents of a folder's tokenizer files.
 
     Raises:

@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxred.activations.files.fill import Layout, fill_store
-from jaxred.activations.files.row_plan import Rows, plan_rows, report_rows
+from jaxred.activations.files.row_selection import Rows, plan_rows, report_rows
 from jaxred.activations.files.sentences import SentenceFile, layer_files
+from jaxred.activations.files.store_filling import StoreShape, fill_store
 from jaxred.activations.store import Store, is_finished
 from jaxred.config import StudyConfig
 from jaxred.data.labels import refuse_odd_labels
@@ -89,11 +89,11 @@ def _import_activations(
         if is_finished(location, identity, overwrite):
             log.info("%s activations: kept, %d rows", split, len(rows.labels))
         else:
-            layout = Layout(
+            shape = StoreShape(
                 file.survey.n_layers, file.survey.hidden_size, config.extraction.dtype, config.extraction.window_rows
             )
             vectors = functools.partial(rows.vectors, file)
-            fill_store(location, rows, layout, identity, vectors, f"import {split}", overwrite)
+            fill_store(location, rows, shape, identity, vectors, f"import {split}", overwrite)
         record.remember(split, stamp, identity)
     return {split: Store(workdir.activations(split)) for split in named.splits}
 

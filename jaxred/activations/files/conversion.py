@@ -15,10 +15,10 @@ from jaxtyping import Int
 
 from jaxred.activations.files import numpy_arrays
 from jaxred.activations.files.exporting import SUFFIXES, to_file, write_task
-from jaxred.activations.files.fill import Layout, fill_store
 from jaxred.activations.files.numpy_arrays import ArrayFile
-from jaxred.activations.files.row_plan import UNLABELLED, Rows, parse_label, plan_rows, report_rows
+from jaxred.activations.files.row_selection import UNLABELLED, Rows, parse_label, plan_rows, report_rows
 from jaxred.activations.files.sentences import UNPICKLED, refuse_pickles
+from jaxred.activations.files.store_filling import StoreShape, fill_store
 from jaxred.activations.store import Store, is_finished, read_ledger, reading, writing
 from jaxred.config import DTYPES, StudyConfig
 from jaxred.data.labels import refuse_odd_labels, split_labels
@@ -206,8 +206,8 @@ def to_store(
         if is_finished(location, identity, overwrite):
             log.info("%s: kept, %d rows", location, len(planned.labels))
         else:
-            layout = Layout(source.n_layers, source.hidden_size, dtype, _WINDOW_ROWS)
-            fill_store(location, planned, layout, identity, vectors, path.name, overwrite)
+            shape = StoreShape(source.n_layers, source.hidden_size, dtype, _WINDOW_ROWS)
+            fill_store(location, planned, shape, identity, vectors, path.name, overwrite)
         return Store(location)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxred.activations.files import hdf5, json_lines, numpy_arrays
-from jaxred.activations.files.row_plan import UNLABELLED
+from jaxred.activations.files.row_selection import UNLABELLED
 from jaxred.activations.files.sentences import FORMATS, UNPICKLED, layer_file, present_layers
 from jaxred.activations.store import Store
 from jaxred.config import StudyConfig, validate

@@ -6,7 +6,7 @@
 
 Only what the original reads is asked for: `features`, their `layers` in the order in which they stand, and `values`;
 `token` where a sentence has several. The files are large (100 kB a vector of BERT-base), so they are
-read piece by piece, twice: once to count and to fingerprint, and once to parse, which several processes share where
+read piece by piece, twice: once to count and for the digest, and once to parse, which several processes share where
 the file is large.
 """
 
@@ -34,7 +34,7 @@ from jaxred.io.memory import available_bytes
 
 # Inside a JSON string a quote is escaped, so this matches keys alone.
 _TOKEN = re.compile(rb'"layers"\s*:')
-_SURVEY_BYTES = 2**22  # that are counted and fingerprinted at once
+_SURVEY_BYTES = 2**22  # that are counted and hashed at once
 _PARALLEL_BYTES = 128 * 2**20  # below this, starting processes takes longer than parsing
 _CHUNK_BYTES = 2**20  # of lines that are parsed at once
 

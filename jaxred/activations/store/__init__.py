@@ -17,9 +17,9 @@ killed run resumes at the next window; a store whose ledger does not say that al
 Missing chunks read as NaN and are refused.
 """
 
-from jaxred.activations.store.guard import reading, writing
 from jaxred.activations.store.ledger import Ledger, is_finished, read_ledger
 from jaxred.activations.store.reader import Store
+from jaxred.activations.store.store_locks import reading, writing
 from jaxred.activations.store.writer import StoreWriter
 
 __all__ = ["Ledger", "Store", "StoreWriter", "is_finished", "read_ledger", "reading", "writing"]

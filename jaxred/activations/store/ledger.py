@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxred.activations.store.blocks import inner_rows
+from jaxred.activations.store.chunk_sizes import inner_rows
 from jaxred.activations.store.kvstore import (
     ANSWER_SECONDS,
     REFUSALS,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float
 
-from jaxred.activations.store.blocks import first_not_finite, run_rows
+from jaxred.activations.store.chunk_sizes import first_not_finite, run_rows
 from jaxred.activations.store.kvstore import (
     REFUSALS,
     TRANSFER_SECONDS,

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxred.activations.store import Store
-from jaxred.activations.store.blocks import run_rows
+from jaxred.activations.store.chunk_sizes import run_rows
 from jaxred.errors import UserError
 
 
@@ -62,7 +62,7 @@ def _check_rows(one: Store, other: Store) -> None:
             )
     if one.ledger.identity["source"] != other.ledger.identity["source"]:
         raise UserError(
-            f"{where} are not of the same text (the fingerprints in their ledgers differ), but two models are compared "
+            f"{where} are not of the same text (the digests in their ledgers differ), but two models are compared "
             "on the same rows: extract both from the same task, with the same limit_instances and split_seed."
         )
     same = (one.ledger.rows, one.n_rows) == (other.ledger.rows, other.n_rows)

@@ -16,7 +16,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Bool, Float, Int
 
-from jaxred.activations.store.blocks import first_not_finite, inner_rows
+from jaxred.activations.store.chunk_sizes import first_not_finite, inner_rows
 from jaxred.activations.store.disk_space import require_room, size
 from jaxred.activations.store.kvstore import (
     REFUSALS,
@@ -29,7 +29,7 @@ from jaxred.activations.store.kvstore import (
 )
 from jaxred.activations.store.ledger import Ledger, changes, read_version, write_ledger
 from jaxred.activations.store.links import refuse_links_out
-from jaxred.activations.store.pieces import FOLDER, Pieces
+from jaxred.activations.store.unfinished_rows import FOLDER, UnfinishedRows
 from jaxred.errors import UserError
 from jaxred.io.locks import LOCK_FILE
 from jaxred.io.reasons import reason_of
@@ -96,13 +96,13 @@ class StoreWriter:
         )
         self._pending: tuple[int, Any, dict[str, Any]] | None = None
         self._written: dict[str, tuple[int, int, int]] = {}  # the shards, as the file system knew them then
-        self._pieces = Pieces(self._kvstore, self.location, self.ledger)
+        self._unfinished = UnfinishedRows(self._kvstore, self.location, self.ledger)
         if self.ledger.finished:
-            self._pieces.close()
+            self._unfinished.close()
 
     def restore(self, index: int, block: Float[np.ndarray, "row layer neuron"]) -> Bool[np.ndarray, " row"]:
         """Fills in the rows of a window that a killed run had kept, and says which they are."""
-        return self._pieces.restore(index, block)
+        return self._unfinished.restore(index, block)
 
     def keep(self, index: int, block: Float[np.ndarray, "row layer neuron"], rows: Int[np.ndarray, " done"]) -> None:
         """Keeps rows of a window that is not whole yet, every few seconds, so that a killed run loses no more.
@@ -112,7 +112,7 @@ class StoreWriter:
             block: its rows, some still to be filled.
             rows: which of them have been filled since the last call.
         """
-        self._pieces.add(index, block, rows)
+        self._unfinished.add(index, block, rows)
 
     def write(
         self, index: int, block: Float[np.ndarray, "row layer neuron"], notes: dict[str, Any] | None = None
@@ -145,7 +145,7 @@ class StoreWriter:
         self._check_own()
         future = self._hidden_states[rows].write(block, can_reference_source_data_indefinitely=True)  # no copy is made
         self._pending = (index, future, notes or {})
-        self._pieces.start()
+        self._unfinished.start()
 
     def flush(self) -> None:
         """Waits for the window being written and enters it in the ledger."""
@@ -163,9 +163,9 @@ class StoreWriter:
         totals = {**self.ledger.notes, **{k: self.ledger.notes.get(k, 0) + v for k, v in notes.items()}}
         self.ledger = replace(self.ledger, windows_finished=index + 1, notes=totals)
         self._commit(self.ledger)
-        self._pieces.remove(index)
+        self._unfinished.remove(index)
         if self.ledger.finished:
-            self._pieces.close()
+            self._unfinished.close()
 
     def _stats(self, index: int) -> dict[str, tuple[int, int, int]]:
         """The files of a window as the file system knows them; of a store that is no folder, none."""

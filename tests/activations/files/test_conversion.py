@@ -107,7 +107,7 @@ def test_what_goes_out_comes_back(tmp_path_factory, texts, words, scores, suffix
 @pytest.mark.parametrize("suffix", [".json", ".hdf5", ".npz"])
 def test_rows_of_a_sentence_may_lie_in_several_windows(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr("jaxred.activations.files.conversion._WINDOW_ROWS", 3)
-    monkeypatch.setattr("jaxred.activations.store.blocks.CHUNK_ROWS", 3)
+    monkeypatch.setattr("jaxred.activations.store.chunk_sizes.CHUNK_ROWS", 3)
     task = Task(tmp_path, sizes=(2, 7, 1, 1, 5, 3))
     store = task.store()
     assert [len(block) for _, block in store.windows()] == [3, 3, 3, 3, 3, 3, 1]

@@ -24,7 +24,7 @@ def refused(path, **options):
     return str(caught.value).removeprefix(str(path))
 
 
-def test_a_survey_counts_and_fingerprints(tmp_path):
+def test_a_survey_counts_and_has_the_digest(tmp_path):
     path = write(tmp_path / "a.json", sentence(values(2)), sentence(values(1)), sentence(values(5)))
     found = json_lines.survey(path)
     assert (found.n_layers, found.hidden_size, found.tokens) == (LAYERS, SIZE, [2, 1, 5])

@@ -55,7 +55,7 @@ def test_matrices_are_filled_by_one_reading(finished, orders, data):
         wanted.append((rows, np.full((len(rows), VALUES[0].size), np.nan, np.float32)))
     opened, read = Store(finished), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxred.activations.store.blocks.CHUNK_ROWS", 4)  # several runs
+        patch.setattr("jaxred.activations.store.chunk_sizes.CHUNK_ROWS", 4)  # several runs
         patch.setattr(opened, "_wait", lambda future, name: read.append(name) or future.result())
         n_runs = len(opened._runs())
         opened.fill(*wanted)

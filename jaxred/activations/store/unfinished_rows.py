@@ -27,7 +27,7 @@ SECONDS = 2.0  # between pieces, or more:
 COST = 100  # pieces take at most a hundredth of the time
 
 
-class Pieces:
+class UnfinishedRows:
     """What is kept of the windows that are not whole."""
 
     def __init__(self, kvstore: Any, location: str, ledger: Ledger):
