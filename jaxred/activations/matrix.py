@@ -70,6 +70,10 @@ class FeatureMatrix:
         with ThreadPoolExecutor() as pool:
             list(pool.map(turn, range(n_batches)))
 
+    def __repr__(self) -> str:
+        where = "in memory" if self.in_memory else "in a scratch file"
+        return f"<FeatureMatrix: {self.n_rows:,} rows x {self.shape[1]:,} columns, {where}>"
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""

@@ -51,6 +51,10 @@ class Encoder(nnx.Module):
         self.embeddings = self.embeddings_type(config, rngs=rngs)
         self.layers = nnx.vmap(lambda rngs: self.layer_type(config, dtype, rngs=rngs))(rngs.split(config.n_layers))
 
+    def __repr__(self) -> str:
+        shape = f"{self.config.n_layers} layers x {self.config.hidden_size:,} neurons"
+        return f"<{type(self).__name__}: {shape}, {self.n_parameters(self.config.n_layers):,} parameters>"
+
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
