@@ -273,7 +273,7 @@ def _by_key(scores: Float[Array, "head token distance"]) -> Float[Array, "head t
     """Scores by distance n, n - 1, ... become scores by key: the one of query i and key j is at n - i + j.
 
     In the flattened rows a key's score is one place further to the left than that of the query before; so the rows
-    are cut anew, one shorter, after the first n places. No copy is made by loops or gathers. With attention to what
+    are cut again, one shorter, after the first n places. No copy is made by loops or gathers. With attention to what
     came before alone, the distances end at 0, and what stands at later keys is never seen.
     """
     n_tokens, n_distances = scores.shape[-2:]

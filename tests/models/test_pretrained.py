@@ -150,7 +150,7 @@ def test_a_shard_outside_the_folder_is_not_opened(folder, outside):
     for place in (folder.parent, folder / "sub"):
         shutil.copy(folder / min(weight_map.values()), place / "model.safetensors")
     write_index(folder, {**weight_map, "embeddings.LayerNorm.bias": outside})
-    with pytest.raises(UserError, match="a shard must be a file beside the index"):
+    with pytest.raises(UserError, match="a shard must be a file next to the index"):
         pretrained.weight_files(folder)
 
 

@@ -80,14 +80,14 @@ def test_more_tokens_than_positions(tokenizer):
 def test_more_tokens_than_the_model_knows(word_piece_folder):
     small = Tokenizer(word_piece_folder, dataclasses.replace(CONFIG, vocab_size=len(VOCABULARY) - 1))
     small.encode(["a movie."], None, max_length=32)
-    with pytest.raises(UserError, match="gives token 15, but the model beside it knows only 15 tokens"):
+    with pytest.raises(UserError, match="gives token 15, but the model next to it knows only 15 tokens"):
         small.encode(["a movie, good"], None, max_length=32)
 
 
 def test_pairs_for_a_model_without_second_sentences(word_piece_folder):
     single = Tokenizer(word_piece_folder, dataclasses.replace(CONFIG, type_vocab_size=1))
     single.encode(TEXTS, None, max_length=32)
-    with pytest.raises(UserError, match="gives token type 1, but the model beside it knows only 1 token types"):
+    with pytest.raises(UserError, match="gives token type 1, but the model next to it knows only 1 token types"):
         single.encode(TEXTS, PAIRS, max_length=32)
 
 

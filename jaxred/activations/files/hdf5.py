@@ -68,16 +68,16 @@ def survey(path: Path, texts: Sequence[str]) -> Survey:
         dtype = _dtype(file, keys[0], path)
         datasets = [_dataset(file, key, path, dtype) for key in keys]
     first = datasets[0]
-    for row, mine in enumerate(datasets):
-        if (mine.n_layers, mine.size) != (first.n_layers, first.size):
+    for row, dataset in enumerate(datasets):
+        if (dataset.n_layers, dataset.size) != (first.n_layers, first.size):
             raise UserError(
-                f"{path}: dataset {keys[row]!r} has {mine.n_layers} layers x {mine.size} neurons, but {keys[0]!r} has "
-                f"{first.n_layers} x {first.size}: all must have the same; extract them with one model."
+                f"{path}: dataset {keys[row]!r} has {dataset.n_layers} layers x {dataset.size} neurons, but "
+                f"{keys[0]!r} has {first.n_layers} x {first.size}: all must have the same; extract them with one model."
             )
     _refuse_larger_than_memory(datasets, keys, path)
     counts = Counter(_normal(text) for text in texts)
     n_duplicates = sum(n for n in counts.values() if n > 1)
-    tokens, offsets = [mine.n_tokens for mine in datasets], [mine.offset for mine in datasets]
+    tokens, offsets = [dataset.n_tokens for dataset in datasets], [dataset.offset for dataset in datasets]
     return Survey(
         first.n_layers, first.size, tokens, digest.result(), keys, n_duplicates, offsets, dtype=dtype, stamp=stamp
     )
@@ -95,7 +95,7 @@ def read(
         sentences_only: every sentence must have one token, which stands for it.
 
     Yields:
-        One array a sentence.
+        One array per sentence.
 
     Raises:
         UserError: naming the dataset, where it cannot be read, has changed, holds a value that is not finite, or does
@@ -182,7 +182,7 @@ class Writer:
 
 
 class _Names:
-    """Names sentences as NeuroX does: those that have stood before are told apart by a number."""
+    """Names sentences as NeuroX does: repeated ones get a number."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
@@ -314,7 +314,7 @@ def _dataset(file: h5py.File, key: str, path: Path, dtype: np.dtype | None) -> _
 
 
 def _refuse_larger_than_memory(datasets: Sequence[_Dataset], keys: Sequence[str], path: Path) -> None:
-    """Refuses a sentence that memory has no room for: a compressed dataset of any shape may take no space in a file."""
+    """Rejects a sentence that memory has no room for: a compressed dataset of any shape may take no space in a file."""
     free = available_bytes()
     for row, dataset in enumerate(datasets):
         n_bytes = dataset.n_layers * dataset.n_tokens * dataset.size * np.dtype(np.float32).itemsize

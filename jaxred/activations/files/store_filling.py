@@ -32,7 +32,7 @@ def fill_store(
     title: str,
     overwrite: bool = False,
 ) -> None:
-    """Makes a store, or goes on with one of the same identity that was cut short.
+    """Makes a store, or resumes one of the same identity that was cut short.
 
     Args:
         location: where the store goes.
@@ -94,7 +94,7 @@ def _write(
             window = ledger.window(index)
             block = buffers[index % 2][: window.stop - window.start]
             filled = n_kept if index == ledger.windows_finished else 0
-            with np.errstate(over="ignore"):  # the writer refuses what a narrow dtype cannot hold
+            with np.errstate(over="ignore"):  # the writer rejects what a narrow dtype cannot hold
                 while filled < len(block):
                     if not len(rest):
                         rest = next(chunks)

@@ -12,7 +12,7 @@ import tensorstore as ts
 from jaxred.errors import UserError
 from jaxred.io.reasons import reason_of
 
-REFUSALS = (ValueError, OSError, RuntimeError)  # as which TensorStore raises what a storage refuses
+REFUSALS = (ValueError, OSError, RuntimeError)  # that TensorStore raises where a storage fails
 ANSWER_SECONDS = 30  # in which a storage must say what it holds
 TRANSFER_SECONDS = 600  # in which it must have read or written what it was given
 _NOT_SYNCED = {"file_io_sync": False}

@@ -19,7 +19,7 @@ from jaxred.activations.store.kvstore import (
     local_folder,
     open_kvstore,
 )
-from jaxred.activations.store.ledger import MEND, read_ledger
+from jaxred.activations.store.ledger import FIX, read_ledger
 from jaxred.activations.store.links import refuse_links_out
 from jaxred.errors import UserError
 from jaxred.io.files import refuse_special
@@ -74,7 +74,7 @@ class Store:
         missing = [shard for shard in shards if shard not in present]
         if missing and ledger.n_rows:
             raise UserError(
-                f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {MEND}"
+                f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {FIX}"
             )
         self._shards = shards
         self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
@@ -198,8 +198,8 @@ class Store:
         longest = 4 * max(map(len, self.ledger.label_names), default=0)  # bytes
         if longest * len(values) > available_bytes():
             raise UserError(
-                f"The activation store {self.location} has a class of {longest // 4:,} characters, and a label a row "
-                f"so wide would take {longest * len(values) / 1e9:,.1f} GB: shorten the labels, and make it again."
+                f"The activation store {self.location} has a class of {longest // 4:,} characters, and one label per "
+                f"row so wide would take {longest * len(values) / 1e9:,.1f} GB: shorten the labels, and make it again."
             )
         return np.array(self.ledger.label_names)[values] if self.ledger.label_names else values
 
@@ -355,7 +355,7 @@ class Store:
             row, layer, neuron = bad
             raise UserError(
                 f"The activation store {self.location} holds {block[bad]} at row {first_row + row}, layer "
-                f"{first_layer + layer}, neuron {neuron}. {MEND}"
+                f"{first_layer + layer}, neuron {neuron}. {FIX}"
             )
 
     def _open(self, name: str, shape: tuple[int, ...]) -> Any:
@@ -371,7 +371,7 @@ class Store:
         return self._wait(self._open(name, (self.n_rows,)).read(), name)
 
     def _damaged(self, name: str, error: Exception) -> UserError:
-        return UserError(f"The activation store {self.location} is damaged in {name} ({reason_of(error)}). {MEND}")
+        return UserError(f"The activation store {self.location} is damaged in {name} ({reason_of(error)}). {FIX}")
 
 
 def _in_place(moves: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:

@@ -14,14 +14,14 @@ class SideBySide:
     """The layers of one store and, after them, those of another, of the same rows.
 
     Layers are as wide as the widest: the narrower model's are filled up with neurons that are 0, which no CKA sees and
-    which `real` tells apart.
+    which `real` marks.
     """
 
     def __init__(self, one: Store, other: Store):
         """Joins two stores.
 
         Raises:
-            UserError: if they are not of the same rows, or it cannot be told.
+            UserError: if they are not of the same rows, or that is unknown.
         """
         _check_rows(one, other)
         self.one, self.other = one, other
@@ -57,8 +57,9 @@ def _check_rows(one: Store, other: Store) -> None:
     for store in (one, other):
         if store.ledger.identity.get("source") is None:
             raise UserError(
-                f"{store.location} does not say which text its rows are of, so that they cannot be told to be those of "
-                "another model: make it anew with the text (launch/extract.py, or launch/convert.py with --text)."
+                f"{store.location} does not say which text its rows are of, so that it is unknown whether they "
+                "are those of another model: make it again with the text (launch/extract.py, or launch/convert.py with "
+                "--text)."
             )
     if one.ledger.identity["source"] != other.ledger.identity["source"]:
         raise UserError(

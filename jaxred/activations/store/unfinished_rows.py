@@ -1,7 +1,7 @@
 """The rows of a window that is not whole yet, kept every few seconds, so that a killed run loses no more than those.
 
-A piece is a file `unfinished/<window>-<number>` of a store: a line of JSON, and the rows' vectors. It is gone as soon
-as its window is entered in the ledger. One that is damaged or of another store is not used.
+A piece is a file `unfinished/<window>-<number>` of a store: a line of JSON, and the rows' vectors. It is removed when
+its window is entered in the ledger. One that is damaged or of another store is not used.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Writes stores, window by window.
 
-A writer commits only to the ledger that it wrote or went on from: where another process replaced that, it stops, and
+A writer commits only to the ledger that it wrote or resumed: if another process replaced that, it stops, and
 before the last window is entered it looks whether all files are those that it wrote. So no store of two processes is
 taken for whole, also where there are no locks.
 """
@@ -47,7 +47,15 @@ _PLACE = "--workdir (--output of launch/convert.py)"
 
 
 class StoreWriter:
-    """Writes a store window by window, or goes on with one that an earlier run left unfinished."""
+    """Writes a store window by window, or resumes one that an earlier run left unfinished.
+
+    Example:
+        >>> ledger = Ledger({"from": "my model"}, len(values), 13, 768, "float32", 512, ["no", "yes"])
+        >>> writer = StoreWriter("my/store", ledger, class_ids, np.arange(len(values), dtype=np.int32))
+        >>> for window in range(writer.ledger.windows_finished, ledger.n_windows):
+        ...     writer.write(window, values[ledger.window(window)])
+        >>> writer.flush()
+    """
 
     def __init__(
         self,
@@ -58,7 +66,7 @@ class StoreWriter:
         overwrite: bool = False,
         word_index: np.ndarray | None = None,
     ):
-        """Creates the store, or opens it to go on from its last finished window.
+        """Creates the store, or opens it to resume after its last finished window.
 
         Args:
             location: a directory or kvstore URL.
@@ -125,7 +133,7 @@ class StoreWriter:
             notes: counts of this window, added to those in the ledger when the window is entered.
 
         Raises:
-            UserError: if a value is not finite, or the storage refuses (disk full, no permission).
+            UserError: if a value is not finite, or the storage fails (disk full, no permission).
         """
         rows = self.ledger.window(index)
         bad = first_not_finite(block)
@@ -178,7 +186,7 @@ class StoreWriter:
         return found
 
     def _check_own(self) -> None:
-        """Refuses to go on where another process has replaced the ledger."""
+        """Checks that no other process has replaced the ledger."""
         try:
             found = answer(self._kvstore.read("ledger.json"), TRANSFER_SECONDS)
         except REFUSALS as error:
@@ -187,7 +195,7 @@ class StoreWriter:
             raise self._lost()
 
     def _check_written(self) -> None:
-        """Refuses to finish a store whose files are not all those that this writer wrote."""
+        """Rejects to finish a store whose files are not all those that this writer wrote."""
         windows = {int(shard.split("/")[2]) for shard in self._written}
         found = {shard: stat for window in windows for shard, stat in self._stats(window).items()}
         changed = [shard for shard, stat in self._written.items() if found.get(shard) != stat]
@@ -206,7 +214,7 @@ class StoreWriter:
         )
 
     def _resume(self, ledger: Ledger, overwrite: bool) -> Ledger | None:
-        """The ledger to go on from, or None if the store is to be made anew (an old one is deleted only if told so)."""
+        """The ledger to resume, or None for a new store (an old one is deleted only with `overwrite`)."""
         try:
             present, self._version = read_version(self.location)
         except UserError:
@@ -236,8 +244,8 @@ class StoreWriter:
             return present
         if damage is not None and not overwrite:
             raise UserError(
-                f"The unfinished activation store {self.location} cannot be gone on with: {damage}, as a power cut can "
-                "leave it. Delete this folder, or pass --overwrite, to make it anew."
+                f"The unfinished activation store {self.location} cannot be resumed: {damage}, as a power cut can "
+                "leave it. Delete this folder, or pass --overwrite, to make it again."
             )
         if not overwrite:
             raise UserError(

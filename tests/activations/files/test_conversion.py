@@ -331,7 +331,7 @@ def test_texts_that_are_missing_are_asked_for(tmp_path):
         with pytest.raises(UserError, match=r"which the store .* does not hold: pass the file .* as --text"):
             to_file(store, tmp_path / name)
     to_file(store, tmp_path / "a.hdf5", task.text)
-    assert "pass the file of the sentences, one a line, as --text" in refused(
+    assert "pass the file of the sentences, one per line, as --text" in refused(
         tmp_path, tmp_path / "a.hdf5", tmp_path / "b"
     )
     to_file(store, tmp_path / "a.npy")
@@ -389,7 +389,7 @@ def test_damaged_files_are_named_and_leave_no_finished_store(tmp_path):
             {"input": "store", "output": "b.json", "rows": "word"},
             "--rows has no use here, where a store becomes a file",
         ),
-        ({"input": "store", "output": "b.txt"}, "is of no known format"),
+        ({"input": "store", "output": "b.txt"}, "has an unknown format"),
         ({"input": "a.txt", "output": "b"}, "a.txt is neither a store nor of a known format"),
         ({"input": "none.json", "output": "b"}, "none.json does not exist"),
         ({"input": "none.npz", "output": "b"}, "none.npz does not exist"),
