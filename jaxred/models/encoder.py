@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
 from jaxred.models import pooling
+from jaxred.models.architecture_config import ArchitectureConfig
 from jaxred.models.checkpoint import WeightTable
-from jaxred.models.encoder_config import EncoderConfig
 from jaxred.models.layer import Layer
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
@@ -33,7 +33,7 @@ class Encoder(nnx.Module):
     there is no dropout. In float32 the products are true ones on every device.
     """
 
-    config_type: ClassVar[type[EncoderConfig]]
+    config_type: ClassVar[type[ArchitectureConfig]]
     embeddings_type: ClassVar[type[Any]]  # a module of (config, rngs=rngs); called with the tokens and their segments
     layer_type: ClassVar[type[Layer]]
     weights: ClassVar[WeightTable]

@@ -20,15 +20,15 @@ from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
+from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.encoder_config import EncoderConfig, Keys
 from jaxred.models.layer import Layer, over_sentences
 from jaxred.models.linear import product, products
 
 
 @dataclass(frozen=True)
-class XLNetConfig(EncoderConfig):
+class XLNetConfig(ArchitectureConfig):
     """The shape of an XLNet.
 
     Of the other keys, `mem_len`, `reuse_len` and `use_mems_eval` change nothing on one segment, `untie_r` nothing
@@ -73,7 +73,7 @@ class XLNetConfig(EncoderConfig):
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], path: Path) -> "XLNetConfig":
-        """Reads the object of a `config.json`, as `EncoderConfig.from_dict`.
+        """Reads the object of a `config.json`, as `ArchitectureConfig.from_dict`.
 
         Raises:
             UserError: also if the hidden size is odd or `d_head` is not its share of a head.

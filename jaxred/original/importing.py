@@ -58,6 +58,7 @@ def _import_activations(
     config: StudyConfig, workdir: Workdir, overwrite: bool, held: contextlib.ExitStack
 ) -> dict[str, Store]:
     named = experiment.load(config.task.data_dir)
+    _report_encoder_layers(config)
     record = _Record(workdir.activations("import.json"))
     train_classes: set[Any] | None = None
     for split, files in named.splits.items():
@@ -117,6 +118,7 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
         )
     if task.limit_instances >= 0:
         raise UserError("config.task.limit_instances is of text that is still to be read: leave it out, for stores.")
+    _report_encoder_layers(config)
     splits = ("train", "dev", "test") if (folder / "dev").exists() else ("train", "test")
     stores = {split: Store(folder / split) for split in splits}
     train = stores["train"]
@@ -137,6 +139,15 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
     )
     _refuse_one_class(train.labels().tolist(), train.location, task.kind)
     return stores
+
+
+def _report_encoder_layers(config: StudyConfig) -> None:
+    if config.encoder.n_layers != -1:
+        log.warning(
+            "config.encoder.n_layers=%d is ignored: these activations were extracted elsewhere, and all their "
+            "layers are used. Leave out the later ones when the files are written.",
+            config.encoder.n_layers,
+        )
 
 
 def _check_size(file: SentenceFile, named: Experiment) -> None:

@@ -185,7 +185,7 @@ def test_xlnet_of_a_sentencepiece_model_alone_is_refused(xlnet_tokenizer_folder,
     for name in ("config.json", "spiece.model"):
         shutil.copy(xlnet_tokenizer_folder / name, tmp_path)
     with pytest.raises(
-        UserError, match=r"spiece\.model alone, .*: put the tokenizer\.json of the same model beside it"
+        UserError, match=r"spiece\.model alone, .*: put the tokenizer\.json of the same model next to it"
     ):
         Tokenizer(tmp_path, XLNetConfig())
 

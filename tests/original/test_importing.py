@@ -382,6 +382,15 @@ import_activations(config, Workdir({str(words.folder / "run")!r}))
         np.testing.assert_array_equal(store.matrix(), words.rows(split))
 
 
+def test_layers_of_an_encoder_are_said_to_be_ignored(sentences, caplog):
+    config = sentences.write()
+    import_activations(config, sentences.workdir())
+    assert "n_layers" not in caplog.text
+    config.encoder.n_layers = 1
+    import_activations(config, sentences.workdir())
+    assert "config.encoder.n_layers=1 is ignored" in caplog.text
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"train": 3}', b"\xff"])
 def test_a_damaged_record_of_what_was_imported_is_made_anew(sentences, content):
     config = sentences.write()

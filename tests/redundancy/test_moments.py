@@ -435,4 +435,4 @@ def test_no_flipped_bit_or_cut_is_read_as_other_sums(tmp_path, caplog):
 
 def test_moments_say_what_they_are_of():
     moments = moments_of(correlated_rows().astype(np.float32))
-    assert repr(moments) == f"<Moments of {N_ROWS} rows: {N_LAYERS} layers x {HIDDEN_SIZE} neurons>"
+    assert repr(moments) == f"<Moments of {N_ROWS:,} rows: {N_LAYERS} layers x {HIDDEN_SIZE} neurons>"

@@ -199,7 +199,7 @@ def test_layers_lie_in_files_named_as_neurox_names_them(tmp_path, suffix):
     one = to_store(paths[1], tmp_path / "one", task.text, task.label, rows="word")
     np.testing.assert_allclose(one.matrix(), task.values[:, 1], atol=5e-7)
     paths[0].unlink()
-    with pytest.raises(UserError, match=r"beside it are those of layers 1, 2, and 0 to 1 are expected"):
+    with pytest.raises(UserError, match=r"next to it are those of layers 1, 2, and 0 to 1 are expected"):
         to_store(tmp_path / "out" / f"a{suffix}", tmp_path / "back", task.text, task.label, rows="word")
 
 
