@@ -11,6 +11,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from jaxred.activations.files.json_runs import run_parser
 from jaxred.activations.files.survey import Survey
 
 MAX_WORKERS = 8  # more would wait for the process that takes their answers
-_CHUNKS_AHEAD = 4  # per process, parsed before they are needed: cores are not equally free at all times
+_CHUNKS_AHEAD = 2  # per process, parsed before they are needed; loky queues so many, and stops badly with more waiting
 _IDLE_SECONDS = 10  # after which a process ends whose parent was killed
 _LARGEST = float(np.finfo(np.float32).max)
 _parser = functools.cache(run_parser)  # a parser uses its memory again
@@ -110,6 +111,7 @@ def _in_processes(tasks: Sequence[_Task], n_workers: int) -> Iterator[Iterator[_
 
     try:
         pool = ProcessPoolExecutor(n_workers, timeout=_IDLE_SECONDS)
+        resource_tracker.ensure_running()  # now, as starting it unblocks interrupts
     except OSError:  # no semaphores, or too few file handles
         yield map(_parse_chunk, tasks)
         return

@@ -3,6 +3,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from multiprocessing import resource_tracker
 
 import pytest
 from helpers.made_up_lines import same, sentence, values, write
@@ -174,12 +175,14 @@ def test_a_bounded_number_of_chunks_is_parsed_ahead(tmp_path, monkeypatch):
     reading.close()
 
 
-def test_processes_do_not_see_ctrl_c(lines, pools):
+def test_processes_do_not_see_ctrl_c(lines, parsed_here, pools, monkeypatch):
+    monkeypatch.setattr(resource_tracker._resource_tracker, "_fd", None)  # as in a process that has started none yet
     reading = json_lines.read(lines, json_lines.survey(lines))
     sentences = [next(reading)]
     for process in processes(pools):
         os.kill(process.pid, signal.SIGINT)
     same([*sentences, *reading], [values(1 + i % 3, i) for i in range(20)])
+    assert not parsed_here
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # this process still does
 
 
