@@ -73,7 +73,7 @@ def word_batches(
         words: all words.
         window: the numbers of those of the window.
         tokenizer: pads the sentences.
-        token_budget: padded tokens a batch.
+        token_budget: padded tokens per batch.
     """
     sentences, first, n_words = np.unique(words.sentence_index[window], return_index=True, return_counts=True)
     tokens = words.tokens

@@ -7,7 +7,7 @@ window the next one is tokenised and the last one is written.
 
 Words are planned first: all sentences are tokenised before a store is made, so that it knows its rows and what was
 left out. A sentence that a window's end cuts is encoded with both windows, so that a window depends on nothing but
-the text, and a run that was killed goes on to the same bytes.
+the text, and a run that was killed resumes to the same bytes.
 """
 
 import contextlib
@@ -42,13 +42,17 @@ MOST_LINES = 20  # line numbers that a warning shows; the ledger has all
 
 
 def extract(config: StudyConfig, folder: Path, overwrite: bool = False) -> dict[str, Store]:
-    """The activation stores of a task's splits; what is finished is kept, what was cut short is gone on with.
+    """The activation stores of a task's splits; what is finished is kept, what was cut short is resumed.
 
     Where another process extracts them, it is waited for.
 
     Raises:
         UserError: for bad task files, labels that train does not have without a fallback for them, a bad checkpoint, or
             a workdir whose activations are of another configuration.
+
+    Example:
+        >>> extract(config, Workdir("runs/sst2"))["train"]
+        <Store runs/sst2/activations/train: 6,920 rows x 13 layers x 768 neurons, float32>
     """
     with contextlib.ExitStack() as held:
         return _extract(config, folder, overwrite, held)
@@ -61,8 +65,8 @@ def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextli
     pooling_name = config.extraction.word_pooling if words else config.extraction.pooling
     folder = pretrained.resolve(config.encoder.path)
     shared = {
-        "encoder": pretrained.fingerprint(folder),
-        "tokenizer": tokenization.fingerprint(folder),
+        "encoder": pretrained.weights_digest(folder),
+        "tokenizer": tokenization.tokenizer_digest(folder),
         "transformer_layers": config.encoder.n_layers,
         "compute_dtype": config.encoder.compute_dtype,
         "dtype": config.extraction.dtype,
@@ -73,7 +77,7 @@ def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextli
 
     def unfinished() -> list[str]:
         places = {split: stores / split for split in dataset.splits}
-        return [split for split, place in places.items() if not is_finished(place, identities[split], overwrite)]
+        return [split for split, path in places.items() if not is_finished(path, identities[split], overwrite)]
 
     missing = unfinished()
     if missing or (stores / LOCK_FILE).exists():  # which a killed process may have left
@@ -85,7 +89,7 @@ def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextli
 
         model = load_encoder(folder, config.encoder.n_layers, config.encoder.compute_dtype)
         tokenizer = Tokenizer(folder, model.config)
-        tokenizer.encode([], None, config.extraction.max_length)  # refuses a max_length the model does not take
+        tokenizer.encode([], None, config.extraction.max_length)  # rejects a max_length the model does not take
         for split in missing:
             tokenizer.check_text(_texts(dataset, split), f"the {split} split", config.extraction.max_length)
         encode_batch = encode_fn(model, pooling_name, config.extraction.dtype)
@@ -106,26 +110,26 @@ def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextli
             )
 
         for split in missing:
-            place, title = stores / split, f"extract {split}"
+            path, title = stores / split, f"extract {split}"
             if isinstance(dataset, WordDataset):
                 sentences = dataset.splits[split]
-                found = tokenizer.encode_words([s.words for s in sentences], config.extraction.max_length)
-                mine = _word_labels(found, sentences, split)
-                names, labels = encode_labels(mine)
-                notes = {**dataset.notes[split], **_left_out(found, sentences)}
+                tokenized = tokenizer.encode_words([s.words for s in sentences], config.extraction.max_length)
+                word_labels = _word_labels(tokenized, sentences, split)
+                names, labels = encode_labels(word_labels)
+                notes = {**dataset.notes[split], **_left_out(tokenized, sentences)}
                 _report(split, notes)
                 if dataset.kind == "classification":
-                    warn_of_unseen(split, mine, set(_all_labels(dataset, "train")), config.task.fallback_label)
+                    warn_of_unseen(split, word_labels, set(_all_labels(dataset, "train")), config.task.fallback_label)
                 plan = ledger(split, len(labels), names, "word", notes)
-                with writing(place):
-                    writer = StoreWriter(place, plan, labels, found.sentence_index, overwrite, found.word_index)
-                    extract_words(encode_batch, tokenizer, found, writer, config.extraction, title)
+                with writing(path):
+                    writer = StoreWriter(path, plan, labels, tokenized.sentence_index, overwrite, tokenized.word_index)
+                    extract_words(encode_batch, tokenizer, tokenized, writer, config.extraction, title)
             else:
                 examples = dataset.splits[split]
                 names, labels = encode_labels([example.label for example in examples])
                 plan = ledger(split, len(labels), names, "sentence", {})
-                with writing(place):
-                    writer = StoreWriter(place, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
+                with writing(path):
+                    writer = StoreWriter(path, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
                     extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, title)
     finished = {split: Store(stores / split) for split in dataset.splits}
     for split in (s for s in dataset.splits if s not in missing):
@@ -141,7 +145,7 @@ def extract_sentences(
     config: ExtractionConfig,
     title: str,
 ) -> None:
-    """Writes the unfinished windows of a store: one row a sentence, its vector at every layer, by `encode_fn`."""
+    """Writes the unfinished windows of a store: one row per sentence, its vector at every layer, by `encode_fn`."""
     budget = _token_budget(config)
     first = writer.ledger.windows_finished
 
@@ -185,7 +189,7 @@ def extract_words(
     config: ExtractionConfig,
     title: str,
 ) -> None:
-    """Writes the unfinished windows of a store: one row a word, its vector at every layer, by `encode_fn`."""
+    """Writes the unfinished windows of a store: one row per word, its vector at every layer, by `encode_fn`."""
     ledger = writer.ledger
     budget = min(_token_budget(config), max(ledger.window_rows, config.max_length))  # a window fills no larger batch
     done = ledger.window(ledger.windows_finished).start if ledger.windows_finished else 0
@@ -212,15 +216,15 @@ def _token_budget(config: ExtractionConfig) -> int:
     return config.token_budget or (2048 if jax.default_backend() == "cpu" else 65536)
 
 
-def _fetched(given: Iterable[tuple[np.ndarray, jax.Array]], dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each batch's rows and vectors; the device is given the next batch before the last one is fetched."""
+def _fetched(batches: Iterable[tuple[np.ndarray, jax.Array]], dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each batch's rows and vectors; the device gets the next batch before the last one is fetched."""
 
     def fetch(rows: np.ndarray, vectors: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-        with np.errstate(over="ignore"):  # the writer refuses what a float16 cannot hold
+        with np.errstate(over="ignore"):  # the writer rejects what a float16 cannot hold
             return rows, np.asarray(vectors)[: len(rows)].astype(jnp.dtype(dtype), copy=False)
 
     waiting: tuple[np.ndarray, jax.Array] | None = None
-    for rows, vectors in given:
+    for rows, vectors in batches:
         if waiting is not None:
             yield fetch(*waiting)
         waiting = rows, vectors
@@ -243,9 +247,9 @@ def _all_labels(dataset: Dataset | WordDataset, split: str) -> list[str | float]
 
 def _refuse_unseen(dataset: Dataset | WordDataset, fallback: str) -> None:
     if dataset.kind == "classification":
-        known = set(_all_labels(dataset, "train"))
+        train_labels = set(_all_labels(dataset, "train"))
         for split in dataset.splits:
-            unseen_labels(split, _all_labels(dataset, split), known, fallback)
+            unseen_labels(split, _all_labels(dataset, split), train_labels, fallback)
 
 
 def _word_labels(words: TokenizedWords, sentences: Sequence[LabelledSentence], split: str) -> list[str | float]:

@@ -49,7 +49,7 @@ class FeatureMatrix:
         Args:
             n_rows: rows.
             n_columns: columns.
-            batch_size: rows a batch.
+            batch_size: rows per batch.
             scratch: a folder for the file that holds the matrix instead of memory; the file is gone with the process.
         """
         batch_size = min(batch_size, max(n_rows, 1))
@@ -69,6 +69,10 @@ class FeatureMatrix:
 
         with ThreadPoolExecutor() as pool:
             list(pool.map(turn, range(n_batches)))
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.in_memory else "in a scratch file"
+        return f"<FeatureMatrix: {self.n_rows:,} rows x {self.shape[1]:,} columns, {where}>"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -175,6 +179,6 @@ def _mapped(shape: tuple[int, int], folder: Path) -> np.ndarray:
         return np.zeros(shape, np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:  # unlinked at once, so that a killed run leaves nothing
-        if hasattr(os, "posix_fallocate"):  # a full disk is told now, and does not kill the process when it is met
+        if hasattr(os, "posix_fallocate"):  # a full disk is reported now, and does not kill the process later
             os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])
         return np.memmap(file, np.float32, "w+", shape=shape)

@@ -78,7 +78,7 @@ def warn(root: Path, found: Mapping[str, str], then: str) -> None:
 
 
 def warn_of_changes(root: Path, name: str, made: Iterable[Path], then: str) -> None:
-    """The same, of files that are to be written anew: what somebody else has done to them since, or has put there."""
+    """The same, of files that are to be written again: what somebody else has done to them since, or has put there."""
     if name in noted(root) or any(file.exists() for file in made):
         warn(root, faults(root, name), then)
 

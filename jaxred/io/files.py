@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever reads half of one, and telling files apart."""
+"""Writing files so that nobody ever reads half of one, and identifying files."""
 
 import contextlib
 import fnmatch
@@ -30,12 +30,12 @@ _KINDS = (
 UNFINISHED = ".jaxred"  # ends the names of unfinished files, so that no file of a user's is taken for one
 _UNFINISHED_NAME = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.jaxred", re.DOTALL)
 _LONGEST_NAME = 200  # bytes of a name that an unfinished one has
-_HASHED_BYTES = 16 * 2**20  # after each, a thread waits for its turn with the interpreter, 5 ms beside a busy one
+_HASHED_BYTES = 16 * 2**20  # after each, a thread waits for its turn with the interpreter, 5 ms next to a busy one
 
 
 @contextlib.contextmanager
 def replacing(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
-    """Makes or replaces files together: they are written beside their places, flushed to disk and then renamed, the
+    """Makes or replaces files together: they are written next to their paths, flushed to disk and then renamed, the
     first one last, so that where a run is killed between two renames, the first file is missing.
 
     Yields:
@@ -91,7 +91,7 @@ def reserve(folder: Path, n_bytes: int) -> None:
 
 
 def refuse_special(path: Path, expected: str = "a file") -> None:
-    """Refuses what is no regular file: a folder, or what may never answer, as a named pipe, a device or a socket.
+    """Rejects what is no regular file: a folder, or what may never answer, as a named pipe, a device or a socket.
 
     Args:
         path: the file; a missing one passes, as opening it says so.
@@ -151,7 +151,7 @@ def parse_json(text: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] 
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Makes or replaces a file in one step: it is written beside its place, flushed to disk and renamed.
+    """Makes or replaces a file in one step: it is written next to its path, flushed to disk and renamed.
 
     Raises:
         UserError: if the disk is full or the folder cannot be written; what was at the path is untouched.
@@ -171,7 +171,7 @@ def unfinished_prefix(path: Path) -> str:
 
 
 def unfinished_folder(path: Path) -> Path:
-    """A new folder beside a place, in which that which is to stand there is made."""
+    """A new folder next to a path, in which its content is made."""
     return Path(tempfile.mkdtemp(dir=path.parent, prefix=unfinished_prefix(path), suffix=UNFINISHED))
 
 
@@ -199,7 +199,8 @@ def remove_leftovers(folder: Path, names: Sequence[str]) -> None:
 def glimpse(path: Path) -> str:
     """A digest of a file: of all its bytes where it is small, else of its size and of pieces from its head to its tail.
 
-    It is cheap whatever the file's size, and tells files apart that a copy or an archive has given one size and time.
+    It is cheap whatever the file's size, and distinguishes files that a copy or an archive has given one size and
+    time.
     Of a large file it does not see a change that lies between the pieces.
     """
     size = path.stat().st_size

@@ -3,7 +3,7 @@ process, however that ends.
 
 The lock is on the file `.jaxred.lock` in the folder, which says who holds it, and which is removed with the lock (the
 folder's time of change stays that of its other files). Where
-a file system has no locks, or the folder cannot be written, work goes on without: stores are then still guarded by
+a file system has no locks, or the folder cannot be written, work continues without: stores are then still guarded by
 their ledgers (`jaxred.activations.store.writer`), other files are still replaced whole.
 """
 
@@ -26,7 +26,7 @@ from jaxred.io.files import remove_leftovers
 
 try:
     import fcntl
-except ImportError:  # Windows: work goes on without locks
+except ImportError:  # Windows: work continues without locks
     fcntl = None
 
 log = logging.getLogger("jaxred")
@@ -124,7 +124,7 @@ def _is_helper() -> bool:
 def _acquire(path: Path, what: Path, wait: bool, shared: bool) -> tuple[int, int | None] | None:
     """The open file that holds the lock, and when its folder had last changed; None where there are no locks."""
     assert fcntl is not None
-    told = False
+    warned = False
     while True:
         before = _changed(path.parent)
         file = _open(path, shared)
@@ -144,9 +144,9 @@ def _acquire(path: Path, what: Path, wait: bool, shared: bool) -> tuple[int, int
                     f"{what} is in use by another process, {_holder(path)}: wait until that is done, stop it, or "
                     "choose another place."
                 ) from error
-            if not told:
+            if not warned:
                 log.warning("%s is in use by another process, %s: waiting for it", what, _holder(path))
-                told = True
+                warned = True
             time.sleep(POLL_SECONDS)
             continue
         except BaseException:

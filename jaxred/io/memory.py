@@ -11,7 +11,7 @@ _VERSION_2 = "memory.max", "memory.current", ("inactive_file", "active_file")
 
 
 def available_bytes() -> float:
-    """The memory that is free for this process; infinite where it cannot be told.
+    """The memory that is free for this process; infinite where it is unknown.
 
     The least of what is free on the machine and of what the limits of the process's control groups leave, which are
     how Docker, Kubernetes, Slurm and systemd share machines.

@@ -37,6 +37,10 @@ def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32
     Raises:
         UserError: if the folder is not a checkpoint of a supported architecture, its weights do not fit its
             configuration, or the model has fewer layers.
+
+    Example:
+        >>> load_encoder(pretrained.resolve("all-MiniLM-L6-v2"))
+        <Bert: 6 layers x 384 neurons, 22,565,376 parameters>
     """
     abstract = abstract_encoder(folder, compute_dtype)
     most = abstract.config.n_layers

@@ -15,15 +15,15 @@ from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.encoder_config import Keys, Settings
 from jaxred.models.layer import Layer, LayerShape, over_sentences
 from jaxred.models.linear import layer_norm, linear, mapped
 
 
 @dataclass(frozen=True)
-class BertConfig(Settings):
+class BertConfig(ArchitectureConfig):
     """The shape of a BERT."""
 
     model_type: ClassVar[str] = "bert"

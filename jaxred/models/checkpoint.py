@@ -31,7 +31,7 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 class WeightTable:
     """What an architecture's parameters are called in Hugging Face checkpoints.
 
-    Two rules complete it: a name with `{}` stands for one tensor a layer, stacked in the model along a leading axis;
+    Two rules complete it: a name with `{}` stands for one tensor per layer, stacked in the model along a leading axis;
     and a parameter whose path ends in `.kernel` is (in, out) in the model and (out, in) in the checkpoint.
     """
 
@@ -96,7 +96,7 @@ def load_weights(model: _AnyEncoder, folder: Path) -> _AnyEncoder:
 
 
 def check(model: _Encoder, folder: Path) -> None:
-    """Refuses what `load_weights` would refuse, without reading the weights.
+    """Rejects what `load_weights` would refuse, without reading the weights.
 
     Raises:
         UserError: as `load_weights`.
@@ -195,12 +195,12 @@ def _wrapper(names: Iterable[str], table: WeightTable, expected: Collection[str]
     return prefixes[0].removesuffix(table.prefix)
 
 
-def _check_tensors(expected: Mapping[str, np.ndarray], found: Mapping[str, tuple[Any, str]], folder: Path) -> None:
-    unknown = [f"{found[name][1]} is not a weight of this model" for name in sorted(found.keys() - expected.keys())]
-    missing = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+def _check_tensors(expected: Mapping[str, np.ndarray], stored: Mapping[str, tuple[Any, str]], folder: Path) -> None:
+    unknown = [f"{stored[name][1]} is not a weight of this model" for name in sorted(stored.keys() - expected.keys())]
+    missing = [f"{name} is missing" for name in sorted(expected.keys() - stored.keys())]
     others = []
-    for name in sorted(expected.keys() & found.keys()):
-        file, stored_name = found[name]
+    for name in sorted(expected.keys() & stored.keys()):
+        file, stored_name = stored[name]
         tensor = file.get_slice(stored_name)
         if tuple(tensor.get_shape()) != expected[name].shape:
             others.append(f"{stored_name} has shape {tuple(tensor.get_shape())}, not {expected[name].shape}")

@@ -87,7 +87,7 @@ def _files(source: Path) -> list[Path]:
         raise UserError(f'{source / _INDEX} is not an index of shards: it must have a "weight_map".') from error
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard or "\\" in shard:
-            raise UserError(f"{source / _INDEX} names the shard {shard!r}: a shard must be a file beside the index.")
+            raise UserError(f"{source / _INDEX} names the shard {shard!r}: a shard must be a file next to the index.")
         if not (source / shard).is_file():
             raise UserError(f"{source / _INDEX} names the shard {shard!r}, which is missing: download it again.")
     return [source / shard for shard in shards]
@@ -100,7 +100,7 @@ def _load(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} holds more than tensors, or is no PyTorch file: PyTorch's weights-only loader refuses it, "
+            f"{path} holds more than tensors, or is no PyTorch file: PyTorch's weights-only loader rejects it, "
             f"and jaxred runs nothing that a checkpoint holds. Get it in safetensors from where it came."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
@@ -108,7 +108,7 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in content.items()
     ):
-        raise UserError(f"{path} is not a state_dict: it must hold tensors by name, and nothing beside them.")
+        raise UserError(f"{path} is not a state_dict: it must hold tensors by name, and nothing else.")
     return content
 
 

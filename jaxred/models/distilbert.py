@@ -11,15 +11,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.bert import BertLayer
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.encoder_config import Keys, Settings
 from jaxred.models.linear import layer_norm
 
 
 @dataclass(frozen=True)
-class DistilBertConfig(Settings):
+class DistilBertConfig(ArchitectureConfig):
     """The shape of a DistilBERT."""
 
     model_type: ClassVar[str] = "distilbert"

@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
 from jaxred.models import pooling
+from jaxred.models.architecture_config import ArchitectureConfig
 from jaxred.models.checkpoint import WeightTable
-from jaxred.models.encoder_config import Settings
 from jaxred.models.layer import Layer
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
@@ -33,7 +33,7 @@ class Encoder(nnx.Module):
     there is no dropout. In float32 the products are true ones on every device.
     """
 
-    config_type: ClassVar[type[Settings]]
+    config_type: ClassVar[type[ArchitectureConfig]]
     embeddings_type: ClassVar[type[Any]]  # a module of (config, rngs=rngs); called with the tokens and their segments
     layer_type: ClassVar[type[Layer]]
     weights: ClassVar[WeightTable]
@@ -51,6 +51,12 @@ class Encoder(nnx.Module):
         self.embeddings = self.embeddings_type(config, rngs=rngs)
         self.layers = nnx.vmap(lambda rngs: self.layer_type(config, dtype, rngs=rngs))(rngs.split(config.n_layers))
 
+    def __repr__(self) -> str:
+        shape = f"{self.config.n_layers} layers x {self.config.hidden_size:,} neurons"
+        return f"<{type(self).__name__}: {shape}, {self.n_parameters(self.config.n_layers):,} parameters>"
+
+    __str__ = __repr__  # that of flax lists every weight
+
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
@@ -64,7 +70,7 @@ class Encoder(nnx.Module):
             input_ids: the tokens.
             attention_mask: True at real tokens, False at padding.
             token_type_ids: the segment of each token, as the architecture's tokenizer counts them.
-            reduce: what is kept of each layer, such as one vector a sentence; the rest never leaves the scan.
+            reduce: what is kept of each layer, such as one vector per sentence; the rest never leaves the scan.
 
         Returns:
             `reduce` of every layer's float32 hidden states, stacked; without `reduce`, (layer, batch, token, hidden).
@@ -85,7 +91,7 @@ class Encoder(nnx.Module):
         """The hidden states of one token of each row, of which the last layer computes no other.
 
         Args:
-            positions: the token that is wanted of each row.
+            positions: the token of each row that is needed.
             input_ids: as for all tokens, like the other arguments.
             attention_mask: True at real tokens.
             token_type_ids: the segment of each token.
@@ -109,7 +115,7 @@ class Encoder(nnx.Module):
         n_tokens, n_positions = input_ids.shape[1], self.config.max_position_embeddings
         if n_tokens > n_positions:
             raise UserError(
-                f"A batch of {n_tokens} tokens a row does not fit the model's {n_positions} positions: "
+                f"A batch of {n_tokens} tokens per row does not fit the model's {n_positions} positions: "
                 f"lower config.extraction.max_length to at most {n_positions}."
             )
         return self.embeddings(input_ids, token_type_ids)
@@ -148,7 +154,7 @@ class Encoder(nnx.Module):
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> Any:
-        """What attention is given beside the hidden states: here, which tokens are real.
+        """What attention is given in addition to the hidden states: here, which tokens are real.
 
         Args:
             attention_mask: True at real tokens.

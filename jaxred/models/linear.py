@@ -44,7 +44,7 @@ def products(
     *kernels: Float[Array, "inner outer"],
     wanted: Float[Array, "batch query inner"] | None = None,
 ) -> list[Float[Array, "batch ... outer"]]:
-    """`product` of x with each of the kernels, which share a shape, taken as one, which is faster than apart.
+    """`product` of x with each of the kernels, which share a shape, taken as one, which is faster than separately.
 
     The first kernel's, the queries', is of the tokens that are `wanted`, where only some are.
     """

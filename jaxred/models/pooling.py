@@ -1,4 +1,4 @@
-"""From the hidden states of a batch of sentences to one vector a sentence, or one a word."""
+"""From the hidden states of a batch of sentences to one vector per sentence, or one per word."""
 
 import jax
 import jax.numpy as jnp

@@ -64,7 +64,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return raw
 
 
-def fingerprint(folder: Path) -> str:
+def weights_digest(folder: Path) -> str:
     """The SHA-256, in hexadecimal, of the names and contents of a folder's `config.json` and weight files.
 
     Raises:
@@ -98,7 +98,7 @@ def weight_files(folder: Path) -> list[Path]:
     shards = sorted(set(weight_map.values()))
     for shard in shards:
         if Path(shard).name != shard or "\\" in shard:
-            raise UserError(f"{index} names the shard {shard!r}: a shard must be a file beside the index.")
+            raise UserError(f"{index} names the shard {shard!r}: a shard must be a file next to the index.")
         refuse_special(folder / shard, "a file of weights")
         if not (folder / shard).is_file():
             raise UserError(f"{index} names the shard {shard!r}, which is missing: download the checkpoint again.")

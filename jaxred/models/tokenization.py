@@ -16,7 +16,7 @@ from jaxred.models import tokenizer_checks
 
 
 @dataclass(frozen=True)
-class Layout:
+class TokenLayout:
     """How an architecture wants a row of tokens padded, and which token stands for the sentence."""
 
     padding_side: Literal["left", "right"]
@@ -27,11 +27,11 @@ class Layout:
 
 _FAST, _SENTENCEPIECE = "tokenizer.json", "spiece.model"
 
-_BERT = Layout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt"))
+_BERT = TokenLayout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt"))
 LAYOUTS = {
     "bert": _BERT,
     "distilbert": _BERT,
-    "xlnet": Layout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
+    "xlnet": TokenLayout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
 }
 
 _CONFIG = "tokenizer_config.json"
@@ -100,7 +100,14 @@ class PaddedBatch(NamedTuple):
 
 
 class Tokenizer:
-    """The tokenizer of a Hugging Face folder, laid out for the model beside it."""
+    """The tokenizer of a Hugging Face folder, laid out for the model next to it.
+
+    Example:
+        >>> folder = pretrained.resolve("all-MiniLM-L6-v2")
+        >>> tokenizer = Tokenizer(folder, load_encoder(folder).config)
+        >>> tokenizer.encode(["a fine film", "dull"], None, max_length=128).lengths
+        array([5, 3], dtype=int32)
+    """
 
     def __init__(self, folder: Path, config: ModelConfig):
         """Reads the folder's tokenizer files; nothing is downloaded, and no code of the folder runs.
@@ -175,7 +182,7 @@ class Tokenizer:
         )
 
     def encode_words(self, sentences: Sequence[Sequence[str]], max_length: int) -> TokenizedWords:
-        """Tokenises sentences that are cut into words, each word apart.
+        """Tokenises sentences that are cut into words, each word separately.
 
         What belongs to a word is what the tokenizer itself says. A word has no vector where it becomes no token (of
         control characters alone, say) or where truncation took one of its tokens: it is left out, and counted.
@@ -191,16 +198,16 @@ class Tokenizer:
         if not sentences:
             encodings = []
         else:
-            given = [list(words) for words in sentences]
+            texts = [list(words) for words in sentences]
             encodings = tokenizer_checks.encode(
                 self._tokenizer,
                 self._folder,
-                given,
+                texts,
                 is_split_into_words=True,
                 truncation="longest_first",
                 max_length=max_length,
             )
-        found: list[tuple[int, int, int, int]] = []
+        word_tokens: list[tuple[int, int, int, int]] = []
         n_cut, n_empty = np.zeros(len(sentences), np.int32), np.zeros(len(sentences), np.int32)
         for row, (words, encoding) in enumerate(zip(sentences, encodings, strict=True)):
             cut = {word for rest in encoding.overflowing for word in rest.word_ids if word is not None}
@@ -210,9 +217,9 @@ class Tokenizer:
                     starts[word] = starts[word] if counts[word] else position
                     counts[word] += 1
             kept = np.flatnonzero(counts).tolist()
-            found += [(row, word, int(starts[word]), int(counts[word])) for word in kept]
+            word_tokens += [(row, word, int(starts[word]), int(counts[word])) for word in kept]
             n_cut[row], n_empty[row] = len(cut), len(words) - len(kept) - len(cut)
-        sentence_index, word_index, start, count = np.array(found, np.int32).reshape(-1, 4).T
+        sentence_index, word_index, start, count = np.array(word_tokens, np.int32).reshape(-1, 4).T
         return TokenizedWords(self._batch(encodings), sentence_index, word_index, start, count, n_cut, n_empty)
 
     def _check_length(self, max_length: int) -> None:
@@ -241,9 +248,9 @@ class Tokenizer:
         self._check_sentence_tokens({int(row[position]) for row, position in zip(ids, positions, strict=True)})
         return TokenBatch(ids, token_type_ids, lengths, positions, sum(bool(e.overflowing) for e in encodings))
 
-    def _check_sentence_tokens(self, found: set[int]) -> None:
+    def _check_sentence_tokens(self, tokens: set[int]) -> None:
         expected = self._tokenizer.cls_token_id
-        if expected is not None and found != {expected}:
+        if expected is not None and tokens != {expected}:
             raise UserError(
                 tokenizer_checks.sentence_token_message(
                     self._folder, self._tokenizer.cls_token, self.layout.sentence_position, self._config.model_type
@@ -262,8 +269,8 @@ class Tokenizer:
 
         Args:
             tokens: what `encode` gave.
-            rows: which sentences, in the order wanted.
-            length: tokens a row, at least those of the longest.
+            rows: which sentences, in which order.
+            length: tokens per row, at least those of the longest.
             n_rows: rows of the arrays; those beyond `rows` are padding alone.
         """
         input_ids = np.full((n_rows, length), self._tokenizer.pad_token_id, np.int32)
@@ -303,7 +310,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def fingerprint(folder: Path) -> str:
+def tokenizer_digest(folder: Path) -> str:
     """The SHA-256, in hexadecimal, of the names and contents of a folder's tokenizer files.
 
     Raises:
@@ -336,7 +343,7 @@ def _no_tokenizer(folder: Path, vocabularies: tuple[str, ...]) -> str:
         # Of transformers 5.23's own reading of it, half of SST-2's sentences differ from SentencePiece's.
         return (
             f"{folder} has its tokenizer as {_SENTENCEPIECE} alone, of which transformers makes one that cuts words at "
-            f"hyphens and full stops: put the {_FAST} of the same model beside it, such as that of xlnet-base-cased."
+            f"hyphens and full stops: put the {_FAST} of the same model next to it, such as that of xlnet-base-cased."
         )
     if len(vocabularies) == 1:
         return f"{folder} has no tokenizer: {vocabularies[0]} is not there."
@@ -346,6 +353,6 @@ def _no_tokenizer(folder: Path, vocabularies: tuple[str, ...]) -> str:
 def _check_range(kind: str, largest: int, n_known: int, folder: Path) -> None:
     if largest >= n_known:
         raise UserError(
-            f"The tokenizer of {folder} gives {kind} {largest}, but the model beside it knows only {n_known} {kind}s: "
+            f"The tokenizer of {folder} gives {kind} {largest}, but the model next to it knows only {n_known} {kind}s: "
             f"use the tokenizer that came with the model."
         )

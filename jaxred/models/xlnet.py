@@ -20,15 +20,15 @@ from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
+from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.encoder_config import Keys, Settings
 from jaxred.models.layer import Layer, over_sentences
 from jaxred.models.linear import product, products
 
 
 @dataclass(frozen=True)
-class XLNetConfig(Settings):
+class XLNetConfig(ArchitectureConfig):
     """The shape of an XLNet.
 
     Of the other keys, `mem_len`, `reuse_len` and `use_mems_eval` change nothing on one segment, `untie_r` nothing
@@ -73,7 +73,7 @@ class XLNetConfig(Settings):
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], path: Path) -> "XLNetConfig":
-        """Reads the object of a `config.json`, as `Settings.from_dict`.
+        """Reads the object of a `config.json`, as `ArchitectureConfig.from_dict`.
 
         Raises:
             UserError: also if the hidden size is odd or `d_head` is not its share of a head.
@@ -273,7 +273,7 @@ def _by_key(scores: Float[Array, "head token distance"]) -> Float[Array, "head t
     """Scores by distance n, n - 1, ... become scores by key: the one of query i and key j is at n - i + j.
 
     In the flattened rows a key's score is one place further to the left than that of the query before; so the rows
-    are cut anew, one shorter, after the first n places. No copy is made by loops or gathers. With attention to what
+    are cut again, one shorter, after the first n places. No copy is made by loops or gathers. With attention to what
     came before alone, the distances end at 0, and what stands at later keys is never seen.
     """
     n_tokens, n_distances = scores.shape[-2:]

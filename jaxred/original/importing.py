@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxred.activations.files.fill import Layout, fill_store
-from jaxred.activations.files.row_plan import Rows, plan_rows, report_rows
+from jaxred.activations.files.row_selection import Rows, plan_rows, report_rows
 from jaxred.activations.files.sentences import SentenceFile, layer_files
+from jaxred.activations.files.store_filling import StoreShape, fill_store
 from jaxred.activations.store import Store, is_finished
 from jaxred.config import StudyConfig
 from jaxred.data.checks import warn_of_unseen
@@ -58,6 +58,7 @@ def _import_activations(
     config: StudyConfig, stores: Path, overwrite: bool, held: contextlib.ExitStack
 ) -> dict[str, Store]:
     named = experiment.load(config.task.data_dir)
+    _report_encoder_layers(config)
     record = _Record(stores / "import.json")
     train_classes: set[Any] | None = None
     for split, files in named.splits.items():
@@ -89,11 +90,11 @@ def _import_activations(
         if is_finished(location, identity, overwrite):
             log.info("%s activations: kept, %d rows", split, len(rows.labels))
         else:
-            layout = Layout(
+            shape = StoreShape(
                 file.survey.n_layers, file.survey.hidden_size, config.extraction.dtype, config.extraction.window_rows
             )
             vectors = functools.partial(rows.vectors, file)
-            fill_store(location, rows, layout, identity, vectors, f"import {split}", overwrite)
+            fill_store(location, rows, shape, identity, vectors, f"import {split}", overwrite)
         record.remember(split, stamp, identity)
     return {split: Store(stores / split) for split in named.splits}
 
@@ -120,6 +121,7 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
         raise UserError(hint.rstrip())
     if task.limit_instances >= 0:
         raise UserError("config.task.limit_instances is of text that is still to be read: leave it out, for stores.")
+    _report_encoder_layers(config)
     splits = ("train", "dev", "test") if (folder / "dev").exists() else ("train", "test")
     stores = {split: Store(folder / split) for split in splits}
     train = stores["train"]
@@ -140,6 +142,15 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
     )
     _refuse_one_class(train.labels().tolist(), train.location, task.kind)
     return stores
+
+
+def _report_encoder_layers(config: StudyConfig) -> None:
+    if config.encoder.n_layers != -1:
+        log.warning(
+            "config.encoder.n_layers=%d is ignored: these activations were extracted elsewhere, and all their "
+            "layers are used. Leave out the later ones when the files are written.",
+            config.encoder.n_layers,
+        )
 
 
 def _check_size(file: SentenceFile, named: Experiment) -> None:

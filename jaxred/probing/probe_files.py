@@ -9,23 +9,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
-from jaxred.activations.store.kvstore import reason
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.files import reserve, unfinished_folder
+from jaxred.io.reasons import reason_of
 from jaxred.probing import Probe
-from jaxred.probing.features import Features
 
-_ARRAY_BYTES, _CHECKPOINT_BYTES = 4096, 2**18  # what orbax writes beside the numbers: of each array, and of all
+_ARRAY_BYTES, _CHECKPOINT_BYTES = 4096, 2**18  # what orbax writes next to the numbers: per array, and in all
+
+_Vector = Float[np.ndarray, " neuron"]
 
 
-def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> None:
+def save_probes(folder: Path, probes: dict[str, Probe], scaling: tuple[_Vector, _Vector] | None = None) -> None:
     """Writes probes as one orbax checkpoint: {name: {columns, weights, bias}}, columns as neuron numbers.
 
-    A probe without neurons is its bias alone and has no columns and weights. Where features were standardised,
-    `scaling` holds the mean and deviation that the weights go with. The checkpoint is written beside its place and
-    renamed, and replaces an older one.
+    A probe without neurons is its bias alone and has no columns and weights.
+
+    Orbax's own atomic save makes a new checkpoint whole, but removes an older one before it writes the new one
+    (`force=True`), and leaves its unfinished folder on a full disk. So it saves into a folder next to the old
+    checkpoint, and only a whole one replaces that.
+
+    Args:
+        folder: of the checkpoint; an older one is replaced.
+        probes: by name.
+        scaling: the mean and the deviation that the weights go with, if the features were standardised; they are
+            written as `scaling`.
+
+    Raises:
+        UserError: if the disk is full or the folder cannot be written; an older checkpoint is then untouched.
     """
     import orbax.checkpoint as ocp  # here, because importing it takes seconds
 
@@ -34,35 +47,35 @@ def save_probes(folder: Path, probes: dict[str, Probe], features: Features) -> N
     for name, probe in probes.items():
         arrays = {"columns": probe.columns.astype(np.int32), "weights": probe.weights, "bias": probe.bias}
         tree[name] = {key: array for key, array in arrays.items() if array.size}  # orbax refuses empty arrays
-    if features.scaling is not None:
-        tree["scaling"] = dict(zip(("mean", "deviation"), features.scaling, strict=True))
-    place = folder.absolute()
+    if scaling is not None:
+        tree["scaling"] = dict(zip(("mean", "deviation"), scaling, strict=True))
+    path = folder.absolute()
     arrays = [array for probe in tree.values() for array in probe.values()]
-    beside = None
+    unfinished = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = unfinished_folder(place)
-        reserve(place.parent, sum(array.nbytes + _ARRAY_BYTES for array in arrays) + _CHECKPOINT_BYTES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = unfinished_folder(path)
+        reserve(path.parent, sum(array.nbytes + _ARRAY_BYTES for array in arrays) + _CHECKPOINT_BYTES)
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save(beside / "new", tree)
-        if place.exists():
-            os.replace(place, beside / "old")
-        os.replace(beside / "new", place)
+            checkpointer.save(unfinished / "new", tree)
+        if path.exists():
+            os.replace(path, unfinished / "old")
+        os.replace(unfinished / "new", path)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"Cannot write the probes to {folder} ({reason(error)}). Make room or choose another `workdir`, and run "
+            f"Cannot write the probes to {folder} ({reason_of(error)}). Make room or choose another `workdir`, and run "
             "again: finished results are kept."
         ) from error
     finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
         with contextlib.suppress(OSError):
-            place.parent.rmdir()  # where it is empty
+            path.parent.rmdir()  # if it is empty
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps orbax's tracebacks of what is told in a sentence, those of its threads too, off the screen."""
+    """Keeps orbax's tracebacks off the screen, also those of its threads: one sentence says what failed."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -84,13 +97,13 @@ def load_probes(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     if not folder.is_dir():
         raise UserError(f"{folder} holds no probes: run launch/pipeline.py first.")
     root = folder.parent.parent  # the workdir, unless the probes were copied away from one
-    found = digests.faults(root, folder.name, within=folder) if folder.name in digests.noted(root) else {}
-    mend = "Run the study that made them again, which makes them anew."
-    if found:
-        path, fault = next(iter(found.items()))
-        raise UserError(f"The probes of {folder} are damaged: {root / path} {fault}. {mend}")
+    faults = digests.faults(root, folder.name, within=folder) if folder.name in digests.noted(root) else {}
+    fix = "Run the study that made them again; it writes them again."
+    if faults:
+        path, fault = next(iter(faults.items()))
+        raise UserError(f"The probes of {folder} are damaged: {root / path} {fault}. {fix}")
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             return checkpointer.restore(folder.absolute())
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"The probes of {folder} cannot be read ({error}). {mend}") from error
+        raise UserError(f"The probes of {folder} cannot be read ({error}). {fix}") from error

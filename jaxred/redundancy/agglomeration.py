@@ -1,8 +1,8 @@
 """Agglomerative clustering of a square of distances, in the memory of that square.
 
 `agglomerate` merges the same clusters in the same order as `scipy.cluster.hierarchy.linkage`, which takes a condensed
-matrix in float64 and works on a copy of it: 16 bytes a pair, beside the square that they were made of. Here rows of the
-square are read and written whole, by NumPy's vector instructions, and it may be of float32.
+matrix in float64 and works on a copy of it: 16 bytes per pair, in addition to the square that they were made
+of. Here rows of the square are read and written whole, by NumPy's vector instructions, and it may be of float32.
 """
 
 import numpy as np

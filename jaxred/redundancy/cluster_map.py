@@ -29,7 +29,7 @@ def cluster_map(
     Args:
         correlation: of all neurons; it is read only, a few rows at a time.
         tree: of the same neurons.
-        hidden_size: neurons a layer.
+        hidden_size: neurons per layer.
         distance: absolute for |r|, signed for r.
     """
     order, lines = _leaves(tree)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from jaxred.errors import UserError
 from jaxred.redundancy.agglomeration import agglomerate
 
-FLOAT64_NEURONS = 16_384  # up to which trees are built in float64, 8 bytes a pair of neurons twice over
+FLOAT64_NEURONS = 16_384  # up to which trees are built in float64, 8 bytes per pair of neurons, twice
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ClusterTree:
     n_neurons: int
 
     def cut(self, threshold: float) -> Int[np.ndarray, " neuron"]:
-        """Each neuron's cluster, numbered from 1, when clusters further apart than the threshold are kept apart."""
+        """Each neuron's cluster, numbered from 1, when clusters farther apart than the threshold are not merged."""
         if self.n_neurons == 1:
             return np.ones(1, np.int32)
         from scipy.cluster.hierarchy import fcluster  # here, because importing it takes a third of a second
@@ -45,11 +45,16 @@ def cluster_tree(
         correlation: of all neurons; what is above the diagonal counts.
         distance: absolute or signed.
         linkage: average (the paper's), complete or single.
-        donate: give up the correlation, so that more neurons than FLOAT64_NEURONS need no memory beside it; other
+        donate: give up the correlation, so that more neurons than FLOAT64_NEURONS need no further memory; other
             numbers are left in it. It is read only by default.
 
     Raises:
         UserError: if the correlation is not square, or has values that are not finite.
+
+    Example:
+        >>> tree = cluster_tree(moments.correlation())
+        >>> tree.cut(0.3).max()  # clusters at threshold 0.3
+        6421
     """
     n_neurons = len(correlation)
     if correlation.shape != (n_neurons, n_neurons) or not n_neurons:

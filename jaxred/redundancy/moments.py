@@ -81,7 +81,15 @@ class Sums:
 
 @dataclass(frozen=True)
 class Moments:
-    """Centred moments of all neurons over a set of rows."""
+    """Centred moments of all neurons over a set of rows.
+
+    Example:
+        >>> moments = Moments.of(from_store(store))
+        >>> moments
+        <Moments of 6,920 rows: 13 layers x 768 neurons>
+        >>> moments.correlation().shape, moments.cka().shape
+        ((9984, 9984), (13, 13))
+    """
 
     n_rows: int
     n_layers: int
@@ -89,6 +97,9 @@ class Moments:
     products: tuple[Float[np.ndarray, "_row _column"], ...]  # of the sum of (x - mean)(x - mean)^T, at its `places`
     constant: Bool[np.ndarray, " neuron"]  # their moments are exact zeros
     norms: Float[np.ndarray, "layer layer"]  # sum over rows of |x_l - mean_l|^2 |x_m - mean_m|^2
+
+    def __repr__(self) -> str:
+        return f"<Moments of {self.n_rows:,} rows: {self.n_layers} layers x {self.hidden_size:,} neurons>"
 
     @classmethod
     def of(cls, sums: Sums) -> "Moments":

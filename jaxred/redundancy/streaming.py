@@ -2,7 +2,7 @@
 
 Rows go in blocks to the devices, which take turns; where the products do not fit on one device, some devices share
 them and see the same rows. Processes (`jax.distributed`) take turns with runs of rows. An unfinished pass is committed
-now and then, and gone on with.
+now and then, and resumed.
 """
 
 import functools
@@ -56,7 +56,7 @@ class Accumulator:
         Args:
             shift: what rows are shifted by; it should be near their mean.
             n_layers: layers of the same number of neurons each.
-            n_parts: parts that are summed apart.
+            n_parts: parts that are summed separately.
         """
         self.shift, self.n_layers = shift.astype(np.float32), n_layers
         devices = jax.local_devices()
@@ -165,28 +165,28 @@ def from_store(
     Args:
         store: the activations, of one model or of two.
         rows: which rows; all by default. Their order does not matter.
-        progress: told the number of rows of each run as it is read.
-        unfinished: a file for the sums so far, from which a pass that was killed goes on.
-        identity: of the pass, by which that file is known.
+        progress: called with the number of rows of each run as it is read.
+        unfinished: a file for the sums so far, from which a killed pass resumes.
+        identity: of the pass, by which that file is recognised.
 
     Raises:
         UserError: if there are no rows, or the store holds a value that is not finite.
     """
-    wanted = np.ones(store.n_rows, bool) if rows is None else np.isin(np.arange(store.n_rows), rows)
+    chosen = np.ones(store.n_rows, bool) if rows is None else np.isin(np.arange(store.n_rows), rows)
     half = halves(store.sentence_index())
-    known = None if unfinished is None else moments.load(unfinished, identity or {})
-    shift = _early_mean(store, wanted) if known is None else known[0][0].shift
+    earlier = None if unfinished is None else moments.load(unfinished, identity or {})
+    shift = _early_mean(store, chosen) if earlier is None else earlier[0][0].shift
     accumulator = Accumulator(shift, store.n_layers, N_HALVES)
     n_runs = 0
-    if known is not None:
-        accumulator.restore(known[0])
-        n_runs = known[1] or 0
-        progress(sum(sums.n_rows for sums in known[0]))
+    if earlier is not None:
+        accumulator.restore(earlier[0])
+        n_runs = earlier[1] or 0
+        progress(sum(sums.n_rows for sums in earlier[0]))
     committed = time.monotonic()
     for window, block in store.windows(jax.process_index() + n_runs * jax.process_count(), jax.process_count()):
         flat = block.reshape(len(block), -1)
         for part in range(N_HALVES):
-            accumulator.add(flat[wanted[window] & (half[window] == part)], part)
+            accumulator.add(flat[chosen[window] & (half[window] == part)], part)
         n_runs += 1
         progress(len(block))
         if unfinished is not None and time.monotonic() - committed > COMMIT_SECONDS:
@@ -211,16 +211,16 @@ def halves(sentence_index: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     return (np.random.default_rng(0).permutation(len(sentences)) % N_HALVES)[place]
 
 
-def _early_mean(store: Store | SideBySide, wanted: np.ndarray) -> Float[np.ndarray, " neuron"]:
+def _early_mean(store: Store | SideBySide, chosen: np.ndarray) -> Float[np.ndarray, " neuron"]:
     """Of the first rows, the same for every process."""
     for window, block in store.windows():
-        if wanted[window].any():
-            return block.reshape(len(block), -1)[wanted[window]].mean(0, dtype=np.float64)
+        if chosen[window].any():
+            return block.reshape(len(block), -1)[chosen[window]].mean(0, dtype=np.float64)
     raise UserError("Correlations need at least 2 rows of activations, but there are 0.")
 
 
 def _shared_by(n_bytes: int, n_devices: int) -> int:
-    """How many devices share the products: as few as can hold them, beside a copy in the making."""
+    """How many devices share the products: as few as can hold them, next to a copy that is being made."""
     possible = [n for n in range(1, n_devices + 1) if n_devices % n == 0]
     return next((n for n in possible if 2 * n_bytes / n <= device_bytes()), n_devices)
 

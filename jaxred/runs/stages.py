@@ -180,7 +180,7 @@ def _kept_or_run(
             pooling=_pooling(config),
             extraction={split: store.ledger.notes for split, store in stores.items()},
         )
-        save_probes(probes, runs[0].probes, runs[0].features)
+        save_probes(probes, runs[0].probes, runs[0].features.scaling)
         save_result(file, identity, result.to_json())
 
     study = Artifact(workdir.path, name, identity, [file, probes], lambda: workdir.kept(kind, identity), title)

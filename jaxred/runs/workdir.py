@@ -36,8 +36,8 @@ from jaxred.io.files import read_json, write_text
 from jaxred.io.locks import lock
 from jaxred.io.paths import local
 from jaxred.io.result_files import fingerprint, load_result, load_whole, with_digest, without_digest
+from jaxred.runs.sweep_folder import MARK, TABLES, sweep_of
 from jaxred.studies.results import Result
-from jaxred.sweeps.grid import MARK, TABLES, sweep_of
 
 R = TypeVar("R", bound=Result)
 

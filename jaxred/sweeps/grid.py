@@ -7,16 +7,12 @@ import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, get_origin
 
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
+from jaxred.runs.sweep_folder import MARK, SHARED, TABLES
 
-MARK = "sweep.json"  # the file that makes a folder a sweep's
-TABLES = ("sweep.md", "sweep.csv")
-MADE = "sweep"  # the name under which the digests of the tables are kept
-SHARED = ("activations", "moments", "digests")  # folders that the runs of a sweep have in common
 LONGEST_PART, LONGEST_NAME = 48, 160
 
 
@@ -84,12 +80,6 @@ def swept(sweep: Sweep) -> set[str]:
     """The fields that the axes set."""
     axes = (_axis(name, values) for name, values in _mapping(sweep.axes, "axes", "axis to values").items())
     return {path for axis in axes for point in axis.points for path in point.fields}
-
-
-def sweep_of(path: str | Path) -> Path | None:
-    """The folder of the sweep that a run's folder belongs to; None for a run of its own."""
-    parent = Path(path).absolute().parent
-    return parent if (parent / MARK).is_file() else None
 
 
 @dataclass(frozen=True)

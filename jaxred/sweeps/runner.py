@@ -13,9 +13,10 @@ from typing import Any
 from jaxred.config import differences, to_dict
 from jaxred.errors import UserError
 from jaxred.io import digests
-from jaxred.io.files import read_json, write_text
+from jaxred.io.files import write_text
 from jaxred.io.paths import local
-from jaxred.io.result_files import fingerprint, plain, with_digest, without_digest
+from jaxred.io.result_files import fingerprint, plain, with_digest
+from jaxred.runs import sweep_folder
 from jaxred.runs.workdir import Workdir, locked
 from jaxred.sweeps import grid, table
 from jaxred.sweeps.grid import Run, Sweep
@@ -66,7 +67,9 @@ def _run(main: Callable[[Any, str, bool], Any], sweep: Sweep, runs: list[Run], w
             seconds.append(time.perf_counter() - begin)
         found[run.name] = table.cells(folder, run)
         _write_tables(folder, runs, found, failed)
-    print(f"\n{table.as_markdown(runs, found, {})}\nTable: {' and '.join(str(folder / t) for t in grid.TABLES)}")
+    print(
+        f"\n{table.as_markdown(runs, found, {})}\nTable: {' and '.join(str(folder / t) for t in sweep_folder.TABLES)}"
+    )
     if failed:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
         raise UserError(f"{len(failed)} of {len(runs)} runs failed; the others are done.\n{reasons}")
@@ -83,7 +86,7 @@ def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
         raise UserError(f"{path} holds a single run (it has a config.json): choose another `workdir` for the sweep.")
     base = {name: value for name, value in to_dict(sweep).items() if name != "axes"}
     now = json.loads(json.dumps(plain({"base": base, "axes": sweep.axes, "runs": [run.name for run in runs]})))
-    before = _saved(folder / grid.MARK)
+    before = sweep_folder.saved(folder)
     if before is not None and not overwrite and any(Workdir(folder / name).holds_results() for name in before["runs"]):
         fields = {line.split(" was ")[0]: line for line in differences(before["base"], now["base"])}
         changed = "; ".join(line for name, line in fields.items() if name not in grid.swept(sweep))
@@ -93,28 +96,8 @@ def _claim(path: str, sweep: Sweep, runs: list[Run], overwrite: bool) -> Path:
                 "overwrite=True to replace its results (activations that still fit are kept)."
             )
     if before != now:
-        write_text(folder / grid.MARK, json.dumps(with_digest(now), indent=2) + "\n")
+        write_text(folder / sweep_folder.MARK, json.dumps(with_digest(now), indent=2) + "\n")
     return folder
-
-
-def runs_of(folder: Path) -> list[str]:
-    """The names of the runs of a sweep's folder."""
-    saved = _saved(folder / grid.MARK)
-    return saved["runs"] if saved else []
-
-
-def _saved(file: Path) -> dict[str, Any] | None:
-    try:
-        content = read_json(file)
-        if set(content) != {"base", "axes", "runs"}:  # as older versions wrote it
-            content = without_digest(content)
-        return {"base": dict(content["base"]), "axes": content["axes"], "runs": list(map(str, content["runs"]))}
-    except UserError:
-        raise
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"Cannot read {file} ({error!r}): delete it (the runs are kept) or choose another.") from error
 
 
 def _results(folder: Path) -> dict[str, int]:
@@ -131,11 +114,11 @@ def _time_left(seconds: list[float], n_left: int) -> str:
 
 def _write_tables(folder: Path, runs: list[Run], found: dict[str, dict[str, Any]], failed: dict[str, str]) -> None:
     makers = (table.as_markdown, table.as_csv)
-    texts = {folder / name: make(runs, found, failed) for name, make in zip(grid.TABLES, makers, strict=True)}
+    texts = {folder / name: make(runs, found, failed) for name, make in zip(sweep_folder.TABLES, makers, strict=True)}
     identity = fingerprint(list(texts.values()))
-    if not digests.faults(folder, grid.MADE, identity):
+    if not digests.faults(folder, sweep_folder.NOTED, identity):
         return
-    digests.warn_of_changes(folder, grid.MADE, texts, "the sweep's tables are written again")
+    digests.warn_of_changes(folder, sweep_folder.NOTED, texts, "the sweep's tables are written again")
     for file, text in texts.items():
         write_text(file, text)
-    digests.record(folder, grid.MADE, identity, texts)
+    digests.record(folder, sweep_folder.NOTED, identity, texts)

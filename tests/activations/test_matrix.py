@@ -247,3 +247,12 @@ def test_a_matrix_may_take_seven_tenths_of_an_accelerator(monkeypatch, platform,
     device = SimpleNamespace(platform=platform, memory_stats=lambda: stats)
     monkeypatch.setattr(jax, "devices", lambda: [device])
     assert device_bytes() == expected
+
+
+def test_a_matrix_says_what_it_holds(tmp_path):
+    assert (
+        repr(FeatureMatrix.from_rows(np.ones((5, 3), np.float32), 4))
+        == "<FeatureMatrix: 5 rows x 3 columns, in memory>"
+    )
+    matrix = FeatureMatrix.allocate(5, 3, 4, tmp_path)[0]
+    assert repr(matrix) == "<FeatureMatrix: 5 rows x 3 columns, in a scratch file>"

@@ -22,7 +22,6 @@ from jaxred.models import pretrained
 from jaxred.models.bert import BertConfig
 from jaxred.original import experiment
 from jaxred.probing import Probe
-from jaxred.probing.features import Features
 from jaxred.probing.probe_files import save_probes
 
 
@@ -66,7 +65,7 @@ def test_probes_on_a_full_disk_are_told_without_a_traceback(small_disk, capfd):
     )
 
     with pytest.raises(UserError, match="No space left on device"):
-        save_probes(small_disk / "probes" / "pipeline", {"p": probe}, Features({}, {}, (), 1, 200_000, None))
+        save_probes(small_disk / "probes" / "pipeline", {"p": probe})
     assert os.listdir(small_disk) == []
     assert "Traceback" not in capfd.readouterr().err
 

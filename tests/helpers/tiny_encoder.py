@@ -13,7 +13,7 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from jaxred.activations.extract import extract
-from jaxred.activations.store import StoreWriter, pieces
+from jaxred.activations.store import StoreWriter, unfinished_rows
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig, TaskConfig
 from jaxred.models import checkpoint
 from jaxred.models.bert import Bert, BertConfig
@@ -101,7 +101,7 @@ def run_extraction(
             real(writer, *arguments)
 
         StoreWriter.keep = keep_slowly
-        pieces.SECONDS = pieces.COST = 0
+        unfinished_rows.SECONDS = unfinished_rows.COST = 0
     extract(config, Workdir(workdir).stores)
 
 

@@ -165,7 +165,7 @@ def test_safetensors_that_are_there_are_kept(tmp_path):
     [
         ("{", "is not an index of shards"),
         ("[]", "is not an index of shards"),
-        ('{"weight_map": {"a": "../pytorch_model.bin"}}', "a shard must be a file beside the index"),
+        ('{"weight_map": {"a": "../pytorch_model.bin"}}', "a shard must be a file next to the index"),
         ('{"weight_map": {"a": "gone.bin"}}', "names the shard 'gone.bin', which is missing"),
     ],
 )

@@ -238,3 +238,11 @@ def test_tree_mode(in_tree_mode, model, batch):
 def test_round_trip_is_bit_exact(tmp_path, model):
     checkpoint.save(model, tmp_path)
     assert_same_weights(load_encoder(tmp_path), model)
+
+
+def test_an_encoder_says_what_it_is(model):
+    n_layers, size = model.config.n_layers, model.config.hidden_size
+    expected = (
+        f"<{type(model).__name__}: {n_layers} layers x {size} neurons, {model.n_parameters(n_layers):,} parameters>"
+    )
+    assert repr(model) == str(model) == expected

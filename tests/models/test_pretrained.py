@@ -55,33 +55,33 @@ def test_resolve_of_anything_else(path):
 # Fingerprints ------------------------------------------------------------------------------------------------------
 
 
-def test_fingerprint_is_of_the_content(folder, tmp_path):
-    first = pretrained.fingerprint(folder)
+def test_the_digest_is_of_the_content(folder, tmp_path):
+    first = pretrained.weights_digest(folder)
     assert len(first) == 64
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "README.md").write_text("not part of the model")
-    assert pretrained.fingerprint(copy) == first
+    assert pretrained.weights_digest(copy) == first
 
     with (copy / "model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
-    weights_changed = pretrained.fingerprint(copy)
+    weights_changed = pretrained.weights_digest(copy)
     (folder / "config.json").write_text((folder / "config.json").read_text().replace("1e-12", "1e-5"))
-    assert len({first, weights_changed, pretrained.fingerprint(folder)}) == 3
+    assert len({first, weights_changed, pretrained.weights_digest(folder)}) == 3
 
 
-def test_fingerprint_covers_every_shard(folder):
+def test_the_digest_covers_every_shard(folder):
     weight_map = split_into_shards(folder)
-    seen = {pretrained.fingerprint(folder)}
+    seen = {pretrained.weights_digest(folder)}
     for file in sorted(set(weight_map.values())):
         (folder / file).write_bytes((folder / file).read_bytes() + b" ")
-        seen.add(pretrained.fingerprint(folder))
+        seen.add(pretrained.weights_digest(folder))
     assert len(seen) == 3
 
 
-def test_fingerprint_of_no_checkpoint(tmp_path):
+def test_the_digest_of_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"has no config\.json"):
-        pretrained.fingerprint(tmp_path)
+        pretrained.weights_digest(tmp_path)
 
 
 # Folders that are not checkpoints ----------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_a_shard_outside_the_folder_is_not_opened(folder, outside):
     for place in (folder.parent, folder / "sub"):
         shutil.copy(folder / min(weight_map.values()), place / "model.safetensors")
     write_index(folder, {**weight_map, "embeddings.LayerNorm.bias": outside})
-    with pytest.raises(UserError, match="a shard must be a file beside the index"):
+    with pytest.raises(UserError, match="a shard must be a file next to the index"):
         pretrained.weight_files(folder)
 
 

@@ -9,7 +9,7 @@ from helpers.word_pieces import CONFIG, VOCABULARY
 from jaxred.errors import UserError
 from jaxred.models import pretrained
 from jaxred.models.bert import BertConfig
-from jaxred.models.tokenization import LAYOUTS, Tokenizer, files, fingerprint
+from jaxred.models.tokenization import LAYOUTS, Tokenizer, files, tokenizer_digest
 from jaxred.models.xlnet import XLNetConfig
 
 TEXTS = ["The movie was badly good.", "", "movies", "the bad, the good and the movie was a movie and a movie"]
@@ -80,14 +80,14 @@ def test_more_tokens_than_positions(tokenizer):
 def test_more_tokens_than_the_model_knows(word_piece_folder):
     small = Tokenizer(word_piece_folder, dataclasses.replace(CONFIG, vocab_size=len(VOCABULARY) - 1))
     small.encode(["a movie."], None, max_length=32)
-    with pytest.raises(UserError, match="gives token 15, but the model beside it knows only 15 tokens"):
+    with pytest.raises(UserError, match="gives token 15, but the model next to it knows only 15 tokens"):
         small.encode(["a movie, good"], None, max_length=32)
 
 
 def test_pairs_for_a_model_without_second_sentences(word_piece_folder):
     single = Tokenizer(word_piece_folder, dataclasses.replace(CONFIG, type_vocab_size=1))
     single.encode(TEXTS, None, max_length=32)
-    with pytest.raises(UserError, match="gives token type 1, but the model beside it knows only 1 token types"):
+    with pytest.raises(UserError, match="gives token type 1, but the model next to it knows only 1 token types"):
         single.encode(TEXTS, PAIRS, max_length=32)
 
 
@@ -185,7 +185,7 @@ def test_xlnet_of_a_sentencepiece_model_alone_is_refused(xlnet_tokenizer_folder,
     for name in ("config.json", "spiece.model"):
         shutil.copy(xlnet_tokenizer_folder / name, tmp_path)
     with pytest.raises(
-        UserError, match=r"spiece\.model alone, .*: put the tokenizer\.json of the same model beside it"
+        UserError, match=r"spiece\.model alone, .*: put the tokenizer\.json of the same model next to it"
     ):
         Tokenizer(tmp_path, XLNetConfig())
 
@@ -230,18 +230,18 @@ def test_code_in_the_folder_is_not_run(tmp_path, word_piece_folder):
 # Fingerprints ------------------------------------------------------------------------------------------------------
 
 
-def test_fingerprint_is_of_the_tokenizer_files(tmp_path, word_piece_folder):
+def test_the_digest_is_of_the_tokenizer_files(tmp_path, word_piece_folder):
     shutil.copytree(word_piece_folder, tmp_path, dirs_exist_ok=True)
-    first = fingerprint(word_piece_folder)
+    first = tokenizer_digest(word_piece_folder)
     (tmp_path / "config.json").write_text("{}")
-    assert fingerprint(tmp_path) == first
+    assert tokenizer_digest(tmp_path) == first
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    second = fingerprint(tmp_path)
+    second = tokenizer_digest(tmp_path)
     (tmp_path / "vocab.txt").write_text("\n".join(reversed(VOCABULARY)))
-    assert len({first, second, fingerprint(tmp_path)}) == 3
+    assert len({first, second, tokenizer_digest(tmp_path)}) == 3
 
 
-def test_fingerprint_covers_files_of_any_name_that_transformers_picks(tmp_path, word_piece_folder, monkeypatch):
+def test_the_digest_covers_files_of_any_name_that_transformers_picks(tmp_path, word_piece_folder, monkeypatch):
     """Whatever is opened in the folder is covered: a changed file is another tokenizer."""
     Tokenizer(word_piece_folder, CONFIG)._tokenizer.save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").rename(tmp_path / "tokenizer.4.0.0.json")
@@ -258,10 +258,10 @@ def test_fingerprint_covers_files_of_any_name_that_transformers_picks(tmp_path, 
     read = {path for path in opened if path.startswith(str(tmp_path))} - {str(tmp_path / "config.json")}
     assert str(tmp_path / "tokenizer.4.0.0.json") in read
     assert read <= {str(path) for path in files(tmp_path)}
-    seen = {fingerprint(tmp_path)}
+    seen = {tokenizer_digest(tmp_path)}
     for path in files(tmp_path):
         path.write_text(path.read_text() + " ")
-        seen.add(fingerprint(tmp_path))
+        seen.add(tokenizer_digest(tmp_path))
     assert len(seen) == len(files(tmp_path)) + 1
 
 
@@ -270,7 +270,7 @@ def test_a_tokenizer_file_outside_the_folder_is_not_opened(tmp_path, word_piece_
     shutil.copytree(word_piece_folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"fast_tokenizer_files": [name]}))
     with pytest.raises(UserError, match="a tokenizer is read from files in its own folder alone"):
-        fingerprint(tmp_path)
+        tokenizer_digest(tmp_path)
 
 
 @pytest.mark.parametrize("key", ["vocab", "merges"])

@@ -192,7 +192,7 @@ def test_sentences_whose_counts_disagree_are_left_out_and_named(words, caplog):
     np.testing.assert_array_equal(store.matrix(), words.rows("train", kept))
     assert store.ledger.notes["sentences_dropped"] == 3
     assert store.ledger.notes["dropped_lines"] == [5, 8, 12]
-    assert "train: 3 sentences without one vector and one label a word are left out: lines 5, 8, 12" in caplog.text
+    assert "train: 3 sentences without one vector and one label per word are left out: lines 5, 8, 12" in caplog.text
 
 
 @pytest.mark.parametrize("n", [99, 100])
@@ -205,7 +205,9 @@ def test_up_to_99_sentences_may_disagree(tmp_path, n):
         assert task.run()["train"].n_rows == 2 * 51
     else:
         found = task.refused()
-        assert found.startswith("100 of 150 sentences of train.word do not have one vector and one label a word (line")
+        assert found.startswith(
+            "100 of 150 sentences of train.word do not have one vector and one label per word (line"
+        )
         assert "(line 51 has 2 vectors, 2 words and 1 labels), but at most 99 may be left out" in found
 
 
@@ -380,6 +382,15 @@ import_activations(config, Workdir({str(words.folder / "run")!r}).stores)
         np.testing.assert_array_equal(store.matrix(), words.rows(split))
 
 
+def test_layers_of_an_encoder_are_said_to_be_ignored(sentences, caplog):
+    config = sentences.write()
+    import_activations(config, sentences.workdir())
+    assert "n_layers" not in caplog.text
+    config.encoder.n_layers = 1
+    import_activations(config, sentences.workdir())
+    assert "config.encoder.n_layers=1 is ignored" in caplog.text
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"train": 3}', b"\xff"])
 def test_a_damaged_record_of_what_was_imported_is_made_anew(sentences, content):
     config = sentences.write()
@@ -400,7 +411,7 @@ def test_formats_that_run_what_is_in_them_are_refused(sentences, suffix):
 
 
 def test_an_unknown_format_is_refused(sentences):
-    assert sentences.refused(train_activations="train.npz").startswith("train.npz is of no known format: name a file")
+    assert sentences.refused(train_activations="train.npz").startswith("train.npz has an unknown format: name a file")
 
 
 def test_another_layer_size_is_refused(sentences):

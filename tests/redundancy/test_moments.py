@@ -431,3 +431,8 @@ def test_no_flipped_bit_or_cut_is_read_as_other_sums(tmp_path, caplog):
         if found is not None:
             assert [bytes(product) for product in found[0][0].products] == [bytes(product) for product in sums.products]
             np.testing.assert_array_equal(found[0][0].shift, sums.shift)
+
+
+def test_moments_say_what_they_are_of():
+    moments = moments_of(correlated_rows().astype(np.float32))
+    assert repr(moments) == f"<Moments of {N_ROWS:,} rows: {N_LAYERS} layers x {HIDDEN_SIZE} neurons>"

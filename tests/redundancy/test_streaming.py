@@ -77,7 +77,7 @@ def stored(tmp_path_factory):
 
 @pytest.fixture
 def short_runs(monkeypatch):
-    monkeypatch.setattr("jaxred.activations.store.blocks.CHUNK_ROWS", 16)
+    monkeypatch.setattr("jaxred.activations.store.chunk_sizes.CHUNK_ROWS", 16)
 
 
 def total(parts):
@@ -228,14 +228,14 @@ def test_eight_devices_give_the_same_as_one(tmp_path, shared_by):
 
 
 def test_two_processes_give_the_same_as_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxred.activations.store.blocks.CHUNK_ROWS", 32)  # several runs
+    monkeypatch.setattr("jaxred.activations.store.chunk_sizes.CHUNK_ROWS", 32)  # several runs
     x = correlated_rows(300).astype(np.float32)
     store = write_store(tmp_path / "activations", x)
     first, second = from_store(store)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    program = "import jaxred.activations.store.blocks as blocks\nblocks.CHUNK_ROWS = 32\n" + ON_DEVICES
+    program = "import jaxred.activations.store.chunk_sizes as blocks\nblocks.CHUNK_ROWS = 32\n" + ON_DEVICES
     arguments = str(tmp_path), "0", str(tmp_path / "found.npz"), address
     with ThreadPoolExecutor(2) as threads:
         both = list(threads.map(lambda number: run_program(program, *arguments, number), "01"))

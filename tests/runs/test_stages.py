@@ -39,7 +39,7 @@ class Study:
         return result.n_layers
 
 
-def write_probes(folder, probes, features):
+def write_probes(folder, probes, scaling):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights").write_text("0.25 0.125")
 

@@ -15,10 +15,10 @@ from jaxtyping import Int
 
 from jaxred.activations.files import numpy_arrays
 from jaxred.activations.files.exporting import SUFFIXES, to_file, write_task
-from jaxred.activations.files.fill import Layout, fill_store
 from jaxred.activations.files.numpy_arrays import ArrayFile
-from jaxred.activations.files.row_plan import UNLABELLED, Rows, parse_label, plan_rows, report_rows
+from jaxred.activations.files.row_selection import UNLABELLED, Rows, parse_label, plan_rows, report_rows
 from jaxred.activations.files.sentences import UNPICKLED, refuse_pickles
+from jaxred.activations.files.store_filling import StoreShape, fill_store
 from jaxred.activations.store import Store, is_finished, read_ledger, reading, writing
 from jaxred.config import DTYPES, StudyConfig
 from jaxred.data.labels import refuse_odd_labels, split_labels
@@ -30,7 +30,7 @@ from jaxred.io.paths import local
 
 log = logging.getLogger("jaxred")
 
-_WINDOW_ROWS = 512  # a window is soon written while the next is parsed, in memory that is used again and again
+_WINDOW_ROWS = 512  # small, so that a window is written while the next is parsed, into memory that is used again
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def convert(options: Options, config: StudyConfig | None = None, overwrite: bool
     _refuse_others(options, "a store becomes a file", "input", "output", "text", "dtype", "decimals", "separate_layers")
     store, output = Store(options.input), Path(options.output)
     stem = output.name.removesuffix(output.suffix)
-    mine = [f"{glob.escape(stem)}{end}" for end in (".*", "-layer*")]
-    with reading([store]), lock(output.parent, name=stem, leftovers=mine):
+    leftovers = [f"{glob.escape(stem)}{end}" for end in (".*", "-layer*")]
+    with reading([store]), lock(output.parent, name=stem, leftovers=leftovers):
         paths = to_file(
             store,
             options.output,
@@ -94,16 +94,16 @@ def convert(options: Options, config: StudyConfig | None = None, overwrite: bool
 
 
 def _found(options: Options) -> Options:
-    """The options with their places found; a store's may be a URL, a file's not."""
-    places = {}
+    """The options with their paths found; a store's may be a URL, a file's not."""
+    paths = {}
     for name in ("input", "output", "text", "labels"):
-        place = getattr(options, name)
-        if not place:
+        path = getattr(options, name)
+        if not path:
             continue
-        may_be_store = options.input and name in ("input", "output") and Path(place).suffix.lower() not in SUFFIXES
-        if not (may_be_store and "://" in place):
-            places[name] = str(local(place, name))
-    return replace(options, **places)
+        may_be_store = options.input and name in ("input", "output") and Path(path).suffix.lower() not in SUFFIXES
+        if not (may_be_store and "://" in path):
+            paths[name] = str(local(path, name))
+    return replace(options, **paths)
 
 
 def _file_to_store(options: Options, overwrite: bool) -> str:
@@ -131,10 +131,10 @@ def _file_to_store(options: Options, overwrite: bool) -> str:
 
 
 def _refuse_others(options: Options, what: str, *allowed: str) -> None:
-    given = [f.name for f in fields(options) if getattr(options, f.name) is not None and f.name not in allowed]
-    if given:
+    useless = [f.name for f in fields(options) if getattr(options, f.name) is not None and f.name not in allowed]
+    if useless:
         useful = ", ".join(f"`{name}`" for name in allowed)
-        raise UserError(f"`{given[0]}` has no use here, where {what}: leave it out; of use are {useful}.")
+        raise UserError(f"`{useless[0]}` has no use here, where {what}: leave it out; of use are {useful}.")
 
 
 def to_store(
@@ -148,13 +148,13 @@ def to_store(
     dtype: str = "float32",
     overwrite: bool = False,
 ) -> Store:
-    """Makes a store of a file of activations; goes on with one that was cut short.
+    """Makes a store of a file of activations; resumes one that was cut short.
 
     Args:
         path: JSON lines, HDF5, `.npy` or `.npz`; or NeuroX's name of files of layers (see `sentences.py`).
         location: a folder, or a kvstore URL.
-        text: the sentences, one a line; needed for HDF5, and for an `.npy` of words.
-        labels: a label a line for sentences, a label a word for words; without it all rows are of the class
+        text: the sentences, one per line; needed for HDF5, and for an `.npy` of words.
+        labels: one label per line for sentences, one per word for words; without it all rows are of the class
             'unlabelled', but for an `.npz`, which holds its own.
         rows: 'sentence' (the default) or 'word'; an `.npz` says so itself.
         kind: 'classification' or 'regression', which says how labels are read.
@@ -163,6 +163,10 @@ def to_store(
 
     Raises:
         UserError: for bad files, files that do not fit together, or a place that holds something else.
+
+    Example:
+        >>> to_store("train.json", "stores/train", "train.word", "train.label", rows="word")
+        <Store stores/train: 20,000 rows x 13 layers x 768 neurons, float32>
     """
     path = Path(path)
     text, labels = (None if file is None else Path(file) for file in (text, labels))
@@ -206,8 +210,8 @@ def to_store(
         if is_finished(location, identity, overwrite):
             log.info("%s: kept, %d rows", location, len(planned.labels))
         else:
-            layout = Layout(source.n_layers, source.hidden_size, dtype, _WINDOW_ROWS)
-            fill_store(location, planned, layout, identity, vectors, path.name, overwrite)
+            shape = StoreShape(source.n_layers, source.hidden_size, dtype, _WINDOW_ROWS)
+            fill_store(location, planned, shape, identity, vectors, path.name, overwrite)
         return Store(location)
 
 
@@ -219,7 +223,7 @@ def _array_rows(array: ArrayFile, text: Path | None, labels: Path | None, rows: 
     if of_words and (sentence_index is None or word_index is None):
         if lines is None:
             raise UserError(
-                f"{array.path} does not say which words its rows are: pass the file of the sentences, one a line, as "
+                f"{array.path} does not say which words its rows are: pass the file of the sentences, one per line, as "
                 "`text`, or save sentence_index and word_index in an .npz."
             )
         sizes = [len(line.split()) for line in lines]
@@ -247,9 +251,9 @@ def _array_labels(
     if labels is None:
         assert array.labels is not None
         if (array.labels.dtype.kind == "f") != (kind == "regression"):
-            found = "scores" if array.labels.dtype.kind == "f" else "classes"
-            right = "regression" if found == "scores" else "classification"
-            raise UserError(f"{array.path} has labels that are {found}, but `kind` is {kind}: pass `kind={right}`.")
+            content = "scores" if array.labels.dtype.kind == "f" else "classes"
+            right = "regression" if content == "scores" else "classification"
+            raise UserError(f"{array.path} has labels that are {content}, but `kind` is {kind}: pass `kind={right}`.")
         return array.labels.tolist()
     lines = read_lines(labels)
     if kind == "classification" and not words:
@@ -262,7 +266,7 @@ def _array_labels(
     if len(cells) != array.n_rows or (words and [i for i, _ in cells] != sentence_index.tolist()):
         raise UserError(
             f"{array.path} has {array.n_rows} rows, but {labels} has {len(cells)} labels on {len(lines)} lines: there "
-            "must be one a row, those of a sentence on one line; check the paths."
+            "must be one per row, those of a sentence on one line; check the paths."
         )
     for i, cell in cells:
         if not cell:

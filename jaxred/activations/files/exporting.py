@@ -1,6 +1,6 @@
 """Files of others from activation stores, and a task's examples as the original's parallel files.
 
-Files are written beside their places and renamed when they are whole, so that nothing half-written is taken for whole.
+Files are written next to their final paths and renamed when they are whole.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxred.activations.files import hdf5, json_lines, numpy_arrays
-from jaxred.activations.files.row_plan import UNLABELLED
+from jaxred.activations.files.row_selection import UNLABELLED
 from jaxred.activations.files.sentences import FORMATS, UNPICKLED, layer_file, present_layers
 from jaxred.activations.store import Store
 from jaxred.config import StudyConfig, validate
@@ -57,10 +57,10 @@ def to_file(
     Args:
         store: a finished store, of sentences or words.
         path: ends in .json, .jsonl, .hdf5, .h5, .npy or .npz, which says what is written.
-        text: the sentences that the store's rows are of, one a line; HDF5 needs it, and JSON lines of words.
+        text: the sentences that the store's rows are of, one per line; HDF5 needs it, and JSON lines of words.
         dtype: of the numbers in HDF5 and NumPy's files: float32, in which nothing is lost, or float16.
         decimals: of the numbers in JSON lines: 6 as the original writes, 8 as NeuroX.
-        separate_layers: write a file a layer, as NeuroX can; `train-layer0.json` ... for `train.json`.
+        separate_layers: write one file per layer, as NeuroX can; `train-layer0.json` ... for `train.json`.
         overwrite: replace files that are there.
 
     Returns:
@@ -68,6 +68,10 @@ def to_file(
 
     Raises:
         UserError: the text is missing or of other sentences, a file is there already, or the disk is full.
+
+    Example:
+        >>> to_file(Store("stores/train"), "train.hdf5", "texts/train.word")
+        [PosixPath('train.hdf5'), PosixPath('train.label'), PosixPath('train.word')]
     """
     path, text = Path(path), None if text is None else Path(text)
     suffix = path.suffix.lower()
@@ -136,7 +140,7 @@ def _check(path: Path, store: Store, text: Path | None, dtype: str, decimals: in
             f"ends in {', '.join(SUFFIXES)}."
         )
     if suffix not in SUFFIXES:
-        raise UserError(f"{path} is of no known format: name a file that ends in {', '.join(SUFFIXES)}.")
+        raise UserError(f"{path} has an unknown format: name a file that ends in {', '.join(SUFFIXES)}.")
     if dtype not in ("float32", "float16"):
         raise UserError(f"`dtype={dtype}` cannot be written to {path}: choose float32 or float16.")
     if dtype != "float32" and FORMATS.get(suffix) is json_lines:
@@ -149,7 +153,7 @@ def _check(path: Path, store: Store, text: Path | None, dtype: str, decimals: in
         what = "names sentences by their text" if FORMATS.get(suffix) is hdf5 else "names every token"
         raise UserError(
             f"{path}: the format {what}, which the store {store.location} does not hold: pass the file of the "
-            "sentences, one a line, as `text`."
+            "sentences, one per line, as `text`."
         )
 
 
@@ -257,8 +261,8 @@ def _beside(store: Store, sentences: Sequence[_Sentence], path: Path, text: Path
     spaced = sorted({name for name in store.ledger.label_names if name != "".join(name.split())})
     if store.has_words and spaced:
         raise UserError(
-            f"The store {store.location} has the class {spaced[0]!r}, whose white space would part it in a file of a "
-            "label a word: write an .npz."
+            f"The store {store.location} has the class {spaced[0]!r}, whose white space would split it in a file of "
+            "one label per word: write an .npz."
         )
     refuse_odd_labels(store.ledger.label_names, f"The store {store.location}")
     for name in store.ledger.label_names:

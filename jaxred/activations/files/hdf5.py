@@ -19,11 +19,11 @@ import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
@@ -31,6 +31,7 @@ from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 from jaxtyping import Float
 
 from jaxred.activations.files.hdf5_links import link_types, refuse_elsewhere, refuse_link_out
+from jaxred.activations.files.hdf5_sink import Sink
 from jaxred.activations.files.survey import Survey, stamp_of
 from jaxred.errors import UserError
 from jaxred.io.files import MEMORY_SHARE, file_digest, parse_json, refuse_special
@@ -67,16 +68,16 @@ def survey(path: Path, texts: Sequence[str]) -> Survey:
         dtype = _dtype(file, keys[0], path)
         datasets = [_dataset(file, key, path, dtype) for key in keys]
     first = datasets[0]
-    for row, mine in enumerate(datasets):
-        if (mine.n_layers, mine.size) != (first.n_layers, first.size):
+    for row, dataset in enumerate(datasets):
+        if (dataset.n_layers, dataset.size) != (first.n_layers, first.size):
             raise UserError(
-                f"{path}: dataset {keys[row]!r} has {mine.n_layers} layers x {mine.size} neurons, but {keys[0]!r} has "
-                f"{first.n_layers} x {first.size}: all must have the same; extract them with one model."
+                f"{path}: dataset {keys[row]!r} has {dataset.n_layers} layers x {dataset.size} neurons, but "
+                f"{keys[0]!r} has {first.n_layers} x {first.size}: all must have the same; extract them with one model."
             )
     _refuse_larger_than_memory(datasets, keys, path)
     counts = Counter(_normal(text) for text in texts)
     n_duplicates = sum(n for n in counts.values() if n > 1)
-    tokens, offsets = [mine.n_tokens for mine in datasets], [mine.offset for mine in datasets]
+    tokens, offsets = [dataset.n_tokens for dataset in datasets], [dataset.offset for dataset in datasets]
     return Survey(
         first.n_layers, first.size, tokens, digest.result(), keys, n_duplicates, offsets, dtype=dtype, stamp=stamp
     )
@@ -94,7 +95,7 @@ def read(
         sentences_only: every sentence must have one token, which stands for it.
 
     Yields:
-        One array a sentence.
+        One array per sentence.
 
     Raises:
         UserError: naming the dataset, where it cannot be read, has changed, holds a value that is not finite, or does
@@ -140,7 +141,7 @@ class Writer:
             file: empty, open for reading and writing; it is left open.
             dtype: of the numbers: float32 or float16.
         """
-        self._sink = _Sink(file)
+        self._sink = Sink(file)
         self._file = h5py.File(self._sink, "w")
         self._dtype = np.dtype(dtype)
         self._type = h5py.h5t.py_create(self._dtype)
@@ -162,7 +163,7 @@ class Writer:
         space = h5py.h5s.create_simple(values.shape)
         dataset = h5py.h5d.create(self._file.id, key.encode(), self._type, space, self._properties)
         dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
-        self._sink.tell_failure()
+        self._sink.raise_failure()
         self._index[self._names.of(_normal(sentence))] = key
 
     def close(self) -> None:
@@ -177,62 +178,11 @@ class Writer:
             index[0] = json.dumps(self._index)
         self._file.close()
         if not failed:
-            self._sink.tell_failure()
-
-
-class _Sink:
-    """A file as HDF5's library writes it, whose failures are kept from the library.
-
-    After a write that failed, as on a full disk, HDF5 cannot close a file, tries so again when Python ends and crashes
-    the process. So it is told that every write succeeded, and the failure is raised by `tell_failure`.
-    """
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self._error: OSError | None = None
-
-    @property
-    def failed(self) -> bool:
-        return self._error is not None
-
-    def tell_failure(self) -> None:
-        """Raises what a write met, if any failed."""
-        if self._error is not None:
-            raise self._error
-
-    def write(self, piece: Any) -> int:  # of Cython
-        return len(piece) if self._error else self._tried(lambda: self._file.write(piece), len(piece))
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def readinto(self, space: Any) -> int:  # reading may have to write first what a buffer holds
-        return self._tried(lambda: self._file.readinto(space), 0)  # type: ignore[attr-defined]
-
-    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        return self._tried(lambda: self._file.seek(position, whence), position)
-
-    def tell(self) -> int:
-        return self._tried(self._file.tell, 0)
-
-    def truncate(self, size: int) -> int:
-        return self._tried(lambda: self._file.truncate(size), size)
-
-    def _tried(self, act: Callable[[], int], otherwise: int) -> int:
-        try:
-            return act()
-        except OSError as error:
-            self._error = self._error or error
-        except ValueError:  # closed: HDF5 may let go of it only after whoever opened it
-            return otherwise
-        return otherwise
-
-    def flush(self) -> None:
-        """Called for every close; what the buffer holds is written by whoever opened the file."""
+            self._sink.raise_failure()
 
 
 class _Names:
-    """Names sentences as NeuroX does: those that have stood before are told apart by a number."""
+    """Names sentences as NeuroX does: repeated ones get a number."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
@@ -364,7 +314,7 @@ def _dataset(file: h5py.File, key: str, path: Path, dtype: np.dtype | None) -> _
 
 
 def _refuse_larger_than_memory(datasets: Sequence[_Dataset], keys: Sequence[str], path: Path) -> None:
-    """Refuses a sentence that memory has no room for: a compressed dataset of any shape may take no space in a file."""
+    """Rejects a sentence that memory has no room for: a compressed dataset of any shape may take no space in a file."""
     free = available_bytes()
     for row, dataset in enumerate(datasets):
         n_bytes = dataset.n_layers * dataset.n_tokens * dataset.size * np.dtype(np.float32).itemsize

@@ -38,21 +38,21 @@ def refuse_link_out(file: h5py.File, name: str, path: Path) -> None:
     """
     links, target = file.id.links, f"/{name}"
     for _ in range(_MOST_LINKS):
-        place, parts = "", [part for part in target.split("/") if part not in ("", ".")]
+        group, parts = "", [part for part in target.split("/") if part not in ("", ".")]
         for i, part in enumerate(parts):
-            at = f"{place}/{part}".encode()
+            at = f"{group}/{part}".encode()
             if not links.exists(at):
                 return  # who opens the name reports it
             kind = links.get_info(at).type
             if kind == h5l.TYPE_SOFT:
                 inner = links.get_val(at).decode("utf-8", "surrogateescape")
-                start = "" if inner.startswith("/") else place
+                start = "" if inner.startswith("/") else group
                 target = "/".join([start, inner, *parts[i + 1 :]])
                 break
             if kind != h5l.TYPE_HARD:
                 other = links.get_val(at) if kind == h5l.TYPE_EXTERNAL else (b"",)
                 raise _elsewhere(path, f"{name!r} is a link to", other[0])
-            place = f"{place}/{part}"
+            group = f"{group}/{part}"
         else:
             return
     raise UserError(f"{path}: {name!r} is a link that leads to links without end: write the file again.")

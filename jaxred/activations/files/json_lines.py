@@ -1,12 +1,12 @@
-"""The original's activations as JSON lines, a sentence a line.
+"""The original's activations as JSON lines, one sentence per line.
 
 ::
 
     {"linex_index": 0, "features": [{"token": "[CLS]", "layers": [{"index": 0, "values": [0.1, ...]}, ...]}, ...]}
 
 Only what the original reads is asked for: `features`, their `layers` in the order in which they stand, and `values`;
-`token` where a sentence has several. The files are large (100 kB a vector of BERT-base), so they are
-read piece by piece, twice: once to count and to fingerprint, and once to parse, which several processes share where
+`token` where a sentence has several. The files are large (100 kB per vector of BERT-base), so they are
+read piece by piece, twice: once to count and for the digest, and once to parse, which several processes share where
 the file is large.
 """
 
@@ -34,8 +34,8 @@ from jaxred.io.memory import available_bytes
 
 # Inside a JSON string a quote is escaped, so this matches keys alone.
 _TOKEN = re.compile(rb'"layers"\s*:')
-_SURVEY_BYTES = 2**22  # that are counted and fingerprinted at once
-_PARALLEL_BYTES = 64 * 2**20  # below this, starting processes takes longer than parsing
+_SURVEY_BYTES = 2**22  # that are counted and hashed at once
+_PARALLEL_BYTES = 128 * 2**20  # below this, starting processes takes longer than parsing
 _CHUNK_BYTES = 2**20  # of lines that are parsed at once
 
 
@@ -77,7 +77,7 @@ def survey(path: Path) -> Survey:
             if len(rest) > longest:
                 raise UserError(
                     f"{path}, line {len(tokens) + 1}: more than {len(rest) / 1e9:,.1f} GB without a line's end, which "
-                    f"is more than memory has room for, but {LAYOUT} is expected: write a line a sentence."
+                    f"is more than memory has room for, but {LAYOUT} is expected: write one line per sentence."
                 )
             hashed.result()
             spaces.reverse()
@@ -86,7 +86,9 @@ def survey(path: Path) -> Survey:
             tokens.append(_count_tokens(rest, 0, len(rest)))
             offsets.append(offsets[-1] + len(rest))
         if not tokens:
-            raise UserError(f"{path} is empty, but a line a sentence is expected, like {LAYOUT}: write the file again.")
+            raise UserError(
+                f"{path} is empty, but one line per sentence is expected, like {LAYOUT}: write the file again."
+            )
         file.seek(0)
         refuse_pointer(path)
         shape = _shape(file.readline(), path)
@@ -104,11 +106,11 @@ def read(
         path: the file.
         survey: what `survey` found in it.
         first: the sentence to start at; the lines before it are not parsed.
-        sentences_only: give one token a sentence, the one that stands for it: its only one, BERT's [CLS] where that
+        sentences_only: give one token per sentence, the one that stands for it: its only one, BERT's [CLS] where that
             comes first, or XLNet's <cls> where that comes last.
 
     Yields:
-        One array a line.
+        One array per line.
 
     Raises:
         UserError: naming the line, where it is not JSON, lacks a field, has other layers or another number of values
@@ -119,7 +121,7 @@ def read(
     n_workers = json_workers.available() if n_bytes >= _PARALLEL_BYTES else 0
     with contextlib.closing(json_workers.parse(path, survey, chunks, sentences_only, n_workers)) as parsed:
         for chunk, vectors in zip(chunks, parsed, strict=True):
-            if vectors is None:  # what is wrong is told by reading the lines here
+            if vectors is None:  # the careful parser reads the lines and says what is wrong
                 yield from _read_lines(path, survey, chunk.start, chunk.stop, sentences_only)
             else:
                 yield from vectors
@@ -127,7 +129,7 @@ def read(
 
 
 def _count_tokens(text: bytes | bytearray, start: int, end: int) -> int:
-    """How often the key of a token's layers stands in a line; a 'y' is found many times as soon as a word."""
+    """How often the key of a token's layers stands in a line; a 'y' is found many times as fast as a word."""
     n_tokens, at = 0, text.find(b"y", start, end)
     while at >= 0:
         n_tokens += _TOKEN.match(text, max(at - 3, start), end) is not None

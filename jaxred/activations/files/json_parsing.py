@@ -86,14 +86,14 @@ def parse_json(line: bytes, where: str) -> Any:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
         if not line.strip():
-            found = "it is empty"
+            fault = "it is empty"
         elif match := _NOT_FINITE.search(line):
-            found = f"it holds {match[1].decode()}, which is not a finite number"
+            fault = f"it holds {match[1].decode()}, which is not a finite number"
         elif not line.endswith(b"\n"):
-            found = "it is cut short, as by a full disk or a killed extraction"
+            fault = "it is cut short, as by a full disk or a killed extraction"
         else:
-            found = f"it is not JSON ({error.msg})"
-        raise UserError(f"{where}: {found}, but {LAYOUT} is expected: extract the sentence again.") from None
+            fault = f"it is not JSON ({error.msg})"
+        raise UserError(f"{where}: {fault}, but {LAYOUT} is expected: extract the sentence again.") from None
 
 
 def find_features(content: Any, where: str) -> list[Any]:

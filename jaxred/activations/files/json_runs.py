@@ -1,30 +1,17 @@
-"""Runs of lines of JSON to the bytes of their numbers; as a program, what it is asked for, run by run.
+"""Runs of lines of JSON to the bytes of their numbers, fast.
 
-simdjson reads a list of numbers into memory and makes no Python object of any, so that it is several times as fast as
-parsers that do. What it takes is not quite what they take: a run that is in any way unlike what the original writes is
-left to `jaxred.activations.files.json_parsing`, which takes it or says what is wrong.
-
-The program is told where runs begin, reads them from the file itself, and puts their vectors where it is told, into
-memory that it shares with whoever asks. It ends when its input ends, as it does when whoever started it has ended, by
-whatever way. It imports little, to start soon.
+simdjson reads a list of numbers into memory and makes no Python objects of them, so that it is several times as fast as
+parsers that do. It does not accept quite what they accept: a run that differs in any way from what the original writes
+is left to `jaxred.activations.files.json_parsing`, which parses it or says what is wrong.
 """
 
-import contextlib
-import gc
-import mmap
 import re
-import struct
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import simdjson
 
-QUESTION = struct.Struct("<qqqq")  # where the run begins in the file, its bytes; where its vectors go, and their bytes
-ANSWER = struct.Struct("<q")  # how many lines have been put there, which each line's tokens follow; or REFUSED
-REFUSED = -1
-
-# The tokens of each line; their vectors in float64, a piece of memory for each token's layer.
+# The tokens of each line; their vectors in float64, one buffer per layer of each token.
 Run = tuple[list[int], list[memoryview]]
 
 # A list in a list of numbers, which simdjson would flatten: after the last comes a number, or the end of the outer.
@@ -38,9 +25,9 @@ class _Unusual(Exception):
 def run_parser(n_layers: int, hidden_size: int, sentences_only: bool) -> Callable[[bytes], Run | None]:
     """A function that parses whole lines of a file of that shape.
 
-    It gives how many tokens each line has and the file's decimals in float64, of one token a line where
-    `sentences_only`; or None where `json_parsing` is to look at the lines. Whether float32 can hold the numbers is not
-    asked.
+    It returns how many tokens each line has and the file's decimals in float64, of one token per line with
+    `sentences_only`; or None if `json_parsing` must look at the lines. It does not check that float32 can hold the
+    numbers.
     """
     parse_line = _line_parser(n_layers, hidden_size, sentences_only)
 
@@ -52,9 +39,9 @@ def run_parser(n_layers: int, hidden_size: int, sentences_only: bool) -> Callabl
         try:
             while start < len(text):
                 end = text.find(b"\n", start) + 1 or len(text)
-                n_tokens, found = parse_line(lines[start:end])
+                n_tokens, layers = parse_line(lines[start:end])
                 tokens.append(n_tokens)
-                vectors += found
+                vectors += layers
                 start = end
         except (_Unusual, ValueError, TypeError, KeyError, AttributeError, RuntimeError):  # most are simdjson's
             return None
@@ -94,17 +81,17 @@ def _line_parser(
 
 
 def _only(content: Any, key: str) -> Any:
-    """What stands under a key, which must stand once: of several, simdjson takes the first, and others the last."""
+    """The value of a key that occurs once: of several, simdjson takes the first, and other parsers the last."""
     if list(content).count(key) != 1:
         raise _Unusual
     return content[key]
 
 
 def _only_list(content: Any, key: str) -> simdjson.Array:
-    found = _only(content, key)
-    if not isinstance(found, simdjson.Array):
+    value = _only(content, key)
+    if not isinstance(value, simdjson.Array):
         raise _Unusual
-    return found
+    return value
 
 
 def _sentence_token(features: Any) -> int:
@@ -117,36 +104,10 @@ def _sentence_token(features: Any) -> int:
 
 
 def _has_list_in_list(text: bytes) -> bool:
-    """Whether a list may hold a list of numbers; asked at each closing bracket, which is soon found."""
+    """Whether a list may hold a list of numbers; checked at each closing bracket, which is fast to find."""
     end = text.find(b"]")
     while end >= 0:
         if _LIST_IN_LIST.match(text, end):
             return True
         end = text.find(b"]", end + 1)
     return False
-
-
-def main(path: str, n_layers: str, hidden_size: str, sentences_only: str, shared: str) -> None:
-    """Answers until the input ends; `shared` is the file descriptor of the memory for vectors."""
-    gc.disable()  # nothing here is garbage that refers to itself
-    parse = run_parser(int(n_layers), int(hidden_size), bool(int(sentences_only)))
-    questions, answers = sys.stdin.buffer, sys.stdout.buffer
-    with open(path, "rb", buffering=0) as file, mmap.mmap(int(shared), 0) as memory:
-        while len(question := questions.read(QUESTION.size)) == QUESTION.size:
-            offset, n_bytes, place, place_bytes = QUESTION.unpack(question)
-            file.seek(offset)
-            parsed = parse(file.read(n_bytes))
-            if parsed is None or sum(vector.nbytes for vector in parsed[1]) != place_bytes:
-                answers.write(ANSWER.pack(REFUSED))
-            else:
-                tokens, vectors = parsed
-                for vector in vectors:
-                    memory[place : place + vector.nbytes] = vector.cast("B")
-                    place += vector.nbytes
-                answers.write(ANSWER.pack(len(tokens)) + struct.pack(f"<{len(tokens)}q", *tokens))
-            answers.flush()
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(OSError, KeyboardInterrupt):  # no answer, and whoever asked looks for itself
-        main(*sys.argv[1:])

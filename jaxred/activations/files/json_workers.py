@@ -1,39 +1,55 @@
 """Lines of JSON parsed by several processes, since one Python process parses on one core.
 
-A process is `json_runs` run as a program, which puts vectors into memory that is shared with it: a pipe would have them
-copied twice. While processes start, the first lines are parsed here.
+The processes are those of joblib's loky. While they start, the first lines are parsed here. Where no process can be
+started, or one has died, the other lines are parsed here too.
 """
 
 import contextlib
-import mmap
+import functools
 import os
-import subprocess
-import sys
-import tempfile
+import signal
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from multiprocessing import resource_tracker
 from pathlib import Path
-from queue import SimpleQueue
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxred.activations.files.json_runs import ANSWER, QUESTION, REFUSED, run_parser
+from jaxred.activations.files.json_runs import run_parser
 from jaxred.activations.files.survey import Survey
 
-MOST_WORKERS = 8  # more would wait for the process that takes their answers
-_CHUNKS_AHEAD = 4  # a process, that may be parsed before they are wanted: cores are not equally free at all times
-_OWN_CHUNKS = 16  # parsed here while processes start
-_Worker = subprocess.Popen[bytes]
-_Run = tuple[list[int], Float[np.ndarray, " number"]]  # the tokens of each line; all numbers of their vectors
+MAX_WORKERS = 8  # more would wait for the process that takes their answers
+_CHUNKS_AHEAD = 2  # per process, parsed before they are needed; loky queues so many, and stops badly with more waiting
+_IDLE_SECONDS = 10  # after which a process ends whose parent was killed
 _LARGEST = float(np.finfo(np.float32).max)
+_parser = functools.cache(run_parser)  # a parser uses its memory again
+
+
+class _Task(NamedTuple):
+    """A chunk of lines, and how to parse it."""
+
+    path: Path
+    start: int  # in bytes
+    stop: int
+    n_layers: int
+    hidden_size: int
+    sentences_only: bool
+
+
+class _Run(NamedTuple):
+    """What fast parsing makes of a chunk of lines."""
+
+    tokens: list[int]  # of each line
+    numbers: Float[np.ndarray, " number"]  # all numbers of their vectors
 
 
 def available() -> int:
-    """How many processes are of use."""
+    """How many processes are useful."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
+    return min(cores, MAX_WORKERS)
 
 
 def parse(
@@ -43,127 +59,103 @@ def parse(
 
     Args:
         path: the file.
-        survey: what was found in it.
+        survey: what the file holds.
         chunks: runs of lines, numbered from 0.
         sentences_only: as in `jaxred.activations.files.json_lines.read`.
-        n_workers: processes; with less than 2, all is parsed here.
+        n_workers: processes; with fewer than 2, everything is parsed here.
 
     Yields:
-        The sentences of a chunk; None where one of its lines is bad or unusual, or its process could not be started or
-        has died.
+        The sentences of a chunk; None if one of its lines is bad or unusual.
     """
-    others = chunks[_OWN_CHUNKS:] if n_workers > 1 else []
-    own = chunks[: len(chunks) - len(others)]
-    with path.open("rb", buffering=0) as file:
-        parse_here = run_parser(survey.n_layers, survey.hidden_size, sentences_only)
-        with _parsing(path, survey, others, sentences_only, min(n_workers, len(others))) as runs:
-            for chunk in own:
-                file.seek(survey.offsets[chunk.start])
-                run = parse_here(file.read(survey.offsets[chunk.stop] - survey.offsets[chunk.start]))
-                found = None if run is None else (run[0], np.frombuffer(b"".join(run[1])))
-                yield _sentences(found, survey, chunk, sentences_only)
-            for chunk, found in zip(others, runs, strict=True):
-                yield _sentences(found, survey, chunk, sentences_only)
-
-
-@contextlib.contextmanager
-def _parsing(
-    path: Path, survey: Survey, chunks: Sequence[range], sentences_only: bool, n_workers: int
-) -> Iterator[Iterator[_Run | None]]:
-    """What processes make of each chunk, in order; they start at once and are asked ahead of what is wanted."""
-    place_bytes = max((_vector_bytes(survey, chunk, sentences_only) for chunk in chunks), default=0)
-    with contextlib.ExitStack() as stack:
-        descriptor, memory = stack.enter_context(_shared_memory(max(1, n_workers * place_bytes)))
-        arguments = [path.absolute(), survey.n_layers, survey.hidden_size, int(sentences_only), descriptor]
-        workers = [stack.enter_context(_worker(list(map(str, arguments)), descriptor)) for _ in range(n_workers)]
-        threads = stack.enter_context(ThreadPoolExecutor(max(1, n_workers)))  # one waits for each worker
-        idle: SimpleQueue[tuple[_Worker, int]] = SimpleQueue()
-        for i, worker in enumerate(workers):
-            idle.put((worker, i * place_bytes))
-            stack.callback(worker.kill)  # before its thread is waited for
-
-        def parse_there(chunk: range) -> _Run | None:
-            worker, place = idle.get()
-            try:
-                return _ask(worker, memory, place, survey, chunk, _vector_bytes(survey, chunk, sentences_only))
-            finally:
-                idle.put((worker, place))
-
-        asked = deque(threads.submit(parse_there, chunk) for chunk in chunks[: n_workers * _CHUNKS_AHEAD])
-
-        def in_order() -> Iterator[_Run | None]:
-            for i in range(len(chunks)):
-                run = asked.popleft().result()
-                if i + n_workers * _CHUNKS_AHEAD < len(chunks):
-                    asked.append(threads.submit(parse_there, chunks[i + n_workers * _CHUNKS_AHEAD]))
-                yield run
-
-        yield in_order()
-
-
-def _vector_bytes(survey: Survey, chunk: range, sentences_only: bool) -> int:
-    n_vectors = len(chunk) if sentences_only else sum(survey.tokens[chunk.start : chunk.stop])
-    return 8 * n_vectors * survey.n_layers * survey.hidden_size
-
-
-@contextlib.contextmanager
-def _shared_memory(n_bytes: int) -> Iterator[tuple[int, mmap.mmap]]:
-    """Memory that other processes reach by its file descriptor; no file, where the system has such."""
-    anonymous = hasattr(os, "memfd_create")
-    with os.fdopen(os.memfd_create("jaxred"), "r+b") if anonymous else tempfile.TemporaryFile() as file:
-        file.truncate(n_bytes)
-        with mmap.mmap(file.fileno(), n_bytes) as memory:
-            yield file.fileno(), memory
-
-
-@contextlib.contextmanager
-def _worker(arguments: list[str], descriptor: int) -> Iterator[_Worker]:
-    command = [
-        sys.executable,
-        "-S",
-        "-m",
-        "jaxred.activations.files.json_runs",
-        *arguments,
-    ]  # looking for packages takes time
-    python_path = [str(Path(__file__).parents[3]), *filter(None, sys.path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path)}
-    pipe = subprocess.PIPE
-    worker = subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, pass_fds=[descriptor]
+    tasks = [
+        _Task(
+            path, survey.offsets[chunk.start], survey.offsets[chunk.stop], survey.n_layers, survey.hidden_size,
+            sentences_only,
+        )
+        for chunk in chunks
+    ]  # fmt: skip
+    in_processes = (
+        _in_processes(tasks, n_workers) if n_workers > 1 else contextlib.nullcontext(map(_parse_chunk, tasks))
     )
+    with in_processes as runs:
+        for chunk, run in zip(chunks, runs, strict=True):
+            yield _sentences(run, survey, chunk, sentences_only)
+
+
+@contextlib.contextmanager
+def _in_processes(tasks: Sequence[_Task], n_workers: int) -> Iterator[Iterator[_Run | None]]:
+    """What processes make of each chunk, in order; a bounded number of chunks is parsed ahead."""
+    from joblib.externals.loky import ProcessPoolExecutor  # here, because importing it takes a tenth of a second
+
+    def submit(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        with _interrupts_blocked():
+            try:
+                return pool.submit(work, *arguments)
+            except (OSError, RuntimeError) as error:  # no process can be started, or one has died
+                failed: Future[Any] = Future()
+                failed.set_exception(error)
+                return failed
+
+    def runs() -> Iterator[_Run | None]:
+        started = submit(os.getpid)
+        waiting, running = deque(tasks), deque[tuple[_Task, Future[_Run | None]]]()
+        while waiting and not _has_started(started):
+            yield _parse_chunk(waiting.popleft())
+        while waiting or running:
+            while waiting and len(running) < n_workers * _CHUNKS_AHEAD:
+                task = waiting.popleft()
+                running.append((task, submit(_parse_chunk, task)))
+            task, future = running.popleft()
+            died = isinstance(future.exception(), OSError | RuntimeError)
+            yield _parse_chunk(task) if died else future.result()
+
     try:
-        yield worker
+        pool = ProcessPoolExecutor(n_workers, timeout=_IDLE_SECONDS)
+        resource_tracker.ensure_running()  # now, as starting it unblocks interrupts
+    except OSError:  # no semaphores, or too few file handles
+        yield map(_parse_chunk, tasks)
+        return
+    try:
+        yield runs()
     finally:
-        worker.kill()
-        worker.communicate()
+        pool.shutdown(kill_workers=True)
 
 
-def _ask(worker: _Worker, memory: mmap.mmap, place: int, survey: Survey, chunk: range, n_bytes: int) -> _Run | None:
-    """What a process makes of a chunk; None where it refuses it or has died."""
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    start, stop = survey.offsets[chunk.start], survey.offsets[chunk.stop]
-    with contextlib.suppress(OSError):  # that it has died is seen when it does not answer
-        worker.stdin.write(QUESTION.pack(start, stop - start, place, n_bytes))
-        worker.stdin.flush()
-    answer = worker.stdout.read(ANSWER.size)
-    (n_lines,) = ANSWER.unpack(answer) if len(answer) == ANSWER.size else (REFUSED,)
-    if n_lines == REFUSED:
-        return None
-    tokens = worker.stdout.read(8 * n_lines)
-    if len(tokens) < 8 * n_lines:
-        return None
-    return np.frombuffer(tokens, np.int64).tolist(), np.frombuffer(memory, count=n_bytes // 8, offset=place).copy()
+def _has_started(first: Future[int]) -> bool:
+    """Whether a process has answered its first call; not waited for, as lines are parsed here meanwhile."""
+    return first.done() and first.exception() is None
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes that are started meanwhile never see Ctrl-C, which a terminal sends to all: this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _parse_chunk(task: _Task) -> _Run | None:
+    """Fast parsing of some lines; None if one of them is bad or unusual."""
+    with task.path.open("rb", buffering=0) as file:
+        file.seek(task.start)
+        text = file.read(task.stop - task.start)
+    run = _parser(task.n_layers, task.hidden_size, task.sentences_only)(text)
+    return None if run is None else _Run(run[0], np.frombuffer(b"".join(run[1])))
 
 
 def _sentences(
     run: _Run | None, survey: Survey, chunk: range, sentences_only: bool
 ) -> list[Float[np.ndarray, "_token layer neuron"]] | None:
-    """The sentences of a run, where it is what the survey found and float32 can hold its numbers."""
-    if run is None or run[0] != survey.tokens[chunk.start : chunk.stop]:
+    """The sentences of a run, if it fits the survey and float32 can hold its numbers."""
+    if run is None or run.tokens != survey.tokens[chunk.start : chunk.stop]:
         return None
-    vectors = run[1].reshape(-1, survey.n_layers, survey.hidden_size)
-    if not np.einsum("n,n->", run[1], run[1]) <= _LARGEST**2:  # in one pass; a sum that is large says nothing
+    if not np.einsum("n,n->", run.numbers, run.numbers) <= _LARGEST**2:  # one pass; a sum that is large says nothing
         return None
-    sizes = np.ones(len(chunk), np.int64) if sentences_only else np.array(run[0])
+    vectors = run.numbers.reshape(-1, survey.n_layers, survey.hidden_size)
+    sizes = np.ones(len(chunk), np.int64) if sentences_only else np.array(run.tokens)
     return np.split(vectors, np.cumsum(sizes)[:-1])

@@ -1,4 +1,4 @@
-"""NumPy's files: `.npy` with the activations [row, layer, neuron] alone, `.npz` with labels and places beside them.
+"""NumPy's files: `.npy` with the activations [row, layer, neuron] alone, `.npz` with labels and positions in addition.
 
 An `.npz` holds the arrays
 
@@ -193,13 +193,13 @@ def _stored_name(archive: zipfile.ZipFile, name: str) -> str:
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuses an archive that NumPy has not written: members that are encrypted, twice, or pressed otherwise."""
+    """Rejects an archive that NumPy has not written: members that are encrypted, twice, or pressed otherwise."""
     names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
     for info, name in zip(archive.infolist(), names, strict=True):
         if info.flag_bits & 1:
             found = "is encrypted"
         elif names.count(name) > 1:
-            found = "stands there twice"
+            found = "occurs twice"
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             found = f"is compressed by method {info.compress_type}"
         else:
@@ -211,7 +211,7 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _vector(archive: zipfile.ZipFile, name: str, n_rows: int, path: Path) -> np.ndarray:
-    """An array of one value a row; texts as an array of objects, which takes the memory of the texts themselves."""
+    """An array of one value per row; texts as an array of objects, which takes the memory of the texts themselves."""
     member = archive.getinfo(_stored_name(archive, name))
     with archive.open(member) as file:
         shape, _, dtype = _header(file)
@@ -219,7 +219,8 @@ def _vector(archive: zipfile.ZipFile, name: str, n_rows: int, path: Path) -> np.
             raise ValueError("Object arrays cannot be loaded")
         if shape != (n_rows,):
             raise UserError(
-                f"{path}: {name} is of shape {shape}, but hidden_states has {n_rows} rows: one value a row is expected."
+                f"{path}: {name} is of shape {shape}, but hidden_states has {n_rows} rows: one value per row "
+                "is expected."
             )
         _require_values(name, shape, dtype, member.file_size - file.tell(), path)
         texts = dtype.kind == "U"

@@ -1,6 +1,6 @@
-"""Files of activations, sentence by sentence: of any format, in one file or, as NeuroX can write, in one a layer.
+"""Files of activations, sentence by sentence: of any format, in one file or, as NeuroX can write, in one per layer.
 
-NeuroX names the files of layers after the file that it was told to write: `train-layer0.hdf5`, `train-layer1.hdf5` ...
+NeuroX names the files of layers after the file that it was asked to write: `train-layer0.hdf5`, `train-layer1.hdf5` ...
 for `train.hdf5`. Where there is no `train.hdf5` but there are those, they are read together.
 """
 
@@ -39,7 +39,7 @@ class SentenceFile:
 
         Args:
             first: the sentence to start at.
-            sentences_only: give one token a sentence, the one that stands for it.
+            sentences_only: give one token per sentence, the one that stands for it.
 
         Raises:
             UserError: as the format's own `read` does.
@@ -55,17 +55,17 @@ def sentence_format(path: Path) -> ModuleType:
     """The module that reads a file, by the file's suffix.
 
     Raises:
-        UserError: it is of a format whose reading runs what is in it, or of no known format.
+        UserError: it is of a format whose reading runs what is in it, or of an unknown format.
     """
     refuse_pickles(path)
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise UserError(f"{path} is of no known format: name a file of activations that ends in {', '.join(FORMATS)}.")
+        raise UserError(f"{path} has an unknown format: name a file of activations that ends in {', '.join(FORMATS)}.")
     return FORMATS[suffix]
 
 
 def refuse_pickles(path: Path) -> None:
-    """Refuses the formats whose reading runs what is in them, which the original and NeuroX read.
+    """Rejects the formats whose reading runs what is in them, which the original and NeuroX read.
 
     Raises:
         UserError: saying what to do instead.
@@ -83,18 +83,18 @@ def open_sentences(path: Path, texts: Sequence[str] | None = None) -> SentenceFi
 
     Args:
         path: the file.
-        texts: the sentences whose activations are wanted, in order. HDF5 finds them by their text; JSON lines are taken
+        texts: the sentences whose activations are needed, in order. HDF5 finds them by their text; JSON lines are taken
             as they stand.
 
     Raises:
-        UserError: the file is missing, damaged, of no known format, or keyed by text where no texts are given; files of
-            layers do not fit together.
+        UserError: the file is missing, damaged, of an unknown format, or keyed by text where no texts are given; files
+            of layers do not fit together.
     """
     reader = sentence_format(path)
     if reader is hdf5 and texts is None:
         raise UserError(
             f"{path} names its sentences by their text, so that their order is known only from the text: pass the file "
-            "of the sentences, one a line, as `text`."
+            "of the sentences, one per line, as `text`."
         )
     paths = layer_files(path) or [path]
     surveys = [hdf5.survey(p, texts) if texts is not None and reader is hdf5 else reader.survey(p) for p in paths]
@@ -102,7 +102,7 @@ def open_sentences(path: Path, texts: Sequence[str] | None = None) -> SentenceFi
     for p, survey in zip(paths, surveys, strict=True):
         if (survey.hidden_size, survey.tokens) != (first.hidden_size, first.tokens):
             raise UserError(
-                f"{p} and {paths[0]} do not fit together: {_difference(survey, first)}; extract the layers anew, from "
+                f"{p} and {paths[0]} do not fit together: {_difference(survey, first)}; extract the layers again, from "
                 "the same text."
             )
     whole = first
@@ -119,7 +119,7 @@ def layer_file(path: Path, layer: int) -> Path:
 
 
 def present_layers(path: Path) -> list[int]:
-    """The layers whose files lie beside a file's place."""
+    """The layers whose files are next to a file's path."""
     if not path.parent.is_dir():
         return []
     name = re.compile(rf"{re.escape(path.stem)}-layer(\d+){re.escape(path.suffix)}")
@@ -132,20 +132,20 @@ def layer_files(path: Path) -> list[Path]:
     Raises:
         UserError: layers are missing among them.
     """
-    found = [] if path.exists() else present_layers(path)
-    if found != list(range(len(found))):
-        numbers = ", ".join(map(str, found))
+    layers = [] if path.exists() else present_layers(path)
+    if layers != list(range(len(layers))):
+        numbers = ", ".join(map(str, layers))
         raise UserError(
-            f"{path} stands for the files of its layers, but beside it are those of layers {numbers}, and 0 to "
-            f"{len(found) - 1} are expected: add what is missing, or, where these are all that is wanted, rename them."
+            f"{path} stands for the files of its layers, but next to it are those of layers {numbers}, and 0 to "
+            f"{len(layers) - 1} are expected: add what is missing, or, if these are all you need, rename them."
         )
-    return [layer_file(path, layer) for layer in found]
+    return [layer_file(path, layer) for layer in layers]
 
 
 def _difference(survey: Survey, first: Survey) -> str:
     if survey.hidden_size != first.hidden_size:
-        return f"one has {survey.hidden_size} neurons a layer and the other {first.hidden_size}"
+        return f"one has {survey.hidden_size} neurons per layer and the other {first.hidden_size}"
     if len(survey.tokens) != len(first.tokens):
         return f"one has {len(survey.tokens)} sentences and the other {len(first.tokens)}"
-    row = next(i for i, (mine, theirs) in enumerate(zip(survey.tokens, first.tokens, strict=True)) if mine != theirs)
+    row = next(i for i, (own, other) in enumerate(zip(survey.tokens, first.tokens, strict=True)) if own != other)
     return f"sentence {row + 1} has {survey.tokens[row]} tokens in one and {first.tokens[row]} in the other"

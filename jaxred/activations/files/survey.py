@@ -18,7 +18,7 @@ class Survey:
     n_duplicates: int = 0  # sentences whose text stands more than once, where a file is keyed by text
     offsets: list[int] = field(default_factory=list)  # where each sentence begins in the file; of lines, also the end
     dtype: np.dtype | None = None  # of the numbers at the offsets, where they are binary
-    stamp: tuple[int, ...] = ()  # `stamp_of` the file, where it is told apart by that
+    stamp: tuple[int, ...] = ()  # `stamp_of` the file, if that identifies it
 
 
 def stamp_of(descriptor: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ A store is a directory (or any TensorStore kvstore URL) that holds one split of 
                        of its rows, so that one layer or a prefix of layers is read alone
     labels/            [row], class ids (int32, names in the ledger) or scores (float64)
     sentence_index/    [row], the position of the row's sentence in the task's file
-    unfinished/        rows of a window that is not whole yet; gone with it
+    unfinished/        rows of a window that is not whole yet; removed with it
     word_index/        [row], the position of the row's word in its sentence; only where a row is a word, which the
                        ledger says in `rows` (a ledger without that field is one of sentences)
 
@@ -17,9 +17,9 @@ killed run resumes at the next window; a store whose ledger does not say that al
 Missing chunks read as NaN and are refused.
 """
 
-from jaxred.activations.store.guard import reading, writing
 from jaxred.activations.store.ledger import Ledger, is_finished, read_ledger
 from jaxred.activations.store.reader import Store
+from jaxred.activations.store.store_locks import reading, writing
 from jaxred.activations.store.writer import StoreWriter
 
 __all__ = ["Ledger", "Store", "StoreWriter", "is_finished", "read_ledger", "reading", "writing"]

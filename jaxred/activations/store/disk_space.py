@@ -11,7 +11,7 @@ from jaxred.errors import UserError
 
 
 def require_room(location: str, ledger: Ledger, freed_bytes: int = 0) -> None:
-    """Refuses a store whose unfinished windows do not fit on the disk; a store that is not on a local disk passes.
+    """Rejects a store whose unfinished windows do not fit on the disk; a store that is not on a local disk passes.
 
     Args:
         location: of the store.

@@ -10,8 +10,9 @@ from typing import Any
 import tensorstore as ts
 
 from jaxred.errors import UserError
+from jaxred.io.reasons import reason_of
 
-REFUSALS = (ValueError, OSError, RuntimeError)  # as which TensorStore raises what a storage refuses
+REFUSALS = (ValueError, OSError, RuntimeError)  # that TensorStore raises where a storage fails
 ANSWER_SECONDS = 30  # in which a storage must say what it holds
 TRANSFER_SECONDS = 600  # in which it must have read or written what it was given
 _NOT_SYNCED = {"file_io_sync": False}
@@ -26,7 +27,7 @@ def open_kvstore(location: str) -> Any:
     try:
         return answer(ts.KvStore.open(spec), ANSWER_SECONDS)
     except REFUSALS as error:
-        raise UserError(f"Cannot open the activation store {location} ({reason(error)}).") from error
+        raise UserError(f"Cannot open the activation store {location} ({reason_of(error)}).") from error
 
 
 def answer(future: Any, seconds: float | int) -> Any:
@@ -60,9 +61,4 @@ def list_keys(kvstore: Any, prefix: str, location: str) -> list[str]:
     try:
         return [key.decode() for key in answer(kvstore.list(ts.KvStore.KeyRange(prefix, end)), ANSWER_SECONDS)]
     except REFUSALS as error:
-        raise UserError(f"Cannot list the files of {location} ({reason(error)}).") from error
-
-
-def reason(error: Exception) -> str:
-    """The operating system's or TensorStore's own words, without its dump of the specification."""
-    return str(error).split(" [")[0].replace("\n", " ")
+        raise UserError(f"Cannot list the files of {location} ({reason_of(error)}).") from error

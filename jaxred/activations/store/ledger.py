@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxred.activations.store.blocks import inner_rows
+from jaxred.activations.store.chunk_sizes import inner_rows
 from jaxred.activations.store.kvstore import (
     ANSWER_SECONDS,
     REFUSALS,
@@ -15,14 +15,14 @@ from jaxred.activations.store.kvstore import (
     answer,
     local_folder,
     open_kvstore,
-    reason,
 )
 from jaxred.errors import UserError
 from jaxred.io.files import parse_json, refuse_special
+from jaxred.io.reasons import reason_of
 
 FORMAT = 2
-_READ = 1, FORMAT  # of format 1, a shard has all layers of a window; it is read, but not gone on with
-MEND = "Delete this folder and run again to extract it anew."
+_READ = 1, FORMAT  # of format 1, a shard has all layers of a window; it is read, but not resumed
+FIX = "Delete this folder and run again to extract it again."
 
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -44,7 +44,7 @@ class Ledger:
 
     identity: dict[str, Any]
     n_rows: int
-    n_layers: int  # hidden states a row has: the embedding output and every transformer layer
+    n_layers: int  # hidden states per row: the embedding output and every transformer layer
     hidden_size: int
     dtype: str
     window_rows: int
@@ -118,21 +118,21 @@ def read_version(location: str | Path) -> tuple[Ledger | None, bytes]:
     try:
         raw = answer(open_kvstore(str(location)).read("ledger.json"), ANSWER_SECONDS)
     except REFUSALS as error:
-        raise UserError(f"Cannot read {location}/ledger.json ({reason(error)}).") from error
+        raise UserError(f"Cannot read {location}/ledger.json ({reason_of(error)}).") from error
     if raw.state == "missing":
         return None, raw.stamp.generation
     try:
         content = parse_json(raw.value)
         expected = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{location}/ledger.json is damaged: it is not a ledger written by jaxred. {MEND}") from error
+        raise UserError(f"{location}/ledger.json is damaged: it is not a ledger written by jaxred. {FIX}") from error
     if content.get("format") not in _READ:
         raise UserError(
             f"{location} was written in store format {content.get('format')}; this jaxred reads formats up to "
-            f"{FORMAT}. {MEND}"
+            f"{FORMAT}. {FIX}"
         )
     if expected != checksum(content):
-        raise UserError(f"{location}/ledger.json is damaged: its checksum does not fit its content. {MEND}")
+        raise UserError(f"{location}/ledger.json is damaged: its checksum does not fit its content. {FIX}")
     return Ledger(**content), raw.stamp.generation
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float
 
-from jaxred.activations.store.blocks import first_not_finite, run_rows
+from jaxred.activations.store.chunk_sizes import first_not_finite, run_rows
 from jaxred.activations.store.kvstore import (
     REFUSALS,
     TRANSFER_SECONDS,
@@ -18,17 +18,28 @@ from jaxred.activations.store.kvstore import (
     list_keys,
     local_folder,
     open_kvstore,
-    reason,
 )
-from jaxred.activations.store.ledger import MEND, read_ledger
+from jaxred.activations.store.ledger import FIX, read_ledger
 from jaxred.activations.store.links import refuse_links_out
 from jaxred.errors import UserError
 from jaxred.io.files import refuse_special
 from jaxred.io.memory import available_bytes
+from jaxred.io.reasons import reason_of
 
 
 class Store:
-    """A finished store, open for reading."""
+    """A finished store, open for reading; as an array it is float32 [row, layer, neuron].
+
+    Rows are in the order of the task's file; layer 0 is the embedding output. `store[rows, layer]` reads what an array
+    would give, and no more; `np.asarray(store)` reads all of it.
+
+    Example:
+        >>> store = Store("runs/sst2/activations/train")
+        >>> store
+        <Store runs/sst2/activations/train: 6,920 rows x 13 layers x 768 neurons, float32>
+        >>> store.matrix().shape, store[:100, -1].shape, store.labels()[:2]
+        ((6920, 9984), (100, 768), array(['1', '0'], dtype='<U1'))
+    """
 
     def __init__(self, location: str | Path):
         """Opens a finished store.
@@ -63,13 +74,71 @@ class Store:
         missing = [shard for shard in shards if shard not in present]
         if missing and ledger.n_rows:
             raise UserError(
-                f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {MEND}"
+                f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {FIX}"
             )
         self._shards = shards
         self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
 
+    def __repr__(self) -> str:
+        shape = f"{self.n_rows:,} rows x {self.n_layers} layers x {self.hidden_size:,} neurons"
+        return f"<Store {self.location}: {shape}, {self.ledger.dtype}>"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, layers and neurons per layer."""
+        return self.n_rows, self.n_layers, self.hidden_size
+
+    @property
+    def ndim(self) -> int:
+        return 3
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of what is read, whatever is stored."""
+        return np.dtype(np.float32)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All of the store, in memory.
+
+        Raises:
+            UserError: if it does not fit in memory, or is damaged.
+        """
+        if copy is False:
+            raise ValueError(f"{self!r} cannot be an array without a copy: it is on a disk.")
+        return np.asarray(self.matrix().reshape(self.shape), dtype)
+
+    def __getitem__(self, index: Any) -> Float[np.ndarray, "..."]:
+        """What an array [row, layer, neuron] gives for an index: numbers, slices, and at most one array.
+
+        Raises:
+            IndexError: for other indices, and those that do not exist.
+            UserError: if what is asked for does not fit in memory, or is damaged.
+        """
+        parts = index if isinstance(index, tuple) else (index,)
+        dots = [i for i, part in enumerate(parts) if part is Ellipsis]
+        if dots:
+            parts = parts[: dots[0]] + (slice(None),) * (4 - len(parts)) + parts[dots[0] + 1 :]
+        parts += (slice(None),) * (3 - len(parts))
+        arrays = [part for part in parts if not isinstance(part, int | np.integer | slice)]
+        if len(parts) > 3 or len(arrays) > 1 or any(part is None or np.ndim(part) != 1 for part in arrays):
+            raise IndexError(
+                f"{self!r} is indexed by rows, layers and neurons, of which one may be a list or an array of one axis: "
+                "take the others by slices or numbers, or use np.asarray(store)."
+            )
+        chosen = [
+            np.asarray(np.arange(size)[part]) for size, part in zip(self.shape, parts, strict=True)
+        ]  # by NumPy's rules
+        self._require_memory(*(each.size for each in chosen))
+        if not all(each.size for each in chosen):
+            return np.empty([each.size for each in chosen if each.ndim], np.float32)
+        stored = ts.cast(self._hidden_states, ts.float32).oindex[tuple(_as_slice(each) for each in chosen)]
+        block = np.asarray(self._wait(stored.read(), "hidden_states"))
+        if first_not_finite(block) is not None:
+            raise self._damaged("hidden_states", ValueError("it holds a number that is not finite"))
+        return block
+
     def check_sizes(self) -> None:
-        """Finds files that are cut short or too long, without reading them; on a local disk alone.
+        """Finds files that are cut short or too long, without reading them; only on a local disk.
 
         Raises:
             UserError: if there are any.
@@ -79,9 +148,9 @@ class Store:
             return
         sizes = self.ledger.shard_sizes
         for shard in (shard for shard in self._shards if shard in sizes):
-            found = (folder / shard).stat().st_size
-            if found not in sizes[shard]:
-                fault = f"its file {shard} has {found:,} bytes, and not {sizes[shard][0]:,}"
+            n_bytes = (folder / shard).stat().st_size
+            if n_bytes not in sizes[shard]:
+                fault = f"its file {shard} has {n_bytes:,} bytes, and not {sizes[shard][0]:,}"
                 raise self._damaged(shard.split("/")[0], ValueError(fault))
 
     def verify(self) -> None:
@@ -98,10 +167,10 @@ class Store:
             pass
 
     def check_unchanged(self) -> None:
-        """Refuses a store that another process has replaced since it was opened.
+        """Checks that no other process has replaced the store since it was opened.
 
         Raises:
-            UserError: if it is not what it was.
+            UserError: if one has.
         """
         if read_ledger(self.location) != self.ledger:
             raise UserError(f"The activation store {self.location} was replaced by another process: run again.")
@@ -129,8 +198,8 @@ class Store:
         longest = 4 * max(map(len, self.ledger.label_names), default=0)  # bytes
         if longest * len(values) > available_bytes():
             raise UserError(
-                f"The activation store {self.location} has a class of {longest // 4:,} characters, and a label a row "
-                f"so wide would take {longest * len(values) / 1e9:,.1f} GB: shorten the labels, and make it again."
+                f"The activation store {self.location} has a class of {longest // 4:,} characters, and one label per "
+                f"row so wide would take {longest * len(values) / 1e9:,.1f} GB: shorten the labels, and make it again."
             )
         return np.array(self.ledger.label_names)[values] if self.ledger.label_names else values
 
@@ -161,12 +230,12 @@ class Store:
     ) -> Iterator[tuple[slice, Float[np.ndarray, "row layer neuron"]]]:
         """Reads the store a run of rows at a time, in float32; the next is read while the caller works on this one.
 
-        Runs are the rows of inner chunks, so that the memory of one is used again by the next but one.
+        A run is the rows of whole inner chunks.
 
         Args:
             first: the run to start with.
-            step: read every so manieth run.
-            run: the rows of a run, where they must be another store's.
+            step: read every `step`-th run.
+            run: the rows per run, if they must be another store's.
         """
         slices = self._runs(run)[first::step]
         future = self._start(slices[0], slice(None)) if slices else None
@@ -182,28 +251,37 @@ class Store:
         """The feature matrix, all layers side by side (column = layer * hidden_size + index), in float32.
 
         Args:
-            rows: the rows wanted, in the order wanted, each at most once; all by default.
+            rows: which rows, in which order, each at most once; all by default.
             out: where to put them; new memory by default.
+
+        Raises:
+            UserError: if new memory does not suffice, or the store is damaged.
+
+        Example:
+            >>> store.matrix(np.arange(100)).shape
+            (100, 9984)
         """
         rows = np.arange(self.n_rows) if rows is None else np.asarray(rows)
+        if out is None:
+            self._require_memory(len(rows), self.n_layers, self.hidden_size)
         matrix = np.empty((len(rows), self.n_layers * self.hidden_size), np.float32) if out is None else out
         self.fill((rows, matrix))
         return matrix
 
-    def fill(self, *wanted: tuple[np.ndarray, Float[np.ndarray, "_row neuron"]]) -> None:
+    def fill(self, *targets: tuple[np.ndarray, Float[np.ndarray, "_row neuron"]]) -> None:
         """Fills several matrices, as `matrix` does one, while the store is read once.
 
         Args:
-            wanted: for each matrix its rows, in the order wanted, each at most once, and where to put them.
+            targets: for each matrix its rows, in order, each at most once, and where to put them.
         """
-        places = [np.full(self.n_rows, -1) for _ in wanted]
-        for place, (rows, _) in zip(places, wanted, strict=True):
-            place[rows] = np.arange(len(rows))
-        matrices = [matrix for _, matrix in wanted]
+        positions = [np.full(self.n_rows, -1) for _ in targets]
+        for position, (rows, _) in zip(positions, targets, strict=True):
+            position[rows] = np.arange(len(rows))
+        matrices = [matrix for _, matrix in targets]
         pending: deque[tuple[Any, np.ndarray, slice, list[tuple[np.ndarray, np.ndarray]]]] = deque()
         spare: list[np.ndarray] = []
         for run in self._runs():
-            moves = [(matrix, place[run]) for matrix, place in zip(matrices, places, strict=True)]
+            moves = [(matrix, position[run]) for matrix, position in zip(matrices, positions, strict=True)]
             space = _in_place(moves)
             if space is not None:
                 moves = []
@@ -219,6 +297,15 @@ class Store:
         while pending:
             self._place(*pending.popleft())
 
+    def _require_memory(self, n_rows: int, n_layers: int, n_neurons: int) -> None:
+        needed, free = 4 * n_rows * n_layers * n_neurons, available_bytes()
+        if needed > free:
+            raise UserError(
+                f"{n_rows:,} rows x {n_layers} layers x {n_neurons:,} neurons of the activation store {self.location} "
+                f"take {needed / 1e9:,.1f} GB in float32, but {free / 1e9:,.1f} GB of memory are free: take fewer rows "
+                "or one layer, read it by `windows`, or pass a numpy.memmap as `out`."
+            )
+
     def _place(
         self,
         future: Any,
@@ -226,7 +313,7 @@ class Store:
         run: slice,
         moves: list[tuple[np.ndarray, np.ndarray]],
     ) -> list[np.ndarray]:
-        """Waits for a run, and moves its rows to where they are wanted; none where they were read into their places.
+        """Waits for a run and moves its rows into the matrices; nothing moves if they were read into them.
 
         Returns:
             The memory that may be used again, if any.
@@ -247,7 +334,7 @@ class Store:
         return ts.cast(self._hidden_states, ts.float32)[rows, layers].read()
 
     def _runs(self, run: int | None = None) -> list[slice]:
-        """The rows that are read at once, so many as `run` says or as inner chunks have."""
+        """The rows that are read at once: `run` of them, or those of inner chunks."""
         rows = run or run_rows(self.ledger.window_rows)
         return [slice(start, min(start + rows, self.n_rows)) for start in range(0, self.n_rows, rows)]
 
@@ -268,7 +355,7 @@ class Store:
             row, layer, neuron = bad
             raise UserError(
                 f"The activation store {self.location} holds {block[bad]} at row {first_row + row}, layer "
-                f"{first_layer + layer}, neuron {neuron}. {MEND}"
+                f"{first_layer + layer}, neuron {neuron}. {FIX}"
             )
 
     def _open(self, name: str, shape: tuple[int, ...]) -> Any:
@@ -284,14 +371,21 @@ class Store:
         return self._wait(self._open(name, (self.n_rows,)).read(), name)
 
     def _damaged(self, name: str, error: Exception) -> UserError:
-        return UserError(f"The activation store {self.location} is damaged in {name} ({reason(error)}). {MEND}")
+        return UserError(f"The activation store {self.location} is damaged in {name} ({reason_of(error)}). {FIX}")
 
 
 def _in_place(moves: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:
-    """The rows of the one matrix that a run is read into as it lies; None where its rows must be moved."""
+    """The rows of the one matrix that a run is read into directly; None if its rows must be moved."""
     if len(moves) > 1:
         return None
     ((matrix, target),) = moves
     if not matrix.flags.c_contiguous or target[0] < 0 or not (np.diff(target) == 1).all():
         return None
     return matrix[target[0] : target[0] + len(target)]
+
+
+def _as_slice(chosen: np.ndarray) -> Any:
+    """A number, or a slice for positions that follow each other, which TensorStore reads faster than others."""
+    if not chosen.ndim:
+        return int(chosen)
+    return slice(int(chosen[0]), int(chosen[-1]) + 1) if (np.diff(chosen) == 1).all() else chosen

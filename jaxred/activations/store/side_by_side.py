@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxred.activations.store import Store
-from jaxred.activations.store.blocks import run_rows
+from jaxred.activations.store.chunk_sizes import run_rows
 from jaxred.errors import UserError
 
 
@@ -14,14 +14,14 @@ class SideBySide:
     """The layers of one store and, after them, those of another, of the same rows.
 
     Layers are as wide as the widest: the narrower model's are filled up with neurons that are 0, which no CKA sees and
-    which `real` tells apart.
+    which `real` marks.
     """
 
     def __init__(self, one: Store, other: Store):
         """Joins two stores.
 
         Raises:
-            UserError: if they are not of the same rows, or it cannot be told.
+            UserError: if they are not of the same rows, or that is unknown.
         """
         _check_rows(one, other)
         self.one, self.other = one, other
@@ -57,12 +57,13 @@ def _check_rows(one: Store, other: Store) -> None:
     for store in (one, other):
         if store.ledger.identity.get("source") is None:
             raise UserError(
-                f"{store.location} does not say which text its rows are of, so that they cannot be told to be those of "
-                "another model: make it anew with the text (launch/extract.py, or launch/convert.py with `text`)."
+                f"{store.location} does not say which text its rows are of, so that it is unknown whether they "
+                "are those of another model: make it again with the text (launch/extract.py, or launch/convert.py with "
+                "`text`)."
             )
     if one.ledger.identity["source"] != other.ledger.identity["source"]:
         raise UserError(
-            f"{where} are not of the same text (the fingerprints in their ledgers differ), but two models are compared "
+            f"{where} are not of the same text (the digests in their ledgers differ), but two models are compared "
             "on the same rows: extract both from the same task, with the same limit_instances and split_seed."
         )
     same = (one.ledger.rows, one.n_rows) == (other.ledger.rows, other.n_rows)

@@ -1,6 +1,6 @@
 """Writes stores, window by window.
 
-A writer commits only to the ledger that it wrote or went on from: where another process replaced that, it stops, and
+A writer commits only to the ledger that it wrote or resumed: if another process replaced that, it stops, and
 before the last window is entered it looks whether all files are those that it wrote. So no store of two processes is
 taken for whole, also where there are no locks.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Bool, Float, Int
 
-from jaxred.activations.store.blocks import first_not_finite, inner_rows
+from jaxred.activations.store.chunk_sizes import first_not_finite, inner_rows
 from jaxred.activations.store.disk_space import require_room, size
 from jaxred.activations.store.kvstore import (
     REFUSALS,
@@ -26,13 +26,13 @@ from jaxred.activations.store.kvstore import (
     list_keys,
     local_folder,
     open_kvstore,
-    reason,
 )
 from jaxred.activations.store.ledger import Ledger, changes, read_version, write_ledger
 from jaxred.activations.store.links import refuse_links_out
-from jaxred.activations.store.pieces import FOLDER, Pieces
+from jaxred.activations.store.unfinished_rows import FOLDER, UnfinishedRows
 from jaxred.errors import UserError
 from jaxred.io.locks import LOCK_FILE
+from jaxred.io.reasons import reason_of
 
 _OWN = (
     "ledger",
@@ -47,7 +47,15 @@ _PLACE = "`workdir` (`output` of launch/convert.py)"
 
 
 class StoreWriter:
-    """Writes a store window by window, or goes on with one that an earlier run left unfinished."""
+    """Writes a store window by window, or resumes one that an earlier run left unfinished.
+
+    Example:
+        >>> ledger = Ledger({"from": "my model"}, len(values), 13, 768, "float32", 512, ["no", "yes"])
+        >>> writer = StoreWriter("my/store", ledger, class_ids, np.arange(len(values), dtype=np.int32))
+        >>> for window in range(writer.ledger.windows_finished, ledger.n_windows):
+        ...     writer.write(window, values[ledger.window(window)])
+        >>> writer.flush()
+    """
 
     def __init__(
         self,
@@ -58,7 +66,7 @@ class StoreWriter:
         overwrite: bool = False,
         word_index: np.ndarray | None = None,
     ):
-        """Creates the store, or opens it to go on from its last finished window.
+        """Creates the store, or opens it to resume after its last finished window.
 
         Args:
             location: a directory or kvstore URL.
@@ -96,13 +104,13 @@ class StoreWriter:
         )
         self._pending: tuple[int, Any, dict[str, Any]] | None = None
         self._written: dict[str, tuple[int, int, int]] = {}  # the shards, as the file system knew them then
-        self._pieces = Pieces(self._kvstore, self.location, self.ledger)
+        self._unfinished = UnfinishedRows(self._kvstore, self.location, self.ledger)
         if self.ledger.finished:
-            self._pieces.close()
+            self._unfinished.close()
 
     def restore(self, index: int, block: Float[np.ndarray, "row layer neuron"]) -> Bool[np.ndarray, " row"]:
         """Fills in the rows of a window that a killed run had kept, and says which they are."""
-        return self._pieces.restore(index, block)
+        return self._unfinished.restore(index, block)
 
     def keep(self, index: int, block: Float[np.ndarray, "row layer neuron"], rows: Int[np.ndarray, " done"]) -> None:
         """Keeps rows of a window that is not whole yet, every few seconds, so that a killed run loses no more.
@@ -112,7 +120,7 @@ class StoreWriter:
             block: its rows, some still to be filled.
             rows: which of them have been filled since the last call.
         """
-        self._pieces.add(index, block, rows)
+        self._unfinished.add(index, block, rows)
 
     def write(
         self, index: int, block: Float[np.ndarray, "row layer neuron"], notes: dict[str, Any] | None = None
@@ -125,7 +133,7 @@ class StoreWriter:
             notes: counts of this window, added to those in the ledger when the window is entered.
 
         Raises:
-            UserError: if a value is not finite, or the storage refuses (disk full, no permission).
+            UserError: if a value is not finite, or the storage fails (disk full, no permission).
         """
         rows = self.ledger.window(index)
         bad = first_not_finite(block)
@@ -145,7 +153,7 @@ class StoreWriter:
         self._check_own()
         future = self._hidden_states[rows].write(block, can_reference_source_data_indefinitely=True)  # no copy is made
         self._pending = (index, future, notes or {})
-        self._pieces.start()
+        self._unfinished.start()
 
     def flush(self) -> None:
         """Waits for the window being written and enters it in the ledger."""
@@ -163,9 +171,9 @@ class StoreWriter:
         totals = {**self.ledger.notes, **{k: self.ledger.notes.get(k, 0) + v for k, v in notes.items()}}
         self.ledger = replace(self.ledger, windows_finished=index + 1, notes=totals)
         self._commit(self.ledger)
-        self._pieces.remove(index)
+        self._unfinished.remove(index)
         if self.ledger.finished:
-            self._pieces.close()
+            self._unfinished.close()
 
     def _stats(self, index: int) -> dict[str, tuple[int, int, int]]:
         """The files of a window as the file system knows them; of a store that is no folder, none."""
@@ -178,7 +186,7 @@ class StoreWriter:
         return found
 
     def _check_own(self) -> None:
-        """Refuses to go on where another process has replaced the ledger."""
+        """Checks that no other process has replaced the ledger."""
         try:
             found = answer(self._kvstore.read("ledger.json"), TRANSFER_SECONDS)
         except REFUSALS as error:
@@ -187,7 +195,7 @@ class StoreWriter:
             raise self._lost()
 
     def _check_written(self) -> None:
-        """Refuses to finish a store whose files are not all those that this writer wrote."""
+        """Rejects to finish a store whose files are not all those that this writer wrote."""
         windows = {int(shard.split("/")[2]) for shard in self._written}
         found = {shard: stat for window in windows for shard, stat in self._stats(window).items()}
         changed = [shard for shard, stat in self._written.items() if found.get(shard) != stat]
@@ -206,7 +214,7 @@ class StoreWriter:
         )
 
     def _resume(self, ledger: Ledger, overwrite: bool) -> Ledger | None:
-        """The ledger to go on from, or None if the store is to be made anew (an old one is deleted only if told so)."""
+        """The ledger to resume, or None for a new store (an old one is deleted only with `overwrite`)."""
         try:
             present, self._version = read_version(self.location)
         except UserError:
@@ -236,8 +244,8 @@ class StoreWriter:
             return present
         if damage is not None and not overwrite:
             raise UserError(
-                f"The unfinished activation store {self.location} cannot be gone on with: {damage}, as a power cut can "
-                "leave it. Delete this folder, or pass overwrite=True, to make it anew."
+                f"The unfinished activation store {self.location} cannot be resumed: {damage}, as a power cut can "
+                "leave it. Delete this folder, or pass overwrite=True, to make it again."
             )
         if not overwrite:
             raise UserError(
@@ -258,7 +266,7 @@ class StoreWriter:
                 if first_not_finite(answer(array[ledger.window(index)].read(), TRANSFER_SECONDS)) is not None:
                     return f"its window {index} is missing"
         except REFUSALS as error:
-            return f"its window {index} is damaged ({reason(error)})"
+            return f"its window {index} is damaged ({reason_of(error)})"
         return None
 
     def _delete(self, ledger: Ledger) -> None:
@@ -335,6 +343,6 @@ class StoreWriter:
 
     def _refused(self, what: str, error: Exception) -> UserError:
         return UserError(
-            f"Cannot write {what} of the activation store {self.location} ({reason(error)}). Make room or choose "
+            f"Cannot write {what} of the activation store {self.location} ({reason_of(error)}). Make room or choose "
             f"another {_PLACE}, and run again: finished windows are kept."
         )

@@ -107,7 +107,7 @@ def test_what_goes_out_comes_back(tmp_path_factory, texts, words, scores, suffix
 @pytest.mark.parametrize("suffix", [".json", ".hdf5", ".npz"])
 def test_rows_of_a_sentence_may_lie_in_several_windows(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr("jaxred.activations.files.conversion._WINDOW_ROWS", 3)
-    monkeypatch.setattr("jaxred.activations.store.blocks.CHUNK_ROWS", 3)
+    monkeypatch.setattr("jaxred.activations.store.chunk_sizes.CHUNK_ROWS", 3)
     task = Task(tmp_path, sizes=(2, 7, 1, 1, 5, 3))
     store = task.store()
     assert [len(block) for _, block in store.windows()] == [3, 3, 3, 3, 3, 3, 1]
@@ -199,7 +199,7 @@ def test_layers_lie_in_files_named_as_neurox_names_them(tmp_path, suffix):
     one = to_store(paths[1], tmp_path / "one", task.text, task.label, rows="word")
     np.testing.assert_allclose(one.matrix(), task.values[:, 1], atol=5e-7)
     paths[0].unlink()
-    with pytest.raises(UserError, match=r"beside it are those of layers 1, 2, and 0 to 1 are expected"):
+    with pytest.raises(UserError, match=r"next to it are those of layers 1, 2, and 0 to 1 are expected"):
         to_store(tmp_path / "out" / f"a{suffix}", tmp_path / "back", task.text, task.label, rows="word")
 
 
@@ -331,7 +331,7 @@ def test_texts_that_are_missing_are_asked_for(tmp_path):
         with pytest.raises(UserError, match=r"which the store .* does not hold: pass the file .* as `text`"):
             to_file(store, tmp_path / name)
     to_file(store, tmp_path / "a.hdf5", task.text)
-    assert "pass the file of the sentences, one a line, as `text`" in refused(
+    assert "pass the file of the sentences, one per line, as `text`" in refused(
         tmp_path, tmp_path / "a.hdf5", tmp_path / "b"
     )
     to_file(store, tmp_path / "a.npy")
@@ -389,7 +389,7 @@ def test_damaged_files_are_named_and_leave_no_finished_store(tmp_path):
             {"input": "store", "output": "b.json", "rows": "word"},
             "`rows` has no use here, where a store becomes a file",
         ),
-        ({"input": "store", "output": "b.txt"}, "is of no known format"),
+        ({"input": "store", "output": "b.txt"}, "has an unknown format"),
         ({"input": "a.txt", "output": "b"}, "a.txt is neither a store nor of a known format"),
         ({"input": "none.json", "output": "b"}, "none.json does not exist"),
         ({"input": "none.npz", "output": "b"}, "none.npz does not exist"),

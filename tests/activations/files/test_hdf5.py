@@ -50,7 +50,7 @@ def test_rows_are_found_whatever_stands_twice(tmp_path_factory, texts, first):
     same(list(hdf5.read(path, found, first)), vectors[first:])
 
 
-def test_a_survey_says_the_shape_and_fingerprints(tmp_path):
+def test_a_survey_has_the_shape_and_the_digest(tmp_path):
     path = write(tmp_path / "a.hdf5", ["a", "b"], [values(1), values(2)])
     found = hdf5.survey(path, ["a", "b"])
     assert (found.n_layers, found.hidden_size, found.keys) == (LAYERS, SIZE, ["0", "1"])

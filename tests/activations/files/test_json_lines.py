@@ -24,7 +24,7 @@ def refused(path, **options):
     return str(caught.value).removeprefix(str(path))
 
 
-def test_a_survey_counts_and_fingerprints(tmp_path):
+def test_a_survey_counts_and_has_the_digest(tmp_path):
     path = write(tmp_path / "a.json", sentence(values(2)), sentence(values(1)), sentence(values(5)))
     found = json_lines.survey(path)
     assert (found.n_layers, found.hidden_size, found.tokens) == (LAYERS, SIZE, [2, 1, 5])
@@ -173,7 +173,7 @@ def test_a_file_that_is_missing_empty_or_a_folder_is_named(tmp_path):
     assert " does not exist" in refused(tmp_path / "none.json")
     assert " is a folder, but a file of activations is expected" in refused(tmp_path)
     (tmp_path / "a.json").touch()
-    assert " is empty, but a line a sentence is expected" in refused(tmp_path / "a.json")
+    assert " is empty, but one line per sentence is expected" in refused(tmp_path / "a.json")
 
 
 def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):

@@ -1,9 +1,6 @@
 """The fast parser takes what the careful one takes, to the last bit, or leaves it to that one."""
 
 import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -167,28 +164,3 @@ def test_after_a_refused_run_others_are_parsed():
     for bad in (b"{\n", GOOD.encode().replace(b"values", b"value"), GOOD.encode().replace(b"[", b"[null, ", 3)):
         assert parse(good + bad) is None
         assert joined(parse(good)) == careful(good)
-
-
-def test_the_program_puts_vectors_where_it_is_told_and_nowhere_else(tmp_path):
-    first, second = sentence(values(2)).encode() + b"\n", sentence(values(1, 5)).encode() + b"\n"
-    (tmp_path / "a.json").write_bytes(first + second)
-    n_bytes = 8 * LAYERS * SIZE
-    with tempfile.TemporaryFile() as file:
-        file.truncate(4 * n_bytes)
-        arguments = [str(tmp_path / "a.json"), str(LAYERS), str(SIZE), "0", str(file.fileno())]
-        questions = (
-            (len(first), len(second), 0, 2 * n_bytes),  # of another size than is expected
-            (len(first), len(second) - 1, n_bytes, n_bytes),
-            (1, len(first) - 1, 0, n_bytes),  # no whole line
-        )
-        done = subprocess.run(
-            [sys.executable, "-m", "jaxred.activations.files.json_runs", *arguments],
-            input=b"".join(json_runs.QUESTION.pack(*question) for question in questions) + b"the end",
-            capture_output=True,
-            pass_fds=[file.fileno()],
-        )
-        memory = file.read()
-    refused = json_runs.ANSWER.pack(json_runs.REFUSED)
-    assert done.stdout == refused + json_runs.ANSWER.pack(1) + (1).to_bytes(8, "little") + refused
-    assert done.returncode == 0
-    assert memory == bytes(n_bytes) + values(1, 5).tobytes() + bytes(2 * n_bytes)

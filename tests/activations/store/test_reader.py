@@ -24,7 +24,7 @@ from helpers.small_store import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxred.activations.store import Store, StoreWriter, read_ledger
+from jaxred.activations.store import Store, StoreWriter, read_ledger, reader
 from jaxred.errors import UserError
 
 
@@ -55,7 +55,7 @@ def test_matrices_are_filled_by_one_reading(finished, orders, data):
         wanted.append((rows, np.full((len(rows), VALUES[0].size), np.nan, np.float32)))
     opened, read = Store(finished), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxred.activations.store.blocks.CHUNK_ROWS", 4)  # several runs
+        patch.setattr("jaxred.activations.store.chunk_sizes.CHUNK_ROWS", 4)  # several runs
         patch.setattr(opened, "_wait", lambda future, name: read.append(name) or future.result())
         n_runs = len(opened._runs())
         opened.fill(*wanted)
@@ -299,3 +299,57 @@ def test_reading_all_of_a_store_finds_a_flipped_bit(copy, name):
     Store(copy).check_sizes()
     with pytest.raises(UserError, match=f"damaged in {name.split('/')[0]}"):
         Store(copy).verify()
+
+
+# As an array
+
+
+def test_a_store_says_what_it_holds(tmp_path):
+    opened = write_store(tmp_path)
+    assert repr(opened) == f"<Store {tmp_path}: 10 rows x 3 layers x 5 neurons, float32>"
+    assert (opened.shape, opened.ndim, opened.dtype) == ((N_ROWS, N_LAYERS, HIDDEN), 3, np.float32)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        0, -1, np.int64(3), slice(None), slice(2, 7), slice(-3, None), slice(None, None, 3), slice(None, None, -1),
+        slice(4, 4), [7, 0, 3], [-1], [], np.arange(N_ROWS) % 2 == 0, (2, 1), (slice(None), -1),
+        (slice(3, 8), slice(1)),
+        (1, 2, 3), ([5, 2], 0), (slice(None), [2, 0]), (..., 0), (0, ...), ..., (slice(2), ..., [4, 1]),
+    ],
+)  # fmt: skip
+def test_an_index_gives_what_it_gives_of_an_array(tmp_path, index):
+    np.testing.assert_array_equal(write_store(tmp_path)[index], VALUES[index], strict=True)
+
+
+@pytest.mark.parametrize("index", [10, -11, (0, 3), (0, 0, 0, 0), ([0], [1]), None, [[0, 1]], ([99],)])
+def test_an_index_of_nothing_is_an_error(tmp_path, index):
+    with pytest.raises(IndexError):
+        write_store(tmp_path)[index]
+
+
+def test_a_store_becomes_an_array(tmp_path):
+    opened = write_store(tmp_path)
+    np.testing.assert_array_equal(np.asarray(opened), VALUES, strict=True)
+    assert np.asarray(opened, np.float64).dtype == np.float64
+    with pytest.raises(ValueError, match="on a disk"):
+        np.array(opened, copy=False)
+
+
+def test_what_does_not_fit_in_memory_is_not_read(tmp_path, monkeypatch):
+    opened = write_store(tmp_path)
+    monkeypatch.setattr(reader, "available_bytes", lambda: 4 * N_LAYERS * HIDDEN * 5)
+    for ask in (opened.matrix, lambda: np.asarray(opened), lambda: opened[:6]):
+        with pytest.raises(UserError, match=r"x 3 layers x 5 neurons of the activation store .* take 0.0 GB"):
+            ask()
+    assert opened[:5].shape == (5, N_LAYERS, HIDDEN)
+    np.testing.assert_array_equal(opened.matrix(out=np.empty((N_ROWS, 15), np.float32)), VALUES.reshape(N_ROWS, -1))
+
+
+def test_a_number_that_is_not_finite_is_not_given(tmp_path):
+    opened = write_store(tmp_path)
+    shard(tmp_path, 1, 2).unlink()
+    assert opened[:4, 2].shape == (4, HIDDEN)
+    with pytest.raises(UserError, match="not finite"):
+        opened[5, 2]

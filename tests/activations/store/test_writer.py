@@ -91,9 +91,7 @@ def test_what_a_power_cut_took_is_seen_before_a_store_is_gone_on_with(tmp_path, 
     else:
         file.write_bytes(left[how])
     before = contents(tmp_path)
-    with pytest.raises(
-        UserError, match=rf"cannot be gone on with: its window {window} is (damaged|missing).*overwrite"
-    ):
+    with pytest.raises(UserError, match=rf"cannot be resumed: its window {window} is (damaged|missing).*overwrite"):
         writer(tmp_path)
     assert contents(tmp_path) == before
     fill(writer(tmp_path, overwrite=True))

@@ -1,7 +1,7 @@
 """The rows of a window that is not whole yet, kept every few seconds, so that a killed run loses no more than those.
 
-A piece is a file `unfinished/<window>-<number>` of a store: a line of JSON, and the rows' vectors. It is gone as soon
-as its window is entered in the ledger. One that is damaged or of another store is not used.
+A piece is a file `unfinished/<window>-<number>` of a store: a line of JSON, and the rows' vectors. It is removed when
+its window is entered in the ledger. One that is damaged or of another store is not used.
 """
 
 import json
@@ -27,7 +27,7 @@ SECONDS = 2.0  # between pieces, or more:
 COST = 100  # pieces take at most a hundredth of the time
 
 
-class Pieces:
+class UnfinishedRows:
     """What is kept of the windows that are not whole."""
 
     def __init__(self, kvstore: Any, location: str, ledger: Ledger):

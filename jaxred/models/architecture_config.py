@@ -15,10 +15,10 @@ _MOST = 10**7  # of whole numbers: beyond any model, and products of three of th
 _MOST_LAYERS = 10**4
 _LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1}  # of whole numbers; of the others 1
 
-_AnySettings = TypeVar("_AnySettings", bound="Settings")
+_AnyArchitecture = TypeVar("_AnyArchitecture", bound="ArchitectureConfig")
 
 
-class Settings:
+class ArchitectureConfig:
     """The shape of an architecture: a frozen dataclass of this kind, its defaults Hugging Face's.
 
     A text must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough.
@@ -32,7 +32,7 @@ class Settings:
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # field -> the texts it may be
 
     @classmethod
-    def from_dict(cls: type[_AnySettings], raw: Mapping[str, Any], path: Path) -> _AnySettings:
+    def from_dict(cls: type[_AnyArchitecture], raw: Mapping[str, Any], path: Path) -> _AnyArchitecture:
         """Reads the object of a `config.json`; keys that do not change the forward pass are not looked at.
 
         Args:

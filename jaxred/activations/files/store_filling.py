@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxred.activations.files.row_plan import Rows
+from jaxred.activations.files.row_selection import Rows
 from jaxred.activations.store import Ledger, StoreWriter, writing
 from jaxred.data.labels import encode_labels, refuse_odd_labels
 from jaxred.io.progress import progress_bar
 
 
-class Layout(NamedTuple):
-    """How the rows lie in the store."""
+class StoreShape(NamedTuple):
+    """The shape of a store and the rows of its windows."""
 
     n_layers: int
     hidden_size: int
@@ -26,18 +26,18 @@ class Layout(NamedTuple):
 def fill_store(
     location: str | Path,
     rows: Rows,
-    layout: Layout,
+    shape: StoreShape,
     identity: dict[str, Any],
     vectors: Callable[[int], Iterator[Float[np.ndarray, "row layer neuron"]]],
     title: str,
     overwrite: bool = False,
 ) -> None:
-    """Makes a store, or goes on with one of the same identity that was cut short.
+    """Makes a store, or resumes one of the same identity that was cut short.
 
     Args:
         location: where the store goes.
         rows: its rows and their labels.
-        layout: how they lie.
+        shape: of the store.
         identity: what decided the numbers.
         vectors: gives the activations of the rows from a given one on, in pieces of any size.
         title: of the progress bar.
@@ -51,10 +51,10 @@ def fill_store(
     ledger = Ledger(
         identity=identity,
         n_rows=len(rows.labels),
-        n_layers=layout.n_layers,
-        hidden_size=layout.hidden_size,
-        dtype=layout.dtype,
-        window_rows=layout.window_rows,
+        n_layers=shape.n_layers,
+        hidden_size=shape.hidden_size,
+        dtype=shape.dtype,
+        window_rows=shape.window_rows,
         label_names=names,
         notes=rows.notes,
         rows="word" if rows.of_words else "sentence",
@@ -85,7 +85,7 @@ def _write(
             window = ledger.window(index)
             block = buffers[index % 2][: window.stop - window.start]
             filled = n_kept if index == ledger.windows_finished else 0
-            with np.errstate(over="ignore"):  # the writer refuses what a narrow dtype cannot hold
+            with np.errstate(over="ignore"):  # the writer rejects what a narrow dtype cannot hold
                 while filled < len(block):
                     if not len(rest):
                         rest = next(chunks)

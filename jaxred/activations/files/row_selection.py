@@ -63,8 +63,8 @@ def plan_rows(
 
     Args:
         activations: the file of activations.
-        source: its sentences, one a line; None where the file can be read without them.
-        labels: a label a line, or a label a word; None for rows that are all of one class, 'unlabelled'.
+        source: its sentences, one per line; None where the file can be read without them.
+        labels: one label per line, or one per word; None for rows that are all of one class, 'unlabelled'.
         of_words: whether a row is a word.
         kind: classification or regression.
         longest: leave out sentences of more words.
@@ -76,26 +76,26 @@ def plan_rows(
     tags = None if labels is None else read_lines(labels)
     if sources is not None and tags is not None and len(sources) != len(tags):
         raise UserError(
-            f"{source} has {len(sources)} lines and {labels} has {len(tags)}: both must have one line a sentence; mend "
-            "the one that is wrong."
+            f"{source} has {len(sources)} lines and {labels} has {len(tags)}: both must have one line per sentence; "
+            "fix the one that is wrong."
         )
     words = None if sources is None else [line.split() for line in sources]
     kept = _kept(words, source, longest)
     texts = None if sources is None or kept is None else [sources[line] for line in kept]
     file = open_sentences(activations, texts)
     n_entries = len(file.survey.tokens)
-    lines, given = (sources, source) if sources is not None else (tags, labels)
-    place: Sequence[int] = range(n_entries)
+    lines, named = (sources, source) if sources is not None else (tags, labels)
+    entry_lines: Sequence[int] = range(n_entries)
     if lines is not None:
         by_text = bool(file.survey.keys)
-        place = kept if kept is not None and (by_text or n_entries == len(kept)) else range(len(lines))
-        if n_entries != len(place):
+        entry_lines = kept if kept is not None and (by_text or n_entries == len(kept)) else range(len(lines))
+        if n_entries != len(entry_lines):
             raise UserError(
-                f"{activations} has {n_entries} sentences, but {given} has {len(lines)}: both must be of the same "
+                f"{activations} has {n_entries} sentences, but {named} has {len(lines)}: both must be of the same "
                 "sentences; check the paths, or extract the activations again."
             )
     rows = (
-        _word_rows(file, place, words, tags, (source, labels), kind, None if kept is None else set(kept))
+        _word_rows(file, entry_lines, words, tags, (source, labels), kind, None if kept is None else set(kept))
         if of_words
         else _sentence_rows(tags, labels, n_entries, kind)
     )
@@ -116,7 +116,7 @@ def report_rows(name: str, rows: Rows) -> None:
     if notes.get("sentences_dropped"):
         lines = ", ".join(str(line) for line in notes["dropped_lines"])
         log.warning(
-            "%s: %d sentences without one vector and one label a word are left out: lines %s",
+            "%s: %d sentences without one vector and one label per word are left out: lines %s",
             name,
             notes["sentences_dropped"],
             lines,
@@ -133,7 +133,7 @@ def _kept(words: Sequence[list[str]] | None, source: Path | None, longest: int |
     """The lines of at most so many words; None where there is no text."""
     if words is None:
         return None
-    kept = [line for line, mine in enumerate(words) if longest is None or len(mine) <= longest]
+    kept = [line for line, sentence in enumerate(words) if longest is None or len(sentence) <= longest]
     if not kept:
         raise UserError(f"{source} has no sentence of at most max_sent_l={longest} words: allow longer ones.")
     return kept
@@ -143,12 +143,12 @@ def _sentence_rows(tags: Sequence[str] | None, path: Path | None, n_rows: int, k
     index = np.arange(n_rows, dtype=np.int32)
     if tags is None or path is None:
         return Rows(False, index, np.zeros_like(index), index, [UNLABELLED] * n_rows, {})
-    mine = [label.strip() for label in tags]
-    if "" in mine:
-        raise UserError(f"{path}, line {mine.index('') + 1}: the label is empty, but one is expected: fill it.")
+    labels = [label.strip() for label in tags]
+    if "" in labels:
+        raise UserError(f"{path}, line {labels.index('') + 1}: the label is empty, but one is expected: fill it.")
     if kind == "classification":
         refuse_odd_labels(tags, path)
-    parsed = [parse_label(label, path, line, kind) for line, label in enumerate(mine)]
+    parsed = [parse_label(label, path, line, kind) for line, label in enumerate(labels)]
     return Rows(False, index, np.zeros_like(index), index, parsed, {})
 
 
@@ -166,10 +166,10 @@ def _word_rows(
         if kept is not None and line not in kept:
             continue
         n_tokens = file.survey.tokens[entry]
-        mine = None if tags is None else split_labels(tags[line], f"{paths[1]}, line {line + 1}")
+        own_tags = None if tags is None else split_labels(tags[line], f"{paths[1]}, line {line + 1}")
         counts = {"vectors": n_tokens}
         counts |= {} if words is None else {"words": len(words[line])}
-        counts |= {} if mine is None else {"labels": len(mine)}
+        counts |= {} if own_tags is None else {"labels": len(own_tags)}
         if len(set(counts.values())) > 1:
             dropped.append((line + 1, counts))
             continue
@@ -177,18 +177,18 @@ def _word_rows(
         word_index += range(n_tokens)
         entries += [entry] * n_tokens
         labels_path = paths[1]
-        if mine is None or labels_path is None:
+        if own_tags is None or labels_path is None:
             parsed += [UNLABELLED] * n_tokens
         else:
-            parsed += [parse_label(tag, labels_path, line, kind) for tag in mine]
-    given = " and ".join(str(path) for path in (file.path, paths[1]) if path is not None)
+            parsed += [parse_label(tag, labels_path, line, kind) for tag in own_tags]
+    files = " and ".join(str(path) for path in (file.path, paths[1]) if path is not None)
     if len(dropped) > MOST_DROPPED:
         line, counts = dropped[0]
-        found = [f"{n} {name}" for name, n in counts.items()]
+        numbers = [f"{n} {name}" for name, n in counts.items()]
         raise UserError(
             f"{len(dropped)} of {len(place)} sentences of {paths[0] or file.path} do not have one vector and one label "
-            f"a word (line {line} has {', '.join(found[:-1])} and {found[-1]}), but at most {MOST_DROPPED} may be left "
-            f"out: check that {given} are of these sentences."
+            f"per word (line {line} has {', '.join(numbers[:-1])} and {numbers[-1]}), but at most {MOST_DROPPED} may "
+            f"be left out: check that {files} are of these sentences."
         )
     if not parsed:
         raise UserError(f"{paths[0] or paths[1] or file.path} and {file.path} have no words to label: check the paths.")

@@ -1,0 +1,6 @@
+"""Why a file could not be read or written, in one line for a user."""
+
+
+def reason_of(error: Exception) -> str:
+    """The words of the operating system or TensorStore, without TensorStore's dump of its specification."""
+    return str(error).split(" [")[0].replace("\n", " ")
