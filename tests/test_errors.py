@@ -6,8 +6,8 @@ from jaxred.errors import UserError
 from jaxred.io import result_files
 from jaxred.models import pretrained
 from jaxred.original import experiment
+from jaxred.runs import sweep_folder
 from jaxred.runs.workdir import Workdir
-from jaxred.sweeps import runner
 
 
 def test_a_caller_may_catch_a_value_error():
@@ -22,7 +22,7 @@ def test_a_caller_may_catch_a_value_error():
         ("config.json", lambda path: pretrained.read_config(path.parent)),
         ("result.json", result_files.load_result),
         ("config.json", lambda path: Workdir(path.parent).saved_config()),
-        ("sweep.json", lambda path: runner.runs_of(path.parent)),
+        ("sweep.json", lambda path: sweep_folder.runs_of(path.parent)),
     ],
 )
 def test_what_is_no_file_is_said_and_not_that_it_is_not_json(name, read, tmp_path):
