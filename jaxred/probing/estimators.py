@@ -27,7 +27,6 @@ from jaxred.probing.outputs import linear_outputs, probabilities
 from jaxred.probing.ranking import rank_neurons
 from jaxred.probing.trained import Probe, fit
 
-
 _Estimator = TypeVar("_Estimator", bound="_ElasticNet")  # Self, which a check of single methods does not know
 _AnyFamily = TypeVar("_AnyFamily", bound="ProbeFamily")
 
@@ -230,7 +229,8 @@ class ElasticNetProbe(ClassifierMixin, _ElasticNet):
         columns_: the neurons that the probe sees: all, or its own in a family.
         n_features_in_: neurons of X.
         n_iter_: epochs, or steps of fista.
-        converged_: with fista, whether the tolerance was met; with Adam, whether the last epoch hardly lowered the loss.
+        converged_: with fista, whether the tolerance was met; with Adam, whether the last epoch hardly
+            lowered the loss.
         losses_: the loss of each epoch, penalties included; with fista, of every 10 steps.
 
     Raises:
@@ -275,8 +275,8 @@ class ElasticNetProbe(ClassifierMixin, _ElasticNet):
         self.classes_, ids = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise UserError(
-                f"y holds one class, {self.classes_.tolist()[0]!r}, in all of its rows (n_samples = {len(labels)}), but a "
-                "probe tells at least two classes apart: pass rows of another class as well."
+                f"y holds one class, {self.classes_.tolist()[0]!r}, in all of its rows (n_samples = {len(labels)}), "
+                "but a probe tells at least two classes apart: pass rows of another class as well."
             )
         return rows, ids.astype(np.int32)
 
@@ -432,8 +432,8 @@ class ProbeFamily(BaseEstimator):
             if self.sets == "layers":
                 if not n_layers or n_neurons % n_layers:
                     raise UserError(
-                        f"sets='layers' needs the layers of the {n_neurons} neurons, and n_layers is {n_layers}: pass X "
-                        "as [row, layer, neuron], or an n_layers that divides them."
+                        f"sets='layers' needs the layers of the {n_neurons} neurons, and n_layers is {n_layers}: pass "
+                        "X as [row, layer, neuron], or an n_layers that divides them."
                     )
                 family = layer_family(n_layers, n_neurons // n_layers)
                 names = [f"layer-{i}" for i in range(n_layers)] + [f"layers-0-{i}" for i in range(n_layers)]
@@ -474,7 +474,7 @@ def _columns(columns: Any, n_neurons: int, argument: str) -> Int[np.ndarray, " c
     columns = np.asarray(columns if isinstance(columns, np.ndarray) else list(columns))
     columns = columns.astype(int) if not columns.size else columns
     ok = columns.ndim == 1 and columns.dtype.kind in "iu" and len(np.unique(columns)) == len(columns)
-    if not ok or (columns.size and not (0 <= columns.min() and columns.max() < n_neurons)):
+    if not ok or (columns.size and not (columns.min() >= 0 and columns.max() < n_neurons)):
         raise UserError(
             f"{argument} must hold numbers of neurons from 0 to {n_neurons - 1}, each once, but it is {columns}."
         )

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxred.probing.compiler import separate
+
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -55,7 +57,7 @@ class Batches(NamedTuple):
     counts: Int[Array, " batch"]  # rows of each batch that exist; they come first
 
 
-class Layout(NamedTuple):
+class WeightMap(NamedTuple):
     """Where the weights of a packing belong, as arrays."""
 
     columns: Int[Array, " column"] | None  # the matrix's columns in the family's order; None: as they lie
@@ -74,7 +76,7 @@ def outputs(
     """Every probe's outputs, x W + b."""
 
     def one(index):
-        return _products(unpack(params.weights, packing), columns_of(blocks, index, columns, packing), packing)
+        return _products(unpack(params.weights, packing), segment_columns(blocks, index, columns, packing), packing)
 
     found = jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
     return jnp.broadcast_to(found, (*found.shape[:3], blocks.shape[2]))  # where nobody owns a column, rows are alike
@@ -94,7 +96,7 @@ def predict(
     return found[:, :, 0] if regression else jnp.argmax(found, axis=2)
 
 
-def columns_of(
+def segment_columns(
     blocks: Float[Array, "batch matrix_column row"],
     index: Array,
     columns: Int[Array, " column"] | None,
@@ -120,7 +122,7 @@ def loss_and_gradient(
 
     Args:
         params: the parameters of the family.
-        x: a batch as `columns_of` gives it.
+        x: a batch as `segment_columns` gives it.
         targets: class ids (integers), for cross-entropy, or scores, for squared error.
         valid: the weight of each row; 0 for rows that do not exist.
         packing: which probes own which columns.
@@ -146,8 +148,7 @@ def loss_and_gradient(
 
     gradients = []
     for segment, columns in zip(packing.segments, x, strict=True):
-        # The barrier keeps the owners' slices out of the product's kernel, which XLA cannot always tile on a GPU.
-        mine = jax.lax.optimization_barrier(of_owners(error, segment))
+        mine = separate(of_owners(error, segment))
         product = jax.lax.dot_general(
             mine.reshape(-1, mine.shape[2]), columns, (((1,), (1,)), ((), ())), precision=HIGHEST
         )

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import optax
 from jaxtyping import Float, Int
 
 from jaxred.activations.matrix import FeatureMatrix
 from jaxred.config import ProbeConfig, validate_probe
 from jaxred.errors import UserError
-from jaxred.probing import adam, fista, saved
+from jaxred.probing import epochs, fista, saved
 from jaxred.probing import layout as kernel
 from jaxred.probing.families import Family
 from jaxred.probing.fista import Solution
@@ -147,7 +148,7 @@ class Fit:
         shape = len(matrix.blocks), self.family.n_probes, matrix.batch_size
         predictions = np.zeros(shape, np.float32 if self.regression else np.int32)
         for part in self.parts:
-            columns, packing = part.layout.columns, part.packing
+            columns, packing = part.weight_map.columns, part.packing
             for batches, blocks in matrix.windows(part.device, PREDICT_BATCHES):  # one shape, one compilation
                 found = kernel.predict(part.params, blocks, columns, packing=packing, regression=self.regression)
                 predictions[batches, list(part.probes)] = np.asarray(found)[: batches.stop - batches.start]
@@ -163,6 +164,7 @@ def fit(
     settings: Settings | None = None,
     *,
     classes: Sequence[str] | None = None,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> Fit:
     """Trains every probe of a family.
 
@@ -174,6 +176,9 @@ def fit(
         config: solver, penalties, learning rate, epochs, batch size, seed.
         settings: penalties, learning rate and seed of every probe, in place of the configuration's.
         classes: names of the class ids, for the predictions of single probes.
+        optimizer: any transformation of optax in place of Adam, with its own learning rate, such as
+            `optax.sgd(0.1, momentum=0.9)`. Gradients include those of the penalties. A probe whose rate in `settings`
+            is not `config.learning_rate` has its updates scaled by their ratio (`jaxred.probing.adam.with_rates`).
 
     Raises:
         UserError: if features, targets and the family do not fit together, targets are names of classes, the
@@ -194,13 +199,17 @@ def fit(
     regression = not np.issubdtype(targets.dtype, np.integer)
     _refuse_misfits(family, matrix, targets, n_outputs, regression)
     values = matrix.batched(targets.astype(np.float32 if regression else np.int32))
+    if optimizer is not None and config.solver != "adam":
+        raise UserError(
+            f"An optimizer takes the place of Adam, but solver is {config.solver!r}: leave one of them out."
+        )
     if config.solver == "fista":
-        columns = fista.columns_of(matrix)
+        columns = fista.column_moments(matrix)
         parts = all_parts(family, n_outputs, config, settings, columns.varies)
         parts, losses, solution = fista.solve(parts, matrix, values, targets, columns, family.n_probes, config)
     else:
         parts = all_parts(family, n_outputs, config, settings)
-        parts, losses = adam.train(parts, matrix, values, family.n_probes, config)
+        parts, losses = epochs.train(parts, matrix, values, family.n_probes, config, optimizer)
         solution = None
     _refuse_divergence(losses, family, settings, config)
     return Fit(family, tuple(parts), losses, regression, solution, None if classes is None else tuple(classes))

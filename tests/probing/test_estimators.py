@@ -43,7 +43,9 @@ def failures_expected(estimator):
 
 @parametrize_with_checks(
     [
-        ElasticNetProbe(epochs=40, learning_rate=0.05),  # 10 epochs of small steps, the default, learn little of 30 rows
+        ElasticNetProbe(
+            epochs=40, learning_rate=0.05
+        ),  # 10 epochs of small steps, the default, learn little of 30 rows
         ElasticNetProbeRegressor(solver="fista"),
         ProbeFamily(ElasticNetProbe(epochs=2), n_layers=1),
     ],

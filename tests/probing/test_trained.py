@@ -247,7 +247,9 @@ def test_names_of_classes_are_refused_with_what_gives_their_numbers():
     rows = np.zeros((4, 3), np.float32)
     family = layer_family(1, 3)
     for labels in (np.array(["yes", "no", "no", "yes"]), ["yes", "no", "no", "yes"]):
-        with pytest.raises(UserError, match=r"such as \['yes'\], .* jaxred\.probing\.features\.class_ids\(labels\) gives"):
+        with pytest.raises(
+            UserError, match=r"such as \['yes'\], .* jaxred\.probing\.features\.class_ids\(labels\) gives"
+        ):
             unchecked(fit)(family, rows, labels, 2, ProbeConfig())
 
 
