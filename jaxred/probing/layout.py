@@ -32,8 +32,8 @@ With 2 outputs, a tile of 2, and two groups:
      9     2      1      2  3     1  0
 
 `Packing` holds what a program is compiled for: segments, groups, tile. `WeightMap` holds the columns `probe` and
-`owned` of this table as arrays. Two classes need half of the products: only the difference of their outputs matters, and their
-gradients are opposite. tests/probing/test_layout.py compares all of this with probes as dense, masked matrices.
+`owned` of this table as arrays. Two classes need half of the products: only the difference of their outputs matters,
+and their gradients are opposite. tests/probing/test_layout.py compares all of this with probes as dense, masked matrices.
 """
 
 import functools
