@@ -33,7 +33,7 @@ With 2 outputs, a tile of 2, and two groups:
 
 `Packing` holds what a program is compiled for: segments, groups, tile. `WeightMap` holds the columns `probe` and
 `owned` of this table as arrays. Two classes need half of the products: only the difference of their outputs matters,
-and their gradients are opposite. tests/probing/test_layout.py compares all of this with probes as dense, masked matrices.
+and their gradients are opposite. tests/probing/test_layout.py compares this with dense, masked matrices.
 """
 
 import functools

@@ -100,7 +100,7 @@ def class_scores(predictions: np.ndarray, targets: np.ndarray, classes: Sequence
     from sklearn import metrics as sklearn_metrics
 
     undefined: Any = 0.0
-    columns = sklearn_metrics.precision_recall_fscore_support(
+    columns: Any = sklearn_metrics.precision_recall_fscore_support(
         targets, predictions, labels=range(len(classes)), zero_division=undefined
     )
     entries = {
