@@ -50,7 +50,8 @@ def adam() -> optax.GradientTransformationExtraArgs:
         )
         return updates, AdamState(first, second, count)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    step: Any = update  # optax's protocol knows no argument by name
+    return optax.GradientTransformationExtraArgs(init, step)
 
 
 ADAM = adam()  # one object, so that a program is compiled once
@@ -79,4 +80,5 @@ def with_rates(optimizer: optax.GradientTransformation, learning_rate: float) ->
         updates, state = inner.update(gradients, state, params, **extra)
         return jax.tree.map(lambda u, rate: u * (rate / learning_rate), updates, rates), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    step: Any = update  # optax's protocol knows no argument by name
+    return optax.GradientTransformationExtraArgs(init, step)

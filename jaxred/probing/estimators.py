@@ -34,6 +34,12 @@ _AnyFamily = TypeVar("_AnyFamily", bound="ProbeFamily")
 class _ElasticNet(BaseEstimator):
     """What the probe of classes and that of scores share."""
 
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    classes_: np.ndarray
+    coef_: Any
+    intercept_: Any
+
     def __init__(
         self,
         l1: float = 1e-5,
@@ -155,7 +161,7 @@ class _ElasticNet(BaseEstimator):
 
     def _outputs(self, X: Any) -> Float[np.ndarray, "row output"]:
         check_is_fitted(self)
-        rows = validate_data(self, as_matrix(X), reset=False, dtype=[np.float32, np.float64])
+        rows: Any = validate_data(self, as_matrix(X), reset=False, dtype=[np.float32, np.float64])
         weights = np.atleast_2d(self.coef_)
         return linear_outputs(rows, np.arange(weights.shape[1]), weights.T, np.atleast_1d(self.intercept_))
 
@@ -270,6 +276,8 @@ class ElasticNetProbe(ClassifierMixin, _ElasticNet):
         return float(super().score(X, y, sample_weight))
 
     def _training_data(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "row neuron"], np.ndarray]:
+        rows: Any
+        labels: Any
         rows, labels = validate_data(self, as_matrix(X), y, dtype=np.float32)
         check_classification_targets(labels)
         self.classes_, ids = np.unique(labels, return_inverse=True)
@@ -303,6 +311,8 @@ class ElasticNetProbeRegressor(RegressorMixin, _ElasticNet):
         self.coef_, self.intercept_ = weights[0], float(bias[0])
 
     def _training_data(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "row neuron"], np.ndarray]:
+        rows: Any
+        scores: Any
         rows, scores = validate_data(self, as_matrix(X), y, dtype=np.float32, y_numeric=True)
         return rows, scores.astype(np.float32)
 
@@ -362,11 +372,11 @@ class ProbeFamily(BaseEstimator):
         """
         X = _array(X)
         model = ElasticNetProbe() if self.probe is None else self.probe
-        first = clone(model)
+        first: Any = clone(model)
         rows, targets = first._training_data(X, y)
         n_layers = X.shape[1] if X.ndim == 3 else self.n_layers
         names, family = self._family(rows.shape[1], n_layers)
-        probes = [clone(model) for _ in names]
+        probes: list[Any] = [clone(model) for _ in names]
         shared = ("n_features_in_", "feature_names_in_", "classes_")
         for name in shared:
             if hasattr(first, name):
@@ -412,7 +422,7 @@ class ProbeFamily(BaseEstimator):
             its_arrays = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
             kind = ElasticNetProbeRegressor if entry["kind"] == ElasticNetProbeRegressor.__name__ else ElasticNetProbe
             probes[entry["name"]] = kind._restored(its_arrays, entry)
-        model = clone(next(iter(probes.values()))) if probes else None
+        model: Any = clone(next(iter(probes.values()))) if probes else None
         family = cls(model, {name: probe.columns_.tolist() for name, probe in probes.items()})
         family.probes_, family.n_features_in_ = probes, facts["n_neurons"]
         return family
@@ -485,7 +495,7 @@ def _train(
     family: Family,
     rows: Float[np.ndarray, "row neuron"],
     targets: np.ndarray,
-    probes: Sequence[ElasticNetProbe | ElasticNetProbeRegressor | Any],
+    probes: Sequence[Any],
 ) -> None:
     """Trains the family of as many estimators, which take over the weights."""
     config = probes[0]._config()

@@ -36,14 +36,18 @@ def dense_loss(weights, bias, mask, x, y):
     return dense_data_loss(weights, bias, mask, x, y) + L1 * jnp.abs(weights).sum((1, 2)) + L2 * norm
 
 
+dense_gradients = jax.jit(jax.grad(lambda *problem: dense_loss(*problem).sum(), (0, 1)))
+dense_data_gradients = jax.jit(jax.grad(lambda *problem: dense_data_loss(*problem).sum(), (0, 1)))
+
+
 def dense_training(params, mask, batches, epochs):
     """Adam; the parameters, and each probe's loss summed over the batches of each epoch."""
     first, second, count, record = [0, 0], [0, 0], 0, []
     for _ in range(epochs):
         record.append(0)
         for x, y in batches:
-            record[-1] += dense_loss(*params, mask, x, y)
-            gradients = jax.jit(jax.grad(lambda *p, x=x, y=y: dense_loss(*p, mask, x, y).sum(), (0, 1)))(*params)
+            record[-1] += jax.jit(dense_loss)(*params, mask, x, y)
+            gradients = dense_gradients(*params, mask, x, y)
             count += 1
             for i, gradient in enumerate(gradients):
                 first[i] = 0.9 * first[i] + 0.1 * gradient
@@ -127,7 +131,7 @@ def test_losses_and_gradients_are_those_of_dense_masked_matrices(case):
         valid = jnp.where(jnp.arange(BATCH) < len(x), 1 / len(x), 0).astype(jnp.float32)
         loss, gradient = layout.loss_and_gradient(part.params, columns, case.data.targets[index], valid, part.packing)
         np.testing.assert_allclose(loss, dense_data_loss(*dense, case.mask, x, y), rtol=1e-5)
-        expected = jax.jit(jax.grad(lambda *p, x=x, y=y: dense_data_loss(*p, case.mask, x, y).sum(), (0, 1)))(*dense)
+        expected = dense_data_gradients(*dense, case.mask, x, y)
         weights, bias = case.dense(gradient)  # also of weights that do not exist; their rates are 0
         assert_close((weights * case.mask[:, :, None], bias), expected, 1e-6)
 
