@@ -66,6 +66,6 @@ def test_training_lowers_for_accelerators(as_on_a_gpu, make, platform):
     part = prepared(make(), 5)
     data = Batches(jnp.zeros((3, N_COLUMNS, 32)), jnp.zeros((3, 32), jnp.int32), jnp.full(3, 32, jnp.int32))
     traced = elastic_net.train.trace(
-        elastic_net.start(part.params), data, part.penalty, part.layout, packing=part.packing, epochs=3
+        elastic_net.start(part.params), data, part.penalty, part.weight_map, packing=part.packing, epochs=3
     )
     assert "stablehlo.while" in traced.lower(lowering_platforms=(platform,)).as_text()

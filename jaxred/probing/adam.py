@@ -1,77 +1,84 @@
-"""The original's training: epochs of Adam over the batches (`jaxred.probing.elastic_net`)."""
+"""Optimizers of a family of probes, as optax's gradient transformations over its packed parameters.
+
+All take one more argument in `update`: `rates`, the learning rate of every row of weights and of every bias, which is 0
+for a weight that does not exist.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+import optax
+from jaxtyping import Array, Float
 
-from jaxred.activations.matrix import FeatureMatrix
-from jaxred.config import ProbeConfig
-from jaxred.errors import UserError
-from jaxred.probing import elastic_net
-from jaxred.probing.layout import Batches
-from jaxred.probing.parts import Part
+from jaxred.probing.layout import Params
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # as in PyTorch's defaults
 
 
-def train(
-    parts: list[Part], matrix: FeatureMatrix, values: np.ndarray, n_probes: int, config: ProbeConfig
-) -> tuple[list[Part], Float[np.ndarray, "epoch probe"]]:
-    """Takes the parts of a family through all epochs.
+class AdamState(NamedTuple):
+    """What Adam remembers."""
+
+    first: Params
+    second: Params
+    count: Float[Array, ""]
+
+
+def adam() -> optax.GradientTransformationExtraArgs:
+    """Adam with PyTorch's constants, which equals `optax.adam` at the given rates to float32 rounding.
+
+    It takes every array in one pass; new weights depend on nothing but the same places of old ones, so that XLA writes
+    them in place. Its first state is on the host.
+    """
+
+    def init(params: Any) -> AdamState:
+        first, second = (jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), params) for _ in range(2))
+        return AdamState(first, second, jnp.float32(0))
+
+    def update(gradients: Any, state: Any, params: Any = None, *, rates: Params, **_: Any) -> tuple[Any, AdamState]:
+        del params
+        count = state.count + 1
+        size = 1 / -jnp.expm1(count * math.log(BETA_1))  # 1 - beta ** count, without its cancellation
+        scale = jax.lax.rsqrt(-jnp.expm1(count * math.log(BETA_2)))
+        first = jax.tree.map(lambda m, g: BETA_1 * m + (1 - BETA_1) * g, state.first, gradients)
+        second = jax.tree.map(lambda m, g: BETA_2 * m + (1 - BETA_2) * g * g, state.second, gradients)
+        updates = jax.tree.map(
+            lambda rate, m, n: -(size * rate * m / (jnp.sqrt(n) * scale + EPSILON)), rates, first, second
+        )
+        return updates, AdamState(first, second, count)
+
+    step: Any = update  # optax's protocol knows no argument by name
+    return optax.GradientTransformationExtraArgs(init, step)
+
+
+ADAM = adam()  # one object, so that a program is compiled once
+
+
+@functools.lru_cache(maxsize=16)  # so that an optimizer that is used again is not compiled again
+def with_rates(optimizer: optax.GradientTransformation, learning_rate: float) -> optax.GradientTransformationExtraArgs:
+    """Any transformation of optax for the probes of a family.
+
+    A probe's updates are scaled by its rate relative to `learning_rate`, so that a probe of that rate is trained by the
+    optimizer as it is. Weights that do not exist have neither gradients nor updates.
 
     Args:
-        parts: with their initial weights.
-        matrix: the training rows.
-        values: [batch, row] class ids or scores.
-        n_probes: of the family.
-        config: epochs, order of the rows, penalty.
-
-    Returns:
-        The parts with their last weights, and each probe's mean loss over the batches of each epoch.
-
-    Raises:
-        UserError: if rows are to be shuffled and the matrix does not fit in memory.
+        optimizer: with its own learning rate. It sees the weights of all probes of a part at once: what looks at single
+            weights, such as SGD, momentum, RMSProp or AdamW, trains each probe as if it were alone; what looks at norms
+            of all, such as `optax.clip_by_global_norm`, does not.
+        learning_rate: the configuration's.
     """
-    chunks = matrix.chunks()
-    order = _orders(matrix, config, chunks)
-    states = [jax.device_put(elastic_net.start(part.params), part.device) for part in parts]
-    losses: list[list[jax.Array]] = [[] for _ in parts]
-    n_passes, epochs = (1, config.epochs) if len(chunks) == 1 else (config.epochs, 1)
-    for _ in range(n_passes):
-        for batches in chunks:
-            for i, part in enumerate(parts):
-                rows = values[batches], matrix.counts[batches]
-                states[i], summed = elastic_net.train(
-                    states[i],
-                    Batches(matrix.on(part.device, batches), *jax.device_put(rows, part.device)),
-                    part.penalty,
-                    part.layout,
-                    None if order is None else jax.device_put(order, part.device),
-                    packing=part.packing,
-                    epochs=epochs,
-                    squared_l2=config.squared_l2,
-                )
-                losses[i].append(summed)
-    jax.block_until_ready(states)
-    record = np.zeros((config.epochs, n_probes), np.float32)
-    for part, summed in zip(parts, losses, strict=True):
-        whole = np.concatenate([np.asarray(s) for s in summed]).reshape(config.epochs, len(chunks), len(part.probes))
-        record[:, list(part.probes)] = whole.sum(1) / len(matrix.blocks)
-    return [part._replace(params=state.params) for part, state in zip(parts, states, strict=True)], record
+    inner = optax.with_extra_args_support(optimizer)
 
+    def init(params: Any) -> Any:
+        return jax.tree.map(lambda a: jnp.array(a, copy=True), inner.init(params))  # its buffers are given away
 
-def _orders(
-    matrix: FeatureMatrix, config: ProbeConfig, chunks: list[slice]
-) -> Int[np.ndarray, "epoch batch row"] | None:
-    """The rows of each epoch's batches where they are shuffled, and at the end rows that do not count."""
-    if not config.shuffle:
-        return None
-    if len(chunks) > 1:
-        raise UserError(
-            f"config.probe.shuffle asks for rows in random order, but the matrix of {matrix.shape[0]:,} x "
-            f"{matrix.shape[1]:,} does not fit in memory: leave shuffle off, or take fewer rows "
-            "or layers."
-        )
-    draw = np.random.default_rng(config.seed)
-    n_batches, size = len(matrix.blocks), matrix.batch_size
-    nobody = np.arange(matrix.n_rows, n_batches * size)
-    orders = [np.concatenate([draw.permutation(matrix.n_rows), nobody]) for _ in range(config.epochs)]
-    return np.stack(orders).reshape(config.epochs, n_batches, size).astype(np.int32)
+    def update(gradients: Any, state: Any, params: Any = None, *, rates: Params, **extra: Any) -> tuple[Any, Any]:
+        gradients = jax.tree.map(lambda g, rate: jnp.where(rate > 0, g, 0), gradients, rates)
+        updates, state = inner.update(gradients, state, params, **extra)
+        return jax.tree.map(lambda u, rate: u * (rate / learning_rate), updates, rates), state
+
+    step: Any = update  # optax's protocol knows no argument by name
+    return optax.GradientTransformationExtraArgs(init, step)

@@ -5,34 +5,32 @@ The loss of a probe with weights W and bias b on a batch is
     mean loss(x W + b, y) + l1 * sum|W| + l2 * ||W||_F
 
 with cross-entropy (classes) or squared error (scores); the Frobenius norm is not squared unless asked, and the bias
-is not penalised. Adam steps through the batches. This is the probe of Dalvi et al. (2020), section 4, as its
-released code trains it.
+is not penalised. Adam, or another optimizer, steps through the batches. This is the probe of Dalvi et al. (2020),
+section 4, as its released code trains it.
 
 The products and the layout of the weights are those of `jaxred.probing.layout`.
 """
 
 import functools
 import itertools
-import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int
 
-from jaxred.probing.layout import HIGHEST, Batches, Layout, Packing, Params, columns_of, loss_and_gradient
-
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, as in PyTorch's defaults
+from jaxred.probing.adam import ADAM
+from jaxred.probing.compiler import separate, where_any
+from jaxred.probing.layout import HIGHEST, Batches, Packing, Params, WeightMap, loss_and_gradient, segment_columns
 
 
 class State(NamedTuple):
-    """The parameters and what Adam remembers."""
+    """The parameters and what the optimizer remembers."""
 
     params: Params
-    first: Params
-    second: Params
-    count: Float[Array, ""]
+    memory: Any
 
 
 class Penalty(NamedTuple):
@@ -43,26 +41,25 @@ class Penalty(NamedTuple):
     learning_rate: Float[Array, " probe"]
 
 
-def start(params: Params) -> State:
-    """Adam's state before the first step; what it remembers lies on the host until it is put on a device."""
-
-    def zeros() -> Params:
-        return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), params)
-
-    return State(params, zeros(), zeros(), jnp.float32(0))
+def start(params: Params, optimizer: optax.GradientTransformationExtraArgs = ADAM) -> State:
+    """The state before the first step."""
+    return State(params, optimizer.init(params))
 
 
-@functools.partial(jax.jit, static_argnames=("packing", "epochs", "squared_l2"), donate_argnames=("state",))
+@functools.partial(
+    jax.jit, static_argnames=("packing", "epochs", "squared_l2", "optimizer"), donate_argnames=("state",)
+)
 def train(
     state: State,
     data: Batches,
     penalty: Penalty,
-    layout: Layout,
+    weight_map: WeightMap,
     order: Int[Array, "epoch batch row"] | None = None,
     *,
     packing: Packing,
     epochs: int,
     squared_l2: bool = False,
+    optimizer: optax.GradientTransformationExtraArgs = ADAM,
 ) -> tuple[State, Float[Array, "epoch probe"]]:
     """Takes every probe of a family through the same batches.
 
@@ -70,33 +67,35 @@ def train(
         state: where training stands (given away: its buffers are reused).
         data: the batches, in the order in which they are taken.
         penalty: l1, l2 and learning rate of every probe.
-        layout: which weights exist, and whose they are; the others must start at zero and stay there.
+        weight_map: which weights exist, and whose they are; the others must start at zero and stay there.
         order: for each epoch, the rows of each batch (batch * batch size + place); without it, as they lie.
         packing: which probes own which columns.
         epochs: passes over the batches.
         squared_l2: penalise the squared norm.
+        optimizer: of `jaxred.probing.adam`; `state` began with it. Gradients include those of the penalties.
 
     Returns:
         The state after the last step, and each probe's loss summed over the batches of each epoch, penalties
         included.
     """
-    probe_of_row = jnp.concatenate([*layout.probes, jnp.zeros(0, jnp.int32)])
+    probe_of_row = jnp.concatenate([*weight_map.probes, jnp.zeros(0, jnp.int32)])
     member = jnp.asarray(jnp.arange(packing.n_probes)[:, None] == probe_of_row, jnp.float32)
-    ends = np.cumsum([0, *(len(p) for p in layout.probes)]).tolist()
+    ends = np.cumsum([0, *(len(p) for p in weight_map.probes)]).tolist()
 
     def of_rows(values):
-        """Each probe's value in the rows of its weights, [weight_row, 1] of each group: one gather is soon compiled."""
-        found = jax.lax.optimization_barrier(values[probe_of_row])[:, None]
-        return [found[first:last] for first, last in itertools.pairwise(ends)]
+        """Each probe's value in the rows of its weights, [weight_row, 1] of each group."""
+        gathered = separate(values[probe_of_row])[:, None]
+        return [gathered[first:last] for first, last in itertools.pairwise(ends)]
 
-    rates = [
+    of_weights = tuple(
         rate if owned is None else rate * owned
-        for rate, owned in zip(of_rows(penalty.learning_rate), layout.owned, strict=True)
-    ]
+        for rate, owned in zip(of_rows(penalty.learning_rate), weight_map.owned, strict=True)
+    )
+    rates = Params(of_weights, penalty.learning_rate[:, None])
 
     def step(index, carry, rows):
-        (params, first, second, count), losses = carry
-        x, targets, valid = _batch(data, index, rows, layout.columns, packing)
+        (params, memory), losses = carry
+        x, targets, valid = _batch(data, index, rows, weight_map.columns, packing)
         data_loss, gradients = loss_and_gradient(params, x, targets, valid, packing)
 
         norms = [(w * w).sum(1) for w in params.weights], [jnp.abs(w).sum(1) for w in params.weights]
@@ -110,29 +109,14 @@ def train(
             shrink = jnp.where(norm > 0, penalty.l2 / jnp.where(norm > 0, norm, 1), 0)
             l2_loss = penalty.l2 * norm
 
-        # Nobody without weights is penalised either way; but so the new weights depend on all that reads the old ones,
-        # and XLA writes them in place instead of keeping a copy.
-        l1 = jnp.where(absolutes > 0, penalty.l1, 0)
-
-        count = count + 1
-        size = 1 / -jnp.expm1(count * math.log(BETA_1))  # 1 - beta ** count, without its cancellation
-        scale = jax.lax.rsqrt(-jnp.expm1(count * math.log(BETA_2)))
-
-        def adam(value, first, second, gradient, rate):
-            first = BETA_1 * first + (1 - BETA_1) * gradient
-            second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
-            return value - size * rate * first / (jnp.sqrt(second) * scale + EPSILON), first, second
-
-        moved, l1_of_rows, shrink_of_rows = [], of_rows(l1), of_rows(shrink)
-        for group, weights in enumerate(params.weights):
-            # The barrier keeps the packing of the products apart from Adam's pass, which is then one plain loop.
-            gradient = jax.lax.optimization_barrier(gradients.weights[group])
-            gradient += l1_of_rows[group] * jnp.sign(weights) + shrink_of_rows[group] * weights
-            moved.append(adam(weights, first.weights[group], second.weights[group], gradient, rates[group]))
-        weights = tuple(zip(*moved, strict=True)) or ((), (), ())
-        bias = adam(params.bias, first.bias, second.bias, gradients.bias, penalty.learning_rate[:, None])
-        params, first, second = (Params(w, b) for w, b in zip(weights, bias, strict=True))
-        return State(params, first, second, count), losses + data_loss + penalty.l1 * absolutes + l2_loss
+        penalties = zip(of_rows(where_any(absolutes, penalty.l1)), of_rows(shrink), strict=True)
+        penalised = tuple(
+            separate(gradient) + l1 * jnp.sign(weights) + l2 * weights
+            for gradient, weights, (l1, l2) in zip(gradients.weights, params.weights, penalties, strict=True)
+        )
+        updates, memory = optimizer.update(Params(penalised, gradients.bias), memory, params, rates=rates)
+        params = jax.tree.map(jnp.add, params, updates)
+        return State(params, memory), losses + data_loss + penalty.l1 * absolutes + l2_loss
 
     def epoch(state, rows):
         def body(index, carry):
@@ -147,7 +131,7 @@ def _batch(data, index, rows, columns, packing):
     """A batch's columns, segment by segment, its targets, and the weight of each of its rows."""
     size = data.blocks.shape[2]
     if rows is None:
-        x = columns_of(data.blocks, index, columns, packing)
+        x = segment_columns(data.blocks, index, columns, packing)
         targets, count = data.targets[index], data.counts[index]
         return x, targets, jnp.where(jnp.arange(size) < count, 1 / count, 0).astype(jnp.float32)
     batch, place = rows // size, rows % size

@@ -24,17 +24,17 @@ class Solution(NamedTuple):
     tolerance: float
 
 
-class Columns(NamedTuple):
+class ColumnMoments(NamedTuple):
     """What the solver must know of the matrix's columns."""
 
     mean: Float[np.ndarray, " column"]
     varies: Bool[np.ndarray, " column"]
 
 
-def columns_of(matrix: FeatureMatrix) -> Columns:
+def column_moments(matrix: FeatureMatrix) -> ColumnMoments:
     """The mean of every column, and whether it varies."""
     mean, deviation = matrix.mean_and_deviation()
-    return Columns(mean, deviation > CONSTANT * np.abs(mean))
+    return ColumnMoments(mean, deviation > CONSTANT * np.abs(mean))
 
 
 class _Reader(NamedTuple):
@@ -54,7 +54,7 @@ class _Reader(NamedTuple):
         found = jax.device_put(proximal.no_sums(point), part.device)
         for chunk in self.chunks:
             read = self.batches(chunk, part.device)
-            found = proximal.accumulate(found, point, read, problem, part.layout, packing=part.packing)
+            found = proximal.accumulate(found, point, read, problem, part.weight_map, packing=part.packing)
         return found
 
 
@@ -63,7 +63,7 @@ def solve(
     matrix: FeatureMatrix,
     values: np.ndarray,
     targets: np.ndarray,
-    columns: Columns,
+    columns: ColumnMoments,
     n_probes: int,
     config: ProbeConfig,
 ) -> tuple[list[Part], Float[np.ndarray, "look probe"], Solution]:
@@ -88,7 +88,7 @@ def solve(
     states = []
     for part in parts:
         bias = jax.device_put(np.tile(np.float32(start), (len(part.probes), 1)), part.device)
-        states.append(jax.device_put(proximal.start(bias, part.layout, part.packing), part.device))
+        states.append(jax.device_put(proximal.start(bias, part.weight_map, part.packing), part.device))
     run = _in_one_call if len(reader.chunks) == 1 else _streamed
     states, records = run(states, parts, problems, reader, config)
 
@@ -118,7 +118,7 @@ def _in_one_call(
             reader.batches(reader.chunks[0], part.device),
             np.float32(config.tolerance),
             problem,
-            part.layout,
+            part.weight_map,
             packing=part.packing,
             max_iterations=config.max_iterations,
             squared_l2=config.squared_l2,
@@ -144,18 +144,18 @@ def _streamed(
             for i, (part, problem) in enumerate(zip(parts, problems, strict=True)):
                 how = {"packing": part.packing, "squared_l2": config.squared_l2}
                 sums = reader.sums(part, problem, states[i].params)
-                states[i] = proximal.inspect(states[i], sums, problem, part.layout, **how)
+                states[i] = proximal.inspect(states[i], sums, problem, part.weight_map, **how)
                 records[i].append(np.asarray(states[i].loss))
         if last or all((np.asarray(state.residual) <= tolerance).all() for state in states):
             break
         for i, (part, problem) in enumerate(zip(parts, problems, strict=True)):
             how = {"packing": part.packing, "squared_l2": config.squared_l2}
             gradient = reader.sums(part, problem, states[i].ahead).gradient
-            states[i] = proximal.advance(states[i], gradient, tolerance, problem, part.layout, **how)
+            states[i] = proximal.advance(states[i], gradient, tolerance, problem, part.weight_map, **how)
     return states, records
 
 
-def _problem(part: Part, reader: _Reader, columns: Columns, null_loss: float) -> proximal.Problem:
+def _problem(part: Part, reader: _Reader, columns: ColumnMoments, null_loss: float) -> proximal.Problem:
     """What a part minimises, with steps from the largest eigenvalue of each probe's covariance."""
     classes = np.issubdtype(reader.values.dtype, np.integer)
     curvature, n_probes = proximal.curvature(classes), len(part.probes)
@@ -164,16 +164,16 @@ def _problem(part: Part, reader: _Reader, columns: Columns, null_loss: float) ->
     rest = jax.device_put((mean, np.ones(n_probes, np.float32), *numbers), part.device)
     problem = proximal.Problem(part.penalty.l1, part.penalty.l2, *rest)
 
-    layout, packing = proximal.one_output(part.layout, part.packing)
-    alone = part._replace(layout=layout, packing=packing)
+    weight_map, packing = proximal.one_output(part.weight_map, part.packing)
+    alone = part._replace(weight_map=weight_map, packing=packing)
     products = reader._replace(values=np.zeros(reader.values.shape, np.float32))
     draw = np.random.default_rng(0).normal(size=len(columns.mean)) * columns.varies
     draw = jax.device_put(draw[part.family.columns].astype(np.float32), part.device)
-    process = proximal.lanczos_start(draw, layout, packing=packing)
+    process = proximal.lanczos_start(draw, weight_map, packing=packing)
     alphas, betas = [], []
     for _ in range(LANCZOS_STEPS):
         product = products.sums(alone, problem, process.vector).gradient
-        process, alpha = proximal.lanczos_step(process, product, problem, layout, packing=packing)
+        process, alpha = proximal.lanczos_step(process, product, problem, weight_map, packing=packing)
         alphas.append(alpha)
         betas.append(process.beta)
     largest = _largest_eigenvalues(np.stack(alphas, 1), np.stack(betas, 1))

@@ -1,9 +1,39 @@
 """A family of linear probes as arrays: how its weights lie, and the products that all its probes share.
 
-The columns of the matrix are cut into segments that the same probes own, so that a segment's part of every owner's
-outputs is one matrix product, without a column that a probe does not own. All weights lie in a few arrays of rows of
-one width (`Packing`), so that an optimiser is a few passes over memory however many segments there are. Two classes
-need half of the products: only the difference of their outputs matters, and their gradients are opposite.
+Three probes on six columns, in the family's order (`x`: the probe has weights for the column):
+
+    column            0   1   2   3   4   5
+                    +-------+-------+-------+
+    probe 0         | x   x | .   . | .   . |
+    probe 1         | x   x | x   x | .   . |
+    probe 2         | x   x | x   . | x   x |
+                    +-------+-------+-------+
+    segment             0       1       2         a run of columns with the same owners
+    owners           0, 1, 2   1, 2     2         the probes with weights for any of them
+
+A segment's part of every owner's outputs is one matrix product, [owner * output, column] x [column, row], and so is its
+gradient. Column 3 is in a segment of probe 2, which does not own it: that weight is masked. It begins at 0 and stays 0.
+
+All weights lie in a few arrays of rows of one width, the tile, so that an optimizer is a few passes over memory however
+many segments there are. A segment lies as [owner, output, column], cut into rows; a group of segments shares an array.
+With 2 outputs, a tile of 2, and two groups:
+
+    group 0: segments 0 and 1                         group 1: segment 2
+    row  probe  output  columns   owned               row  probe  output  columns   owned
+     0     0      0      0  1     1  1                 0     2      0      4  5      1  1
+     1     0      1      0  1     1  1                 1     2      1      4  5      1  1
+     2     1      0      0  1     1  1
+     3     1      1      0  1     1  1
+     4     2      0      0  1     1  1
+     5     2      1      0  1     1  1
+     6     1      0      2  3     1  1
+     7     1      1      2  3     1  1
+     8     2      0      2  3     1  0
+     9     2      1      2  3     1  0
+
+`Packing` holds what a program is compiled for: segments, groups, tile. `WeightMap` holds the columns `probe` and
+`owned` of this table as arrays. Two classes need half of the products: only the difference of their outputs matters,
+and their gradients are opposite. tests/probing/test_layout.py compares this with dense, masked matrices.
 """
 
 import functools
@@ -14,6 +44,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+from jaxred.probing.compiler import separate
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -43,19 +75,19 @@ class Packing(NamedTuple):
 class Params(NamedTuple):
     """The parameters of a family."""
 
-    weights: tuple[Float[Array, "_weight_row tile"], ...]  # one array a group of segments
+    weights: tuple[Float[Array, "_weight_row tile"], ...]  # one array per group of segments
     bias: Float[Array, "probe output"]
 
 
 class Batches(NamedTuple):
-    """The data, a batch a step: column by column, so that a run of columns or any choice of them is read at once."""
+    """The data, one batch per step, by columns, so that a run of columns or any choice of them is read at once."""
 
     blocks: Float[Array, "batch matrix_column row"]
     targets: Int[Array, "batch row"] | Float[Array, "batch row"]  # class ids (integers) or scores
     counts: Int[Array, " batch"]  # rows of each batch that exist; they come first
 
 
-class Layout(NamedTuple):
+class WeightMap(NamedTuple):
     """Where the weights of a packing belong, as arrays."""
 
     columns: Int[Array, " column"] | None  # the matrix's columns in the family's order; None: as they lie
@@ -74,7 +106,7 @@ def outputs(
     """Every probe's outputs, x W + b."""
 
     def one(index):
-        return _products(unpack(params.weights, packing), columns_of(blocks, index, columns, packing), packing)
+        return _products(unpack(params.weights, packing), segment_columns(blocks, index, columns, packing), packing)
 
     found = jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
     return jnp.broadcast_to(found, (*found.shape[:3], blocks.shape[2]))  # where nobody owns a column, rows are alike
@@ -94,7 +126,7 @@ def predict(
     return found[:, :, 0] if regression else jnp.argmax(found, axis=2)
 
 
-def columns_of(
+def segment_columns(
     blocks: Float[Array, "batch matrix_column row"],
     index: Array,
     columns: Int[Array, " column"] | None,
@@ -120,7 +152,7 @@ def loss_and_gradient(
 
     Args:
         params: the parameters of the family.
-        x: a batch as `columns_of` gives it.
+        x: a batch as `segment_columns` gives it.
         targets: class ids (integers), for cross-entropy, or scores, for squared error.
         valid: the weight of each row; 0 for rows that do not exist.
         packing: which probes own which columns.
@@ -146,8 +178,7 @@ def loss_and_gradient(
 
     gradients = []
     for segment, columns in zip(packing.segments, x, strict=True):
-        # The barrier keeps the owners' slices out of the product's kernel, which XLA cannot always tile on a GPU.
-        mine = jax.lax.optimization_barrier(of_owners(error, segment))
+        mine = separate(of_owners(error, segment))
         product = jax.lax.dot_general(
             mine.reshape(-1, mine.shape[2]), columns, (((1,), (1,)), ((), ())), precision=HIGHEST
         )
@@ -160,7 +191,7 @@ def loss_and_gradient(
 
 
 def _products(weights, x, packing):
-    """The products x W of every probe, [probe, output, row]: one a segment, added to those of its owners."""
+    """The products x W of every probe, [probe, output, row]: one per segment, added to those of its owners."""
     if not packing.segments:
         return jnp.zeros((packing.n_probes, 1, 1))
     n_outputs, size = weights[0].shape[1], x[0].shape[1]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from jaxred.config import ProbeConfig
 from jaxred.probing.elastic_net import Penalty
 from jaxred.probing.families import ALIGN, Family
-from jaxred.probing.layout import Layout, Packing, Params, Segment
+from jaxred.probing.layout import Packing, Params, Segment, WeightMap
 
 GROUP_WEIGHTS = {"cpu": 150_000}  # weights that a pass of the optimiser goes through at once, to stay in the cache
 PART_BYTES = 1 << 30  # for the weights of one part of a family and what the optimiser keeps of them
@@ -36,7 +36,7 @@ class Part(NamedTuple):
     probes: tuple[int, ...]  # their numbers in the family
     family: Family
     packing: Packing
-    layout: Layout
+    weight_map: WeightMap
     params: Params
     penalty: Penalty
     device: Any
@@ -107,8 +107,8 @@ def _prepared(
     columns, rows, owned, settings_of, weights, bias = jax.device_put(
         (columns, group_of, _owned(existing, packing), settings_of, weights, bias), device
     )
-    layout, penalty, params = Layout(columns, tuple(rows), owned), Penalty(*settings_of), Params(weights, bias)
-    return Part(probes, mine, packing, layout, params, penalty, device)
+    weight_map, penalty, params = WeightMap(columns, tuple(rows), owned), Penalty(*settings_of), Params(weights, bias)
+    return Part(probes, mine, packing, weight_map, params, penalty, device)
 
 
 def _of_varying(family: Family, varies: Bool[np.ndarray, " matrix_column"]) -> Family:

@@ -31,13 +31,13 @@ from jaxtyping import Array, Float, Int
 from jaxred.probing.layout import (
     HIGHEST,
     Batches,
-    Layout,
     Packing,
     Params,
-    columns_of,
+    WeightMap,
     loss_and_gradient,
     of_owners,
     pack,
+    segment_columns,
     unpack,
 )
 
@@ -82,18 +82,18 @@ def curvature(classes: bool) -> float:
     return 0.5 if classes else 2.0
 
 
-def start(bias: Float[Array, "probe output"], layout: Layout, packing: Packing) -> State:
+def start(bias: Float[Array, "probe output"], weight_map: WeightMap, packing: Packing) -> State:
     """No weights, and this bias."""
-    zeros = _zeros(layout, packing)
+    zeros = _zeros(weight_map, packing)
     n = bias.shape[0]
     unknown = jnp.full(n, jnp.inf, jnp.float32)
     params = Params(zeros, bias)
     return State(params, params, jnp.ones(n), jnp.zeros(n, jnp.int32), unknown, unknown)
 
 
-def _zeros(layout: Layout, packing: Packing) -> tuple[Float[Array, "_weight_row tile"], ...]:
+def _zeros(weight_map: WeightMap, packing: Packing) -> tuple[Float[Array, "_weight_row tile"], ...]:
     """Weights of zero."""
-    return tuple(jnp.zeros((len(rows), packing.tile), jnp.float32) for rows in layout.probes)
+    return tuple(jnp.zeros((len(rows), packing.tile), jnp.float32) for rows in weight_map.probes)
 
 
 def no_sums(params: Params) -> Sums:
@@ -102,7 +102,9 @@ def no_sums(params: Params) -> Sums:
 
 
 @functools.partial(jax.jit, static_argnames=("packing",), donate_argnames=("sums",))
-def accumulate(sums: Sums, point: Params, data: Batches, problem: Problem, layout: Layout, *, packing: Packing) -> Sums:
+def accumulate(
+    sums: Sums, point: Params, data: Batches, problem: Problem, weight_map: WeightMap, *, packing: Packing
+) -> Sums:
     """Adds some batches' part of the loss and the gradient at a point.
 
     Args:
@@ -110,14 +112,14 @@ def accumulate(sums: Sums, point: Params, data: Batches, problem: Problem, layou
         point: parameters, the bias that of centred columns.
         data: batches.
         problem: the problem.
-        layout: where weights lie.
+        weight_map: where weights lie.
         packing: which probes own which columns.
     """
     shift = _per_owner_products(point.weights, problem.mean, packing)
     point = Params(point.weights, point.bias - shift)
 
     def one(index, sums):
-        x = columns_of(data.blocks, index, layout.columns, packing)
+        x = segment_columns(data.blocks, index, weight_map.columns, packing)
         exists = jnp.arange(data.blocks.shape[2]) < data.counts[index]
         loss, gradient = loss_and_gradient(point, x, data.targets[index], exists / problem.n_rows, packing)
         return Sums(sums.loss + loss, jax.tree.map(jnp.add, sums.gradient, gradient))
@@ -131,14 +133,14 @@ def advance(
     gradient: Params,
     tolerance: Float[Array, ""],
     problem: Problem,
-    layout: Layout,
+    weight_map: WeightMap,
     *,
     packing: Packing,
     squared_l2: bool = False,
 ) -> State:
     """A step of every probe whose residual is above the tolerance, from the gradient at `state.ahead`."""
-    gradient = _centred(gradient, problem, layout, packing)
-    total, rows = _totals(layout, packing), functools.partial(_rows, layout=layout)
+    gradient = _centred(gradient, problem, weight_map, packing)
+    total, rows = _totals(weight_map, packing), functools.partial(_rows, weight_map=weight_map)
     steps = rows(problem.step)
     soft = tuple(
         _soft(y - step * g, step * l1)
@@ -179,7 +181,7 @@ def advance(
 
 @functools.partial(jax.jit, static_argnames=("packing", "squared_l2"))
 def inspect(
-    state: State, sums: Sums, problem: Problem, layout: Layout, *, packing: Packing, squared_l2: bool = False
+    state: State, sums: Sums, problem: Problem, weight_map: WeightMap, *, packing: Packing, squared_l2: bool = False
 ) -> State:
     """Each probe's objective and residual, from the sums at `state.params`.
 
@@ -187,8 +189,8 @@ def inspect(
     of the best constant: sqrt((step * ||s_W||^2 + bias_step * ||s_b||^2) / null_loss). It is 0 at the optimum alone,
     and does not depend on the units of columns and scores.
     """
-    gradient = _centred(sums.gradient, problem, layout, packing)
-    total, rows = _totals(layout, packing), functools.partial(_rows, layout=layout)
+    gradient = _centred(sums.gradient, problem, weight_map, packing)
+    total, rows = _totals(weight_map, packing), functools.partial(_rows, weight_map=weight_map)
     weights, squares = state.params.weights, total([w * w for w in state.params.weights])
     norm = jnp.sqrt(squares)
     shrink = 2 * problem.l2 if squared_l2 else jnp.where(norm > 0, problem.l2 / jnp.where(norm > 0, norm, 1), 0)
@@ -211,7 +213,7 @@ def solve(
     data: Batches,
     tolerance: Float[Array, ""],
     problem: Problem,
-    layout: Layout,
+    weight_map: WeightMap,
     *,
     packing: Packing,
     max_iterations: int,
@@ -224,7 +226,7 @@ def solve(
         data: all rows.
         tolerance: of the residual; a probe that meets it moves no more.
         problem: penalties and step sizes.
-        layout: where weights lie; those that do not exist stay at zero.
+        weight_map: where weights lie; those that do not exist stay at zero.
         packing: which probes own which columns.
         max_iterations: steps at most.
         squared_l2: penalise the squared norm.
@@ -237,19 +239,19 @@ def solve(
     n_looks = looks(max_iterations)
 
     def look(state, sums, record, n, taken):
-        state = inspect(state, sums, problem, layout, **kwargs)
+        state = inspect(state, sums, problem, weight_map, **kwargs)
         left = jnp.where((state.residual > tolerance).any(), jnp.minimum(INTERVAL, max_iterations - taken), 0)
         return state, record.at[n].set(state.loss), n + 1, taken, left
 
     def step(state, sums, record, n, taken, left):
-        state = advance(state, sums.gradient, tolerance, problem, layout, **kwargs)
+        state = advance(state, sums.gradient, tolerance, problem, weight_map, **kwargs)
         return state, record, n, taken + 1, left - 1
 
     def body(carry):
         state, record, n, taken, left, _ = carry
         looking = left == 0
         point = jax.tree.map(lambda a, b: jnp.where(looking, a, b), state.params, state.ahead)
-        sums = accumulate(no_sums(point), point, data, problem, layout, packing=packing)
+        sums = accumulate(no_sums(point), point, data, problem, weight_map, packing=packing)
         state, record, n, taken, left = jax.lax.cond(
             looking,
             lambda: look(state, sums, record, n, taken),
@@ -284,35 +286,35 @@ class Lanczos(NamedTuple):
     beta: Float[Array, " probe"]
 
 
-def one_output(layout: Layout, packing: Packing) -> tuple[Layout, Packing]:
+def one_output(weight_map: WeightMap, packing: Packing) -> tuple[WeightMap, Packing]:
     """The same columns with one vector a probe."""
     packed = packing._replace(n_outputs=1)
 
     def first(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         return pack([part[:, :1] for part in unpack(arrays, packing)], packed)
 
-    tiles = [jnp.broadcast_to(p[:, None], (len(p), packing.tile)) for p in layout.probes]
-    owned = [jnp.ones(rows.shape) if mask is None else mask for rows, mask in zip(tiles, layout.owned, strict=True)]
+    tiles = [jnp.broadcast_to(p[:, None], (len(p), packing.tile)) for p in weight_map.probes]
+    owned = [jnp.ones(rows.shape) if mask is None else mask for rows, mask in zip(tiles, weight_map.owned, strict=True)]
     probes = tuple(rows[:, 0] for rows in first(tuple(tiles)))
-    return Layout(layout.columns, probes, first(tuple(owned))), packed
+    return WeightMap(weight_map.columns, probes, first(tuple(owned))), packed
 
 
 @functools.partial(jax.jit, static_argnames=("packing",))
-def lanczos_start(draw: Float[Array, " column"], layout: Layout, *, packing: Packing) -> Lanczos:
+def lanczos_start(draw: Float[Array, " column"], weight_map: WeightMap, *, packing: Packing) -> Lanczos:
     """The process from the same draw for every probe, so far as it owns the columns. `packing` has one output."""
     parts = [jnp.broadcast_to(draw[s.start : s.stop], (len(s.owners), 1, s.stop - s.start)) for s in packing.segments]
-    vector = _masked(pack(parts, packing), layout)
-    norm = jnp.sqrt(_totals(layout, packing)([v * v for v in vector]))
+    vector = _masked(pack(parts, packing), weight_map)
+    norm = jnp.sqrt(_totals(weight_map, packing)([v * v for v in vector]))
     scale = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
     zeros = jax.tree.map(jnp.zeros_like, vector)
     bias = jnp.zeros((packing.n_probes, 1))
-    vector = tuple(v * s for v, s in zip(vector, _rows(scale, layout), strict=True))
+    vector = tuple(v * s for v, s in zip(vector, _rows(scale, weight_map), strict=True))
     return Lanczos(Params(zeros, bias), Params(vector, bias), jnp.zeros(packing.n_probes))
 
 
 @functools.partial(jax.jit, static_argnames=("packing",))
 def lanczos_step(
-    process: Lanczos, product: Params, problem: Problem, layout: Layout, *, packing: Packing
+    process: Lanczos, product: Params, problem: Problem, weight_map: WeightMap, *, packing: Packing
 ) -> tuple[Lanczos, Float[Array, " probe"]]:
     """One step, and the diagonal entry found.
 
@@ -320,12 +322,12 @@ def lanczos_step(
         process: where it stands.
         product: the gradient of the mean square of the vector's outputs, which is twice covariance times vector.
         problem: the problem.
-        layout: that of one output.
+        weight_map: that of one output.
         packing: that of one output.
     """
-    total, rows = _totals(layout, packing), functools.partial(_rows, layout=layout)
+    total, rows = _totals(weight_map, packing), functools.partial(_rows, weight_map=weight_map)
     vector, before = process.vector.weights, process.before.weights
-    image = [g / 2 for g in _centred(product, problem, layout, packing).weights]
+    image = [g / 2 for g in _centred(product, problem, weight_map, packing).weights]
     alpha = total([i * v for i, v in zip(image, vector, strict=True)])
     rest = [
         i - a * v - b * u for i, v, u, a, b in zip(image, vector, before, rows(alpha), rows(process.beta), strict=True)
@@ -342,9 +344,9 @@ def _soft(values: Array, threshold: Array) -> Array:
     return jnp.sign(values) * jnp.maximum(jnp.abs(values) - threshold, 0)
 
 
-def _totals(layout: Layout, packing: Packing) -> Callable[[Sequence[Array]], Array]:
+def _totals(weight_map: WeightMap, packing: Packing) -> Callable[[Sequence[Array]], Array]:
     """What sums each probe's weights, [probe], of arrays packed like them."""
-    members = [jnp.arange(packing.n_probes)[:, None] == p for p in layout.probes]
+    members = [jnp.arange(packing.n_probes)[:, None] == p for p in weight_map.probes]
 
     def total(arrays: Sequence[Float[Array, "_weight_row tile"]]) -> Float[Array, " probe"]:
         groups = zip(members, arrays, strict=True)
@@ -354,20 +356,20 @@ def _totals(layout: Layout, packing: Packing) -> Callable[[Sequence[Array]], Arr
     return total
 
 
-def _rows(values: Array, layout: Layout) -> list[Array]:
+def _rows(values: Array, weight_map: WeightMap) -> list[Array]:
     """A value of each probe, for the rows of weights of each group."""
-    return [values[p][:, None] for p in layout.probes]
+    return [values[p][:, None] for p in weight_map.probes]
 
 
-def _masked(weights, layout: Layout) -> tuple[Array, ...]:
-    return tuple(w if owned is None else w * owned for w, owned in zip(weights, layout.owned, strict=True))
+def _masked(weights, weight_map: WeightMap) -> tuple[Array, ...]:
+    return tuple(w if owned is None else w * owned for w, owned in zip(weights, weight_map.owned, strict=True))
 
 
-def _centred(gradient: Params, problem: Problem, layout: Layout, packing: Packing) -> Params:
+def _centred(gradient: Params, problem: Problem, weight_map: WeightMap, packing: Packing) -> Params:
     """The gradient in the weights of centred columns, zero where a weight does not exist."""
     shifts = [of_owners(gradient.bias, s)[:, :, None] * problem.mean[s.start : s.stop] for s in packing.segments]
     moved = jax.tree.map(jnp.subtract, gradient.weights, pack(shifts, packing))
-    return Params(_masked(moved, layout), gradient.bias)
+    return Params(_masked(moved, weight_map), gradient.bias)
 
 
 def _per_owner_products(weights, vector: Array, packing: Packing) -> Array:

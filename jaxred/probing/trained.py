@@ -1,18 +1,22 @@
 """A family trained, its probes, and their predictions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import optax
 from jaxtyping import Float, Int
 
 from jaxred.activations.matrix import FeatureMatrix
 from jaxred.config import ProbeConfig, validate_probe
 from jaxred.errors import UserError
-from jaxred.probing import adam, fista
+from jaxred.probing import epochs, fista, saved
 from jaxred.probing import layout as kernel
 from jaxred.probing.families import Family
 from jaxred.probing.fista import Solution
+from jaxred.probing.outputs import linear_outputs, probabilities
 from jaxred.probing.parts import Part, Settings, all_parts, settings_of, unpacked
 from jaxred.probing.proximal import INTERVAL
 
@@ -28,15 +32,78 @@ class Probe(NamedTuple):
     bias: Float[np.ndarray, " output"]
     losses: Float[np.ndarray, " epoch"]  # penalties included: of each epoch's batches; of fista, every 10 steps
     solution: "Solution | None" = None  # of fista
+    classes: tuple[str, ...] | None = None  # names of the outputs; None: class ids, or a score
 
     @property
     def converged(self) -> bool:
-        """Of fista, whether its residual met the tolerance; of Adam, whether the last epoch lowered the loss by less
-        than CONVERGED of it.
+        """With fista, whether its residual met the tolerance; with Adam, whether the last epoch lowered the loss by
+        less than CONVERGED of it.
         """
         if self.solution is not None:
             return bool(self.solution.residual <= self.solution.tolerance)
         return len(self.losses) > 1 and bool(self.losses[-2] - self.losses[-1] <= CONVERGED * abs(self.losses[-1]))
+
+    def outputs(self, X: Any) -> Float[np.ndarray, "row output"]:
+        """The outputs for rows of all the matrix's columns, [row, column] or [row, layer, neuron].
+
+        Raises:
+            UserError: if the rows have too few columns.
+        """
+        rows = np.asarray(X)
+        rows = rows.reshape(len(rows), -1) if rows.ndim == 3 else rows
+        n_columns = int(self.columns.max(initial=-1)) + 1
+        if rows.ndim != 2 or rows.shape[1] < n_columns:
+            raise UserError(
+                f"X is of shape {np.shape(X)}, but the probe reads columns up to {n_columns - 1}, counted from 0: pass "
+                "[row, column] or [row, layer, neuron] of the matrix that it was trained on."
+            )
+        return linear_outputs(rows, self.columns, self.weights, self.bias)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """For every row of `outputs`' X the class, by name where the probe knows it, or the score."""
+        outputs = self.outputs(X)
+        if outputs.shape[1] == 1:
+            return outputs[:, 0]
+        ids = outputs.argmax(1)
+        return ids if self.classes is None else np.array(self.classes)[ids]
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "row class"]:
+        """For every row of `outputs`' X the probability of each class, the softmax of the outputs."""
+        return probabilities(self.outputs(X))
+
+    def score(self, X: Any, y: Any) -> float:
+        """The share of rows whose class (name or id, as `predict` gives it) is right; of scores, R squared."""
+        predictions = self.predict(X)
+        if self.weights.shape[1] > 1:
+            return float(np.mean(predictions == np.asarray(y)))
+        from sklearn.metrics import r2_score  # here, because importing it takes a second
+
+        return float(r2_score(np.asarray(y), predictions))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the probe to one file, by custom `*.safetensors`.
+
+        Raises:
+            UserError: if the file cannot be written.
+        """
+        names = ("columns", "weights", "bias", "losses")
+        solution = None
+        if self.solution is not None:
+            solution = [float(self.solution.residual), int(self.solution.iterations), float(self.solution.tolerance)]
+        facts = {"classes": None if self.classes is None else list(self.classes), "solution": solution}
+        saved.save(path, "Probe", {name: getattr(self, name) for name in names}, facts)
+
+    @staticmethod
+    def load(path: str | Path) -> "Probe":
+        """The probe of a file that `save` wrote.
+
+        Raises:
+            UserError: if there is no such file, it holds something else, or it is damaged.
+        """
+        _, arrays, facts = saved.load(path, ("Probe",))
+        solution = None if facts["solution"] is None else Solution(*facts["solution"])
+        classes = None if facts["classes"] is None else tuple(facts["classes"])
+        return Probe(**arrays, solution=solution, classes=classes)
 
 
 @dataclass(frozen=True)
@@ -48,6 +115,7 @@ class Fit:
     losses: Float[np.ndarray, "epoch probe"]
     regression: bool
     solution: Solution | None = None  # of fista, for every probe
+    classes: tuple[str, ...] | None = None  # by class id, for the names that probes give
 
     def probe(self, index: int) -> Probe:
         """One probe of the family, unpacked.
@@ -72,7 +140,7 @@ class Fit:
         if solution is not None:
             residual, iterations = solution.residual[index].item(), solution.iterations[index].item()
             solution = Solution(residual, iterations, solution.tolerance)
-        return Probe(self.family.owned(index), weights, bias, self.losses[:, index], solution)
+        return Probe(self.family.owned(index), weights, bias, self.losses[:, index], solution, self.classes)
 
     def predict(self, features: FeatureMatrix | Float[np.ndarray, "row column"]) -> np.ndarray:
         """Every probe's class ids [row, probe], or scores for regression."""
@@ -80,7 +148,7 @@ class Fit:
         shape = len(matrix.blocks), self.family.n_probes, matrix.batch_size
         predictions = np.zeros(shape, np.float32 if self.regression else np.int32)
         for part in self.parts:
-            columns, packing = part.layout.columns, part.packing
+            columns, packing = part.weight_map.columns, part.packing
             for batches, blocks in matrix.windows(part.device, PREDICT_BATCHES):  # one shape, one compilation
                 found = kernel.predict(part.params, blocks, columns, packing=packing, regression=self.regression)
                 predictions[batches, list(part.probes)] = np.asarray(found)[: batches.stop - batches.start]
@@ -94,6 +162,9 @@ def fit(
     n_outputs: int,
     config: ProbeConfig,
     settings: Settings | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> Fit:
     """Trains every probe of a family.
 
@@ -104,6 +175,10 @@ def fit(
         n_outputs: classes; 1 for regression.
         config: solver, penalties, learning rate, epochs, batch size, seed.
         settings: penalties, learning rate and seed of every probe, in place of the configuration's.
+        classes: names of the class ids, for the predictions of single probes.
+        optimizer: any transformation of optax in place of Adam, with its own learning rate, such as
+            `optax.sgd(0.1, momentum=0.9)`. Gradients include those of the penalties. A probe whose rate in `settings`
+            is not `config.learning_rate` has its updates scaled by their ratio (`jaxred.probing.adam.with_rates`).
 
     Raises:
         UserError: if features, targets and the family do not fit together, targets are names of classes, the
@@ -119,19 +194,25 @@ def fit(
         )
     matrix = features if isinstance(features, FeatureMatrix) else FeatureMatrix.from_rows(features, config.batch_size)
     settings = settings or settings_of(config, family.n_probes)
+    if classes is not None and len(classes) != n_outputs:
+        raise UserError(f"classes has {len(classes)} names, but n_outputs is {n_outputs}: pass one per class.")
     regression = not np.issubdtype(targets.dtype, np.integer)
     _refuse_misfits(family, matrix, targets, n_outputs, regression)
     values = matrix.batched(targets.astype(np.float32 if regression else np.int32))
+    if optimizer is not None and config.solver != "adam":
+        raise UserError(
+            f"An optimizer takes the place of Adam, but solver is {config.solver!r}: leave one of them out."
+        )
     if config.solver == "fista":
-        columns = fista.columns_of(matrix)
+        columns = fista.column_moments(matrix)
         parts = all_parts(family, n_outputs, config, settings, columns.varies)
         parts, losses, solution = fista.solve(parts, matrix, values, targets, columns, family.n_probes, config)
     else:
         parts = all_parts(family, n_outputs, config, settings)
-        parts, losses = adam.train(parts, matrix, values, family.n_probes, config)
+        parts, losses = epochs.train(parts, matrix, values, family.n_probes, config, optimizer)
         solution = None
     _refuse_divergence(losses, family, settings, config)
-    return Fit(family, tuple(parts), losses, regression, solution)
+    return Fit(family, tuple(parts), losses, regression, solution, None if classes is None else tuple(classes))
 
 
 def _refuse_misfits(

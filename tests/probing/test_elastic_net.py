@@ -10,7 +10,7 @@ import pytest
 
 from jaxred.probing import elastic_net
 from jaxred.probing.elastic_net import Penalty
-from jaxred.probing.layout import Batches, Layout, Packing, Params, Segment, outputs, unpack
+from jaxred.probing.layout import Batches, Packing, Params, Segment, WeightMap, outputs, unpack
 
 N_ROWS, EPOCHS = 25, 4
 SEGMENTS = (Segment(0, 4, (0, 1)), Segment(4, 7, (0, 1, 2)), Segment(7, 9, (2,)))
@@ -61,7 +61,7 @@ def layout(problem, columns=None):
     probes = tuple(jnp.asarray(rows[:, 0], jnp.int32) for rows in packed(probes, problem))
     first, second = packed(owned, problem)
     assert first.all()
-    return Layout(None if columns is None else jnp.asarray(columns, jnp.int32), probes, (None, jnp.asarray(second)))
+    return WeightMap(None if columns is None else jnp.asarray(columns, jnp.int32), probes, (None, jnp.asarray(second)))
 
 
 def unpacked(trained, probe):

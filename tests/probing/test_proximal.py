@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxred.probing import proximal
-from jaxred.probing.layout import Batches, Layout, Packing, Segment, unpack
+from jaxred.probing.layout import Batches, Packing, Segment, WeightMap, unpack
 
 N_ROWS, N_COLUMNS = 40, 6
 SEGMENTS = (Segment(0, 4, (0, 1)), Segment(4, 6, (1,)))
@@ -25,7 +25,7 @@ def a_problem(n_outputs, seed=0):
     packing = Packing(SEGMENTS, ((0, 1), (1, 2)), 2, 2, n_outputs)
     owned = jnp.asarray(np.repeat(MASK.T[:, None], n_outputs, 1).reshape(-1, 2))
     rows = (np.repeat([0, 1], 2 * n_outputs), np.ones(n_outputs, int))
-    layout = Layout(None, tuple(jnp.asarray(r, jnp.int32) for r in rows), (owned, None))
+    layout = WeightMap(None, tuple(jnp.asarray(r, jnp.int32) for r in rows), (owned, None))
     blocks = np.full((3, N_COLUMNS, 16), 7, np.float32)
     blocks[:, :, :] = np.moveaxis(np.concatenate([x, np.full((8, N_COLUMNS), 7, np.float32)]).reshape(3, 16, -1), 1, 2)
     targets = np.concatenate([y, np.zeros(8, y.dtype)]).reshape(3, 16)

@@ -247,7 +247,9 @@ def test_names_of_classes_are_refused_with_what_gives_their_numbers():
     rows = np.zeros((4, 3), np.float32)
     family = layer_family(1, 3)
     for labels in (np.array(["yes", "no", "no", "yes"]), ["yes", "no", "no", "yes"]):
-        with pytest.raises(UserError, match=r"such as \['yes'\], .* jaxred\.features\.class_ids\(labels\) gives"):
+        with pytest.raises(
+            UserError, match=r"such as \['yes'\], .* jaxred\.probing\.features\.class_ids\(labels\) gives"
+        ):
             unchecked(fit)(family, rows, labels, 2, ProbeConfig())
 
 
@@ -451,3 +453,39 @@ def test_the_data_are_left_as_they_are():
     fit(prefix_family(np.arange(16), [16]), features, targets, N_CLASSES, CONFIG).predict(features)
     np.testing.assert_array_equal(features, random_task()[0])
     np.testing.assert_array_equal(targets, random_task()[1])
+
+
+# Single probes
+
+
+@pytest.mark.parametrize("solver", ["adam", "fista"])
+def test_a_probe_predicts_what_its_family_predicts_by_name_and_when_loaded(tmp_path, solver):
+    features, targets = random_task()
+    family, names = prefix_family(np.random.default_rng(5).permutation(N_COLUMNS), [0, 17]), ("a", "b", "c")
+    fitted = fit(family, features, targets, N_CLASSES, replace(CONFIG, solver=solver), classes=names)
+    probe = fitted.probe(1)
+    expected = np.array(names)[fitted.predict(features)[:, 1]]
+    np.testing.assert_array_equal(probe.predict(features), expected)
+    np.testing.assert_array_equal(probe.predict(features.reshape(-1, 4, 16)), expected)
+    np.testing.assert_array_equal(probe._replace(classes=None).predict(features), fitted.predict(features)[:, 1])
+    np.testing.assert_array_equal(probe.predict_proba(features).argmax(1), fitted.predict(features)[:, 1])
+    assert probe.score(features, np.array(names)[targets]) == np.mean(fitted.predict(features)[:, 1] == targets)
+    probe.save(tmp_path / "probe.safetensors")
+    again = probing.Probe.load(tmp_path / "probe.safetensors")
+    assert_same_probe(again, probe)
+    assert (again.classes, again.converged, again.solution is None) == (names, probe.converged, solver == "adam")
+    np.testing.assert_array_equal(again.predict_proba(features), probe.predict_proba(features))
+    with pytest.raises(UserError, match=r"X is of shape \(90, 3\), but the probe reads columns up to"):
+        probe.predict(features[:, :3])
+    with pytest.raises(UserError, match="classes has 2 names, but n_outputs is 3"):
+        fit(family, features, targets, N_CLASSES, CONFIG, classes=names[:2])
+
+
+def test_a_regressions_probe_is_scored_by_r_squared():
+    features, _ = random_task()
+    targets = features[:, 3] - features[:, 40]
+    fitted = fit(subset_family([np.array([3, 40])], N_COLUMNS), features, targets, 1, replace(CONFIG, solver="fista"))
+    probe = fitted.probe(0)
+    np.testing.assert_allclose(probe.predict(features), fitted.predict(features)[:, 0], rtol=0, atol=1e-5)
+    assert probe.score(features, targets) > 0.99
+    assert probe.score(features, -targets) < 0
