@@ -7,7 +7,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
-.PHONY: demo test test-isa reference lint bench clean
+.PHONY: demo test test-isa reference lint bench docs clean
 
 demo: .venv/demo.installed
 	$(PY) launch/study.py --config=configs/demo.py --workdir=runs/demo $(ARGS)
@@ -36,6 +36,10 @@ lint: .venv/test.installed
 bench: .venv/reference.installed
 	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(PY) "$$script" --smallest || exit 1; done
 
+# Reference pages of the public API, from its docstrings: build/reference/jaxred.html
+docs: .venv/docs.installed
+	$(PY) -m pdoc --docformat google --output-directory build/reference jaxred
+
 clean:
 	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -52,6 +56,10 @@ clean:
 
 .venv/test.installed: pyproject.toml | .venv/demo.installed
 	$(PIP) --editable '.[test]'
+	touch $@
+
+.venv/docs.installed: pyproject.toml | .venv/demo.installed
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 .venv/reference.installed: pyproject.toml | .venv/test.installed

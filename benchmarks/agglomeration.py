@@ -58,7 +58,7 @@ def build(way: str, linkage: str, square: np.ndarray) -> np.ndarray:
         from scipy.cluster import hierarchy
 
         return hierarchy.linkage(condensed(square), linkage)
-    from jaxred.redundancy import clustering
+    from jaxred.statistics import clustering
 
     if way == "jaxred_float32":
         clustering.FLOAT64_NEURONS = 1

@@ -32,9 +32,9 @@ from absl import app, flags
 
 from jaxred.activations.store import Ledger, Store, StoreWriter
 from jaxred.config import ClusteringConfig
-from jaxred.redundancy import streaming
-from jaxred.redundancy.clustering import ClusterTree, cluster_tree
-from jaxred.redundancy.moments import Moments, Sums
+from jaxred.statistics import streaming
+from jaxred.statistics.clustering import ClusterTree, cluster_tree
+from jaxred.statistics.moments import Moments, Sums
 from jaxred.studies.redundancy import general_redundancy
 
 N_ROWS = flags.DEFINE_integer("n_rows", 12_800, "Rows of the activations in memory.")

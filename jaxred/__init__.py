@@ -1,5 +1,97 @@
 """jaxred measures how much of a pretrained transformer is redundant, and finds the few layers and neurons a task
 needs.
+
+The names below are all that is promised to stay; each is imported when it is first used, so that `import jaxred` takes
+no time.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+_WHERE = {
+    "study": "runs.from_python",
+    "hidden_states": "runs.from_python",
+    "redundancy": "runs.from_python",
+    "open_run": "runs.run",
+    "Run": "runs.run",
+    "HiddenStates": "activations.in_memory",
+    "Store": "activations.store",
+    "to_store": "activations.files.conversion",
+    "to_file": "activations.files.exporting",
+    "ElasticNetProbe": "probing.estimators",
+    "ElasticNetProbeRegressor": "probing.estimators",
+    "ProbeFamily": "probing.estimators",
+    "Probe": "probing",
+    "PipelineResult": "studies.results",
+    "ClusterSweepResult": "studies.results",
+    "MinimalNeuronsResult": "studies.results",
+    "GeneralRedundancy": "studies.results",
+    "StudyConfig": "config",
+    "TaskConfig": "config",
+    "EncoderConfig": "config",
+    "ExtractionConfig": "config",
+    "ProbeConfig": "config",
+    "ClusteringConfig": "config",
+    "SelectionConfig": "config",
+    "UserError": "errors",
+}
+__all__ = [
+    "ClusterSweepResult",
+    "ClusteringConfig",
+    "ElasticNetProbe",
+    "ElasticNetProbeRegressor",
+    "EncoderConfig",
+    "ExtractionConfig",
+    "GeneralRedundancy",
+    "HiddenStates",
+    "MinimalNeuronsResult",
+    "PipelineResult",
+    "Probe",
+    "ProbeConfig",
+    "ProbeFamily",
+    "Run",
+    "SelectionConfig",
+    "Store",
+    "StudyConfig",
+    "TaskConfig",
+    "UserError",
+    "hidden_states",
+    "open_run",
+    "redundancy",
+    "study",
+    "to_file",
+    "to_store",
+]
+
+if TYPE_CHECKING:
+    from jaxred.activations.files.conversion import to_store
+    from jaxred.activations.files.exporting import to_file
+    from jaxred.activations.in_memory import HiddenStates
+    from jaxred.activations.store import Store
+    from jaxred.config import (
+        ClusteringConfig,
+        EncoderConfig,
+        ExtractionConfig,
+        ProbeConfig,
+        SelectionConfig,
+        StudyConfig,
+        TaskConfig,
+    )
+    from jaxred.errors import UserError
+    from jaxred.probing import Probe
+    from jaxred.probing.estimators import ElasticNetProbe, ElasticNetProbeRegressor, ProbeFamily
+    from jaxred.runs.from_python import hidden_states, redundancy, study
+    from jaxred.runs.run import Run, open_run
+    from jaxred.studies.results import ClusterSweepResult, GeneralRedundancy, MinimalNeuronsResult, PipelineResult
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"jaxred has no {name!r}: it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"jaxred.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -15,8 +15,7 @@ from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig
 from jaxred.errors import UserError
 from jaxred.io.result_files import load_result
 from jaxred.probing.probe_files import load_probes
-from jaxred.report import page
-from jaxred.runs import study
+from jaxred.runs import report, study
 from jaxred.runs.verification import verify
 from jaxred.runs.workdir import Workdir
 
@@ -32,7 +31,7 @@ def run(config, folder):
     """What a launcher with --verify does, in this process."""
     verify(config, str(folder))
     workdir = study.run_stages(config, str(folder), False, STAGES)
-    page.write(workdir)
+    report.write(workdir)
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,18 @@
 """The examples of the documentation, run as they stand there."""
 
 import doctest
+import json
 import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.shared import ROOT
 
 from jaxred.activations.files.conversion import to_store
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -38,6 +40,18 @@ def folder(tmp_path, monkeypatch):
 def test_the_guide_says_what_comes_out(folder):
     run((DOCS / "guide.md").read_text(), "guide.md")
     assert (folder / "neurons.png").stat().st_size > 1000
+
+
+@pytest.mark.minilm
+def test_the_notebook_runs_to_its_end(folder, minilm_folder):
+    """Its code, cell by cell, on less text."""
+    names = {}
+    cells = json.loads((DOCS / "first-lines.ipynb").read_text())["cells"]
+    for cell in (cell for cell in cells if cell["cell_type"] == "code"):
+        exec("".join(cell["source"]).replace("[:1000]", "[:100]").replace("[:400]", "[:40]"), names)
+    assert names["acts"].shape == (100, 7, 384)
+    assert repr(names["run"]).startswith("<Run ")
+    assert 0 <= names["probe"].score(names["acts"], names["labels"]) <= 1
 
 
 @pytest.fixture

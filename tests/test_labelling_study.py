@@ -5,16 +5,14 @@ import shutil
 import numpy as np
 import pytest
 from helpers.shared import ROOT
-from helpers.tiny_encoder import study_config
+from helpers.tiny_encoder import extract, study_config
 
-from jaxred.activations.extract import extract
 from jaxred.config import SelectionConfig
 from jaxred.errors import UserError
 from jaxred.io.result_files import load_result, save_result
 from jaxred.probing.features import load_features, split_of
 from jaxred.probing.metrics import OVERALL
-from jaxred.report import page
-from jaxred.runs import study
+from jaxred.runs import report, study
 from jaxred.runs.workdir import Workdir
 
 LABELS = ("ADJ", "NOUN", "VERB", "X")  # of a word by its number, so that an embedding tells
@@ -49,7 +47,7 @@ def workdir(tmp_path_factory, config):
     folder = tmp_path_factory.mktemp("run")
     study.run(config, str(folder))
     study.run_stages(config, str(folder), False, ("minimal_neurons",))
-    page.write(Workdir(folder), force=True)
+    report.write(Workdir(folder), force=True)
     return Workdir(folder)
 
 
@@ -109,7 +107,7 @@ def test_a_report_of_results_without_scores_of_classes(workdir, tmp_path):
     content = load_result(old.result("pipeline"))
     del content["per_class"]
     save_result(old.result("pipeline"), content["identity"], content)
-    page.write(old, force=True)
+    report.write(old, force=True)
     assert "oracle, test" in old.report.read_text()
 
 
@@ -119,7 +117,7 @@ def test_the_report_of_one_study_alone_shows_its_table_and_the_data(workdir, tmp
     shutil.copy(workdir.path / "config.json", tmp_path)
     alone.result(study).parent.mkdir()
     shutil.copy(workdir.result(study), alone.result(study))
-    page.write(alone)
+    report.write(alone)
     html, found = alone.report.read_text(), load_result(workdir.result(study))
     assert " on columns</h1>" in html
     assert "words in 60 sentences" in html

@@ -17,16 +17,16 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxred.activations.batching import justified_budget, plan_batches, word_batches
+from jaxred.activations.in_memory import HiddenStates, MemoryWriter
 from jaxred.activations.store import Ledger, Store, StoreWriter, is_finished, writing
-from jaxred.config import ExtractionConfig, StudyConfig
-from jaxred.data import load_task
+from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig
 from jaxred.data.checks import unseen_labels, warn_of_unseen
 from jaxred.data.examples import Dataset, Example, LabelledSentence, WordDataset
 from jaxred.data.labels import encode_labels
@@ -36,30 +36,42 @@ from jaxred.io.progress import progress_bar
 from jaxred.models import pretrained, tokenization
 from jaxred.models.tokenization import TokenBatch, TokenizedWords, Tokenizer
 
+if TYPE_CHECKING:
+    from jaxred.models import Encoder
+
 log = logging.getLogger("jaxred")
 
 MOST_LINES = 20  # line numbers that a warning shows; the ledger has all
 
 
-def extract(config: StudyConfig, folder: Path, overwrite: bool = False) -> dict[str, Store]:
+def extract(
+    dataset: Dataset | WordDataset, config: StudyConfig, folder: Path, overwrite: bool = False
+) -> dict[str, Store]:
     """The activation stores of a task's splits; what is finished is kept, what was cut short is resumed.
 
     Where another process extracts them, it is waited for.
 
+    Args:
+        dataset: the examples, by split.
+        config: the encoder, and how text becomes rows.
+        folder: where the stores go, one for each split.
+        overwrite: replace activations of another configuration.
+
     Raises:
-        UserError: for bad task files, labels that train does not have without a fallback for them, a bad checkpoint, or
-            a workdir whose activations are of another configuration.
+        UserError: for labels that train does not have without a fallback for them, a bad checkpoint, or a folder whose
+            activations are of another configuration.
 
     Example:
-        >>> extract(config, Workdir("runs/sst2"))["train"]
+        >>> extract(load_task(config.task), config, Path("runs/sst2/activations"))["train"]
         <Store runs/sst2/activations/train: 6,920 rows x 13 layers x 768 neurons, float32>
     """
     with contextlib.ExitStack() as held:
-        return _extract(config, folder, overwrite, held)
+        return _extract(dataset, config, folder, overwrite, held)
 
 
-def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextlib.ExitStack) -> dict[str, Store]:
-    dataset = load_task(config.task)
+def _extract(
+    dataset: Dataset | WordDataset, config: StudyConfig, stores: Path, overwrite: bool, held: contextlib.ExitStack
+) -> dict[str, Store]:
     words = isinstance(dataset, WordDataset)
     _refuse_unseen(dataset, config.task.fallback_label)  # now, and not when probes are to be trained, hours later
     pooling_name = config.extraction.word_pooling if words else config.extraction.pooling
@@ -84,15 +96,9 @@ def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextli
         held.enter_context(lock(stores, wait=True))
         missing = unfinished()  # another process may have finished them meanwhile
     if missing:
-        from jaxred.activations.encode import encode_fn  # here, because Flax takes half a second to import
-        from jaxred.models import load_encoder
-
-        model = load_encoder(folder, config.encoder.n_layers, config.encoder.compute_dtype)
-        tokenizer = Tokenizer(folder, model.config)
-        tokenizer.encode([], None, config.extraction.max_length)  # rejects a max_length the model does not take
+        model, tokenizer, encode_batch = _encoder(folder, config.encoder, config.extraction, pooling_name)
         for split in missing:
             tokenizer.check_text(_texts(dataset, split), f"the {split} split", config.extraction.max_length)
-        encode_batch = encode_fn(model, pooling_name, config.extraction.dtype)
         n_parameters = [model.n_parameters(k) for k in range(model.config.n_layers + 1)]
 
         def ledger(split: str, n_rows: int, names: list[str], rows: str, notes: dict[str, Any]) -> Ledger:
@@ -137,11 +143,43 @@ def _extract(config: StudyConfig, stores: Path, overwrite: bool, held: contextli
     return finished
 
 
+def in_memory(examples: Sequence[Example], encoder: EncoderConfig, extraction: ExtractionConfig) -> HiddenStates:
+    """The activations of sentences in memory, one row per sentence.
+
+    Args:
+        examples: the sentences; their labels are not looked at.
+        encoder: the encoder.
+        extraction: how sentences become rows.
+
+    Raises:
+        UserError: for a bad checkpoint, or text that its tokenizer does not take.
+    """
+    model, tokenizer, encode_batch = _encoder(pretrained.resolve(encoder.path), encoder, extraction, extraction.pooling)
+    tokenizer.check_text([example.text for example in examples], "the text", extraction.max_length)
+    shape = len(examples), model.config.n_layers + 1, model.config.hidden_size
+    writer = MemoryWriter(Ledger({}, *shape, extraction.dtype, extraction.window_rows, []))
+    extract_sentences(encode_batch, tokenizer, examples, writer, extraction, "hidden states")
+    return HiddenStates(writer.values)
+
+
+def _encoder(
+    folder: Path, encoder: EncoderConfig, extraction: ExtractionConfig, pooling_name: str
+) -> tuple["Encoder", Tokenizer, Callable[..., jax.Array]]:
+    """A pretrained encoder, its tokenizer, and both as one function."""
+    from jaxred.activations.encode import encode_fn  # here, because Flax takes half a second to import
+    from jaxred.models import load_encoder
+
+    model = load_encoder(folder, encoder.n_layers, encoder.compute_dtype)
+    tokenizer = Tokenizer(folder, model.config)
+    tokenizer.encode([], None, extraction.max_length)  # rejects a max_length the model does not take
+    return model, tokenizer, encode_fn(model, pooling_name, extraction.dtype)
+
+
 def extract_sentences(
     encode_batch: Callable[..., jax.Array],
     tokenizer: Tokenizer,
     examples: Sequence[Example],
-    writer: StoreWriter,
+    writer: StoreWriter | MemoryWriter,
     config: ExtractionConfig,
     title: str,
 ) -> None:
@@ -246,7 +284,7 @@ def _all_labels(dataset: Dataset | WordDataset, split: str) -> list[str | float]
 
 
 def _refuse_unseen(dataset: Dataset | WordDataset, fallback: str) -> None:
-    if dataset.kind == "classification":
+    if dataset.kind == "classification" and "train" in dataset.splits:
         train_labels = set(_all_labels(dataset, "train"))
         for split in dataset.splits:
             unseen_labels(split, _all_labels(dataset, split), train_labels, fallback)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from blake3 import blake3
 
 from jaxred.errors import UserError
@@ -222,6 +223,13 @@ def file_digest(path: Path) -> str:
         space = memoryview(bytearray(min(_HASHED_BYTES, os.fstat(file.fileno()).st_size)))
         while n_bytes := file.readinto(space):
             digest.update(space[:n_bytes])
+    return digest.hexdigest()
+
+
+def array_digest(array: np.ndarray) -> str:
+    """The BLAKE3 of an array's numbers, type and shape."""
+    digest = blake3(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

@@ -61,7 +61,7 @@ def _array(value: Any, _: Any) -> np.ndarray:
 
 
 _CONVERTER = cattrs.Converter()
-_CONVERTER.register_structure_hook_func(lambda kind: kind is float, _number)
+_CONVERTER.register_structure_hook(float, _number)
 _CONVERTER.register_structure_hook_func(lambda kind: kind is np.ndarray, _array)
 _CONVERTER.register_unstructure_hook_func(lambda kind: kind is np.ndarray, lambda array: array)
 _CONVERTER.register_structure_hook_factory(

@@ -34,6 +34,11 @@ class Probe(NamedTuple):
     solution: "Solution | None" = None  # of fista
     classes: tuple[str, ...] | None = None  # names of the outputs; None: class ids, or a score
 
+    def __repr__(self) -> str:
+        n_outputs = len(self.bias)
+        what = ", ".join(self.classes[:5]) if self.classes else f"{n_outputs} classes" if n_outputs > 1 else "a score"
+        return f"<Probe of {len(self.columns):,} neurons: {what}{', ...' if len(self.classes or ()) > 5 else ''}>"
+
     @property
     def converged(self) -> bool:
         """With fista, whether its residual met the tolerance; with Adam, whether the last epoch lowered the loss by

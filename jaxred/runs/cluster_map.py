@@ -5,11 +5,11 @@ from pathlib import Path
 from jaxred.io import digests
 from jaxred.io.files import write_text
 from jaxred.io.tables import as_csv
-from jaxred.redundancy.cluster_map import cluster_map
-from jaxred.redundancy.clustering import cluster_tree
-from jaxred.redundancy.moments import Moments
 from jaxred.runs.finished import open_run
 from jaxred.runs.workdir import locked
+from jaxred.statistics.cluster_map import cluster_map
+from jaxred.statistics.clustering import cluster_tree
+from jaxred.statistics.moments import Moments
 
 
 def draw_map(workdir: Path) -> Path:

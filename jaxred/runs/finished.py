@@ -9,10 +9,10 @@ from jaxred.config import StudyConfig
 from jaxred.errors import UserError
 from jaxred.io.paths import local
 from jaxred.original.importing import STORES, open_stores
-from jaxred.redundancy.moments import Sums
 from jaxred.runs.kept_moments import training_sums
 from jaxred.runs.sweep_folder import MARK, runs_of
 from jaxred.runs.workdir import Workdir
+from jaxred.statistics.moments import Sums
 
 TASKS, MODELS = "tasks", "models"  # the config.task.name of several tasks together, and of two models
 TOGETHER = (TASKS, MODELS)

@@ -12,9 +12,9 @@ from jaxred.config import StudyConfig
 from jaxred.io.locks import lock
 from jaxred.io.progress import progress_bar
 from jaxred.probing.features import split_of
-from jaxred.redundancy import moments, streaming
-from jaxred.redundancy.moments import Moments, Sums
 from jaxred.runs.workdir import Workdir
+from jaxred.statistics import moments, streaming
+from jaxred.statistics.moments import Moments, Sums
 
 
 def training_sums(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> list[Sums]:

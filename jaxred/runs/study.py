@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jaxred.activations.extract import extract
 from jaxred.activations.store import Store, reading
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
 from jaxred.io.devices import require_devices
 from jaxred.io.result_files import fingerprint
 from jaxred.original import experiment
-from jaxred.original.importing import STORES, import_activations, open_stores
 from jaxred.report import tables
 from jaxred.runs import publishing, report, stages
 from jaxred.runs.finished import MODELS, TASKS
+from jaxred.runs.sources import OriginalExperiment, Source, source_of
 from jaxred.runs.together import run_models, run_tasks
 from jaxred.runs.workdir import Workdir, locked
 from jaxred.studies.results import RESULTS, PipelineResult
@@ -46,25 +45,30 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     print(f"Activations: {folder.stores}")
 
 
-def run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:
-    """Extracts what is missing, or imports what an experiment file names, or opens stores that are there, and runs some
-    of the stages.
+def run_stages(
+    config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...], source: Source | None = None
+) -> Workdir:
+    """Gets the activations from their source, and runs some of the stages.
+
+    Args:
+        config: of the run.
+        workdir: where it keeps what it makes.
+        overwrite: replace what another configuration left there.
+        wanted: the stages, in order; see `STAGES`.
+        source: of the activations; by default what `config.task.name` names.
     """
     require_devices()
     with locked(workdir):
-        return _run_stages(config, workdir, overwrite, wanted)
+        return _run_stages(config, workdir, overwrite, wanted, source or source_of(config))
 
 
-def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:
+def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...], source: Source) -> Workdir:
     if config.task.name in TOGETHER:
         return _run_together(config, workdir, overwrite, wanted)
-    if config.task.name == experiment.TASK:
-        return _run_original(config, workdir, overwrite, wanted)
+    if isinstance(source, OriginalExperiment):
+        return _run_original(config, workdir, overwrite, wanted, source)
     folder = Workdir.claim(workdir, config, overwrite)
-    if config.task.name == STORES:
-        stores = open_stores(config)
-    else:
-        stores = timed("extraction", lambda: extract(config, folder.stores, overwrite))
+    stores = timed(source.stage, lambda: source.stores(config, folder.stores, overwrite))
     _run(wanted, stores, config, folder, overwrite)
     return folder
 
@@ -92,14 +96,16 @@ def _run_together(config: StudyConfig, workdir: str, overwrite: bool, wanted: tu
     return folder
 
 
-def _run_original(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:
+def _run_original(
+    config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...], source: Source
+) -> Workdir:
     """The same of an experiment file, with all_results.json where it says."""
     output, published = experiment.load(config.task.data_dir).output_directory, publishing.published_stage(wanted)
     with publishing.locked(output) if published else contextlib.nullcontext():
         if published:
             publishing.check(output, Workdir(workdir), published, overwrite)
         folder = Workdir.claim(workdir, config, overwrite)
-        stores = timed("import", lambda: import_activations(config, folder.stores, overwrite))
+        stores = timed(source.stage, lambda: source.stores(config, folder.stores, overwrite))
         _run(wanted, stores, config, folder, overwrite)
         if published and (file := publishing.publish(output, folder, published, overwrite)):
             log.info("%s: %s", published.replace("_", " "), file)

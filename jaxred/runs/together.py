@@ -11,12 +11,12 @@ from jaxred.config import StudyConfig, to_dict
 from jaxred.errors import UserError
 from jaxred.io.result_files import fingerprint
 from jaxred.probing.features import split_of
-from jaxred.redundancy.moments import Moments, Sums
 from jaxred.report.csv_tables import models_tables, tasks_tables
 from jaxred.runs.finished import Finished, open_runs
 from jaxred.runs.kept_moments import kept_sums
 from jaxred.runs.stages import kept_with_tables
 from jaxred.runs.workdir import Workdir
+from jaxred.statistics.moments import Moments, Sums
 from jaxred.studies.redundancy import Analysis, general_redundancy
 from jaxred.studies.results import SeveralTasks, TwoModels
 from jaxred.studies.several_tasks import add_around, several_tasks

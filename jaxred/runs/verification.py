@@ -14,9 +14,9 @@ from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.result_files import load_result
 from jaxred.original.importing import STORES, open_stores
-from jaxred.redundancy import moments
 from jaxred.runs.finished import TOGETHER, open_runs
 from jaxred.runs.workdir import Workdir
+from jaxred.statistics import moments
 
 log = logging.getLogger("jaxred")
 

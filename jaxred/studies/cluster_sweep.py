@@ -9,7 +9,7 @@ from jaxred.config import ClusteringConfig, ProbeConfig
 from jaxred.probing import Probe
 from jaxred.probing.families import subset_family
 from jaxred.probing.features import Features
-from jaxred.redundancy.clustering import cluster_tree, representatives
+from jaxred.statistics.clustering import cluster_tree, representatives
 from jaxred.studies import repeats
 from jaxred.studies.results import ClusterSweepRepeats, ClusterSweepResult, SweepEntry, SweepEntryOfRepeats
 from jaxred.studies.scoring import compare_with, describe_task, fit_and_score

@@ -18,7 +18,7 @@ from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig
 from jaxred.probing import Probe
 from jaxred.probing.families import layer_family, subset_family
 from jaxred.probing.features import Features
-from jaxred.redundancy.clustering import cluster_tree, representatives
+from jaxred.statistics.clustering import cluster_tree, representatives
 from jaxred.studies import repeats
 from jaxred.studies.class_scores import class_reports, mean_of_repeats
 from jaxred.studies.results import (

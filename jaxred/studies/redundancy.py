@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxred.config import ClusteringConfig
-from jaxred.redundancy import unusual_neurons
-from jaxred.redundancy.clustering import adjusted_rand_index, cluster_tree, window_histogram
-from jaxred.redundancy.moments import Moments, Sums
+from jaxred.statistics import unusual_neurons
+from jaxred.statistics.clustering import adjusted_rand_index, cluster_tree, window_histogram
+from jaxred.statistics.moments import Moments, Sums
 from jaxred.studies.results import ClustersAt, GeneralRedundancy, Neuron, Twin
 
 N_TWINS = 20  # pairs of neurons that are listed

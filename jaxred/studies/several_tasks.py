@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxred.config import ClusteringConfig
-from jaxred.redundancy.clustering import adjusted_rand_index
-from jaxred.redundancy.moments import Sums
-from jaxred.redundancy.shared_clusters import same_clusters
+from jaxred.statistics.clustering import adjusted_rand_index
+from jaxred.statistics.moments import Sums
+from jaxred.statistics.shared_clusters import same_clusters
 from jaxred.studies.redundancy import Analysis, thresholds
 from jaxred.studies.repeats import spread
 from jaxred.studies.results import (

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxred.config import ClusteringConfig
-from jaxred.redundancy.clustering import adjusted_rand_index
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.shared_clusters import same_clusters
+from jaxred.statistics.clustering import adjusted_rand_index
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.shared_clusters import same_clusters
 from jaxred.studies.redundancy import clusterings, thresholds
 from jaxred.studies.results import ModelSummary, SharedAt, TwoModels
 

@@ -12,11 +12,21 @@ import numpy as np
 import pytest
 from helpers import processes, tiny_encoder
 from helpers.dying_storage import states
-from helpers.tiny_encoder import CONFIG, MAX_LENGTH, contents, modified, row_error, sentences, study_config, write_task
+from helpers.tiny_encoder import (
+    CONFIG,
+    MAX_LENGTH,
+    contents,
+    extract,
+    modified,
+    row_error,
+    sentences,
+    study_config,
+    write_task,
+)
 
 from jaxred.activations import extract as module
 from jaxred.activations.encode import encode_fn
-from jaxred.activations.extract import extract, extract_sentences
+from jaxred.activations.extract import extract_sentences
 from jaxred.activations.store import Ledger, Store, StoreWriter, read_ledger
 from jaxred.config import ExtractionConfig
 from jaxred.data.examples import Example

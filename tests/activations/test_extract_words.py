@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from helpers import processes, tiny_encoder
 from helpers.dying_storage import states
-from helpers.tiny_encoder import contents, modified, row_error, study_config
+from helpers.tiny_encoder import contents, extract, modified, row_error, study_config
 
 from jaxred.activations import extract as module
 from jaxred.activations.batching import WordSlots
 from jaxred.activations.encode import encode_fn
-from jaxred.activations.extract import extract
 from jaxred.activations.store import Store, read_ledger
 from jaxred.errors import UserError
 from jaxred.models.tokenization import PaddedBatch

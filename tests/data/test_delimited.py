@@ -126,7 +126,7 @@ def test_csv_that_python_writes_is_read_back(tmp_path_factory, rows, end, quotin
         assert found.cells == list(csv.reader(io.StringIO(text, newline=""), strict=True))
     lines = text.split("\n")
     for cells, line in zip(found.cells, found.lines, strict=True):
-        assert lines[line - 1].lstrip('"').startswith(cells[0].replace('"', '""').split("\n")[0].rstrip("\r"))
+        assert lines[line - 1].removeprefix('"').startswith(cells[0].replace('"', '""').split("\n")[0].rstrip("\r"))
 
 
 @given(rows=TABLE)

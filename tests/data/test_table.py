@@ -216,7 +216,7 @@ def test_many_numbers_are_scores(tmp_path, caplog):
     write(tmp_path, "train", {"text": texts, "label": [i / 8 for i in range(120)]})
     message = refused(tmp_path)
     assert "the labels are 120 different numbers" in message
-    assert "--config.task.kind=regression --config.task.metric=pearson_and_spearman" in message
+    assert "config.task.kind=regression config.task.metric=pearson_and_spearman" in message
     write(tmp_path, "train", {"text": texts, "label": [i % 60 for i in range(120)]})
     load(tmp_path)
     assert "60 different numbers, and each is taken as a class: if they are scores, pass config.task" in caplog.text

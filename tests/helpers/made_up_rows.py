@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import BLOCK_ROWS, from_blocks
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import BLOCK_ROWS, from_blocks
 
 N_LAYERS, HIDDEN_SIZE = 3, 4
 N_NEURONS, N_ROWS = N_LAYERS * HIDDEN_SIZE, 2 * BLOCK_ROWS + 300

@@ -7,9 +7,9 @@ from jaxred.activations.store import Ledger, StoreWriter
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
 from jaxred.data.split import train_dev_split
 from jaxred.probing.features import Features
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import from_blocks
 from jaxred.runs.workdir import Workdir
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import from_blocks
 
 N_LAYERS, HIDDEN = 3, 8
 N_NEURONS = N_LAYERS * HIDDEN

@@ -12,9 +12,10 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from jaxred.activations.extract import extract
-from jaxred.activations.store import StoreWriter, unfinished_rows
+from jaxred.activations import extract as extraction
+from jaxred.activations.store import Store, StoreWriter, unfinished_rows
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig, TaskConfig
+from jaxred.data import load_task
 from jaxred.models import checkpoint
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.encoder import Encoder
@@ -103,6 +104,11 @@ def run_extraction(
         StoreWriter.keep = keep_slowly
         unfinished_rows.SECONDS = unfinished_rows.COST = 0
     extract(config, Workdir(workdir).stores)
+
+
+def extract(config: StudyConfig, folder: Path, overwrite: bool = False) -> dict[str, Store]:
+    """The activations of the task that the configuration names."""
+    return extraction.extract(load_task(config.task), config, folder, overwrite)
 
 
 def contents(folder: Path) -> dict[str, str]:

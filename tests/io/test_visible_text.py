@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from jaxred.io.tables import markdown
 from jaxred.io.visible_text import visible
 from jaxred.report.figures.style import named
-from jaxred.report.values import markdown
 
 NAMES = [
     "a|b",

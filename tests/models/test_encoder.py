@@ -124,7 +124,7 @@ def test_of_one_token_a_row_the_last_layer_computes_no_other(model, batch):
 
 def test_one_token_of_a_batch_longer_than_the_positions_is_refused():
     model = random_tiny(Bert)
-    with pytest.raises(UserError, match=r"17 tokens a row does not fit the model's 16 positions: lower .*max_length"):
+    with pytest.raises(UserError, match=r"17 tokens per row does not fit the model's 16 positions: lower .*max_length"):
         model.at(jnp.zeros(4, int), *map(jnp.asarray, random_batch(model.config, n_tokens=17)))
 
 
@@ -181,7 +181,7 @@ def test_a_batch_longer_than_the_positions_is_refused(encoder_type):
     if encoder_type is XLNet:
         assert forward(random_tiny(XLNet), *random_batch(config, n_tokens=17)).shape == (4, 4, 17, 12)
         return
-    with pytest.raises(UserError, match=r"17 tokens a row does not fit the model's 16 positions: lower .*max_length"):
+    with pytest.raises(UserError, match=r"17 tokens per row does not fit the model's 16 positions: lower .*max_length"):
         forward(random_tiny(encoder_type), *random_batch(config, n_tokens=17))
 
 

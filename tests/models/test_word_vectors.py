@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 from helpers.encoder_agreement import randomise
-from helpers.tiny_encoder import row_error
+from helpers.tiny_encoder import extract, row_error
 
-from jaxred.activations.extract import extract
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig, TaskConfig
 from jaxred.data import load_task
 

@@ -384,10 +384,10 @@ import_activations(config, Workdir({str(words.folder / "run")!r}).stores)
 
 def test_layers_of_an_encoder_are_said_to_be_ignored(sentences, caplog):
     config = sentences.write()
-    import_activations(config, sentences.workdir())
+    import_activations(config, sentences.workdir().stores)
     assert "n_layers" not in caplog.text
     config.encoder.n_layers = 1
-    import_activations(config, sentences.workdir())
+    import_activations(config, sentences.workdir().stores)
     assert "config.encoder.n_layers=1 is ignored" in caplog.text
 
 

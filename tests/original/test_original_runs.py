@@ -14,10 +14,10 @@ from jaxred.original import experiment
 from jaxred.probing.families import layer_family
 from jaxred.probing.features import load_features
 from jaxred.probing.metrics import OVERALL
-from jaxred.redundancy.clustering import cluster_tree
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import from_blocks
 from jaxred.runs import repeats, study
+from jaxred.statistics.clustering import cluster_tree
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import from_blocks
 from jaxred.studies.cluster_sweep import cluster_sweep, together
 from jaxred.studies.minimal_neurons import minimal_neurons
 from jaxred.studies.minimal_neurons import together as minimal_neurons_together

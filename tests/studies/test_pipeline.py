@@ -8,8 +8,8 @@ from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig, StudyC
 from jaxred.original.all_results import pipeline_results
 from jaxred.probing.features import Features
 from jaxred.probing.metrics import OVERALL
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import from_blocks
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import from_blocks
 from jaxred.studies.pipeline import pipeline
 from jaxred.studies.results import PipelineResult
 

@@ -6,10 +6,10 @@ import pytest
 
 from jaxred.config import ClusteringConfig
 from jaxred.io.tables import as_csv
-from jaxred.redundancy.clustering import adjusted_rand_index, cluster_tree
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import Accumulator
 from jaxred.report.csv_tables import curve_table, redundancy_tables, windows_table
+from jaxred.statistics.clustering import adjusted_rand_index, cluster_tree
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import Accumulator
 from jaxred.studies.redundancy import general_redundancy
 from jaxred.studies.results import GeneralRedundancy
 

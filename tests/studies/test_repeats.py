@@ -210,7 +210,7 @@ def test_a_class_that_another_split_takes_out_of_train_is_reported_with_the_way_
         return load_features(stores, task, probe, scratch, by_rows)
 
     monkeypatch.setattr(repeats, "load_features", load)
-    text = r"Repeat 2 of 3 draws dev from train again\. A label was never .*--config\.repeat_split=False\."
+    text = r"Repeat 2 of 3 draws dev from train again\. A label was never .*`config\.repeat_split=False`\."
     with pytest.raises(UserError, match=text):
         repeats.run_each(stores, StudyConfig(repeats=3), tmp_path, lambda one, load: load())
 

@@ -1,8 +1,19 @@
+import numpy as np
 import pytest
+from helpers import small_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxred.studies.selection import CCFS_FRACTIONS, accepted, minimal_set_size, minimal_set_sizes, select_layer
+from jaxred import config
+from jaxred.studies.minimal_neurons import minimal_neurons
+from jaxred.studies.selection import (
+    CCFS_FRACTIONS,
+    RULES,
+    accepted,
+    minimal_set_size,
+    minimal_set_sizes,
+    select_layer,
+)
 
 SIZES_9984 = (
     *(9, 19, 29, 39, 49),
@@ -98,3 +109,38 @@ def test_no_smaller_size_would_do(scores, base, delta):
     chosen = minimal_set_size(scores, base, delta, 51)
     enough = [size for size in scores if scores[size] > base * (1 - delta / 100)]
     assert chosen == min(enough, default=51)
+
+
+# The one-standard-error rule
+
+
+def test_one_standard_error_accepts_what_is_within_it_whatever_the_delta():
+    accepts = RULES["one_standard_error"](0.02)
+    for delta in (0.0, 50.0):
+        assert accepts(0.78, 0.8, delta)
+        assert accepts(0.9, 0.8, delta)
+        assert not accepts(0.7799, 0.8, delta)
+    assert select_layer([0.7, 0.781, 0.8], 0.8, 1.0, accepts) == 1
+    assert minimal_set_size({5: 0.77, 9: 0.785, 20: 0.8}, 0.8, 0.0, 30, accepts) == 9
+
+
+def test_the_papers_rule_does_not_look_at_the_standard_error():
+    assert RULES["delta"](0.5) is accepted
+
+
+def test_every_rule_is_a_choice_of_the_configuration():
+    assert set(RULES) == set(config.RULES)
+
+
+def test_a_study_selects_by_the_rule_that_is_asked_for():
+    features = small_study.made_up_task()
+    chosen = {}
+    for rule in RULES:
+        settings = small_study.study_config(rule=rule, search="full", fractions=tuple(np.linspace(0, 1, 25)))
+        result, _ = minimal_neurons(features, settings.probe, settings.selection)
+        accepts = RULES[rule](result.oracle.standard_error["dev"])
+        reference, delta = result.oracle.overall("dev"), settings.selection.minimal_delta
+        sizes = [k for k, scores in result.sizes.items() if accepts(scores.overall("dev"), reference, delta)]
+        assert result.n_minimal == min(sizes, default=small_study.N_NEURONS)
+        chosen[rule] = result.n_minimal
+    assert chosen["one_standard_error"] <= chosen["delta"]

@@ -10,10 +10,10 @@ from helpers.tiny_encoder import modified
 
 from jaxred.config import ClusteringConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
-from jaxred.redundancy.clustering import adjusted_rand_index, cluster_tree, window_histogram
-from jaxred.redundancy.shared_clusters import same_clusters
 from jaxred.report import figures, tables
 from jaxred.runs import report, study
+from jaxred.statistics.clustering import adjusted_rand_index, cluster_tree, window_histogram
+from jaxred.statistics.shared_clusters import same_clusters
 from jaxred.studies.redundancy import Analysis
 from jaxred.studies.results import GeneralRedundancy, SeveralTasks
 from jaxred.studies.several_tasks import several_tasks

@@ -10,9 +10,9 @@ from helpers.tiny_encoder import modified
 
 from jaxred.config import ClusteringConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
-from jaxred.redundancy.clustering import adjusted_rand_index, cluster_tree
 from jaxred.report import tables
 from jaxred.runs import report, study
+from jaxred.statistics.clustering import adjusted_rand_index, cluster_tree
 from jaxred.studies.results import TwoModels
 
 N_ROWS = 400
@@ -128,7 +128,7 @@ def test_what_is_there_is_kept_and_what_is_lost_is_made_again_from_the_moments(f
     assert modified(folder.path) == before
     folder.result("models").unlink()
     monkeypatch.setattr(
-        "jaxred.redundancy.streaming.from_store", lambda *arguments: pytest.fail("the stores were read again")
+        "jaxred.statistics.streaming.from_store", lambda *arguments: pytest.fail("the stores were read again")
     )
     assert compare(runs, "bert", "tuned", folder.path)[1] == content
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxred.redundancy.cluster_map import ClusterMap
+from jaxred.statistics.cluster_map import ClusterMap
 
 from jaxred.report.figures.style import STYLE, mpl  # isort: skip  (first, as it imports matplotlib whatever $MPLBACKEND is)
 from jaxred.io.files import replace_file

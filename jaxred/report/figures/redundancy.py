@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from jaxred.redundancy.cluster_map import ClusterMap
 from jaxred.report.figures.style import BLUE, INK, ORANGE, count_windows, heat_map, new_axes
+from jaxred.statistics.cluster_map import ClusterMap
 from jaxred.studies.results import GeneralRedundancy
 
 LEAF = 0.03  # of the distance, drawn below a single neuron: down to 0, thousands of them are a black area

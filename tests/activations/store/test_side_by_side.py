@@ -4,8 +4,8 @@ import pytest
 from jaxred.activations.store import Ledger, Store, StoreWriter
 from jaxred.activations.store.side_by_side import SideBySide
 from jaxred.errors import UserError
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import from_store
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import from_store
 
 N_ROWS = 700
 

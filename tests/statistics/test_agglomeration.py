@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from jaxred.redundancy import agglomeration, clustering
-from jaxred.redundancy.agglomeration import LINKAGES, agglomerate
-from jaxred.redundancy.clustering import cluster_tree
+from jaxred.statistics import agglomeration, clustering
+from jaxred.statistics.agglomeration import LINKAGES, agglomerate
+from jaxred.statistics.clustering import cluster_tree
 
 THRESHOLDS = np.arange(1, 10) / 10
 DISTANCES = {"absolute": lambda r: 1 - np.abs(r), "signed": lambda r: 1 - r}

@@ -1,4 +1,4 @@
-"""One streaming pass over activations gives the sums of which moments are made (`jaxred.redundancy.moments`).
+"""One streaming pass over activations gives the sums of which moments are made (`jaxred.statistics.moments`).
 
 Rows go in blocks to the devices, which take turns; where the products do not fit on one device, some devices share
 them and see the same rows. Processes (`jax.distributed`) take turns with runs of rows. An unfinished pass is committed
@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxred.activations.in_memory import HiddenStates
 from jaxred.activations.matrix import aligned, device_bytes
 from jaxred.activations.store import Store
 from jaxred.activations.store.side_by_side import SideBySide
 from jaxred.errors import UserError
-from jaxred.redundancy import moment_sums as kernel
-from jaxred.redundancy import moments
-from jaxred.redundancy.moment_sums import Place, RowSums
-from jaxred.redundancy.moments import Moments, Sums, places
+from jaxred.statistics import moment_sums as kernel
+from jaxred.statistics import moments
+from jaxred.statistics.moment_sums import Place, RowSums
+from jaxred.statistics.moments import Moments, Sums, places
 
 BLOCK_ROWS = 1024  # rows multiplied at once; short blocks also keep float32 sums accurate
 COMMIT_SECONDS = 60.0  # between commits of an unfinished pass
@@ -154,7 +155,7 @@ def from_blocks(blocks: Iterable[Float[np.ndarray, "_row neuron"]], n_layers: in
 
 
 def from_store(
-    store: Store | SideBySide,
+    store: Store | SideBySide | HiddenStates,
     rows: np.ndarray | None = None,
     progress: Callable[[int], Any] = lambda n: None,
     unfinished: Path | None = None,
@@ -211,7 +212,7 @@ def halves(sentence_index: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     return (np.random.default_rng(0).permutation(len(sentences)) % N_HALVES)[place]
 
 
-def _early_mean(store: Store | SideBySide, chosen: np.ndarray) -> Float[np.ndarray, " neuron"]:
+def _early_mean(store: Store | SideBySide | HiddenStates, chosen: np.ndarray) -> Float[np.ndarray, " neuron"]:
     """Of the first rows, the same for every process."""
     for window, block in store.windows():
         if chosen[window].any():

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxred.redundancy import moment_sums as kernel
+from jaxred.statistics import moment_sums as kernel
 
 N_ROWS, N_LAYERS, N_NEURONS = 20, 2, 4
 WHERE = kernel.places(N_NEURONS, at_most=2)

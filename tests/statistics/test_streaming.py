@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from jaxred.activations.store import Ledger, Store, StoreWriter
 from jaxred.errors import UserError
-from jaxred.redundancy import moment_sums as kernel
-from jaxred.redundancy import moments, streaming
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import from_blocks, from_store
-from jaxred.redundancy.streaming import moments_of as moments_of_store
+from jaxred.statistics import moment_sums as kernel
+from jaxred.statistics import moments, streaming
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import from_blocks, from_store
+from jaxred.statistics.streaming import moments_of as moments_of_store
 
 # Blocks
 

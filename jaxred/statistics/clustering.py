@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxred.errors import UserError
-from jaxred.redundancy.agglomeration import agglomerate
+from jaxred.statistics.agglomeration import agglomerate
 
 FLOAT64_NEURONS = 16_384  # up to which trees are built in float64, 8 bytes per pair of neurons, twice
 
@@ -72,7 +72,7 @@ def cluster_tree(
         if not np.isfinite(row).all():
             raise UserError(
                 f"The correlations of neuron {neuron} are not all finite: give constant neurons 0, as "
-                "jaxred.redundancy.moments.Moments.correlation does."
+                "jaxred.statistics.moments.Moments.correlation does."
             )
         if distance == "absolute":
             np.abs(row, out=row)

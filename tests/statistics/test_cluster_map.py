@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxred.redundancy import cluster_map as module
-from jaxred.redundancy.cluster_map import cluster_map
-from jaxred.redundancy.clustering import cluster_tree
+from jaxred.statistics import cluster_map as module
+from jaxred.statistics.cluster_map import cluster_map
+from jaxred.statistics.clustering import cluster_tree
 
 HIDDEN = 5
 

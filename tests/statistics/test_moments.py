@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers.made_up_rows import HIDDEN_SIZE, KINDS, N_LAYERS, N_NEURONS, N_ROWS, correlated_rows, moments_of
 
-from jaxred.redundancy import moments
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import Accumulator, from_blocks
+from jaxred.statistics import moments
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import Accumulator, from_blocks
 
 
 @pytest.fixture(params=KINDS)

@@ -21,8 +21,8 @@ from jaxtyping import Bool, Float, Int
 
 from jaxred.errors import UserError
 from jaxred.io.files import replace_file
-from jaxred.redundancy import moment_sums as kernel
-from jaxred.redundancy.moment_sums import Place, RowSums
+from jaxred.statistics import moment_sums as kernel
+from jaxred.statistics.moment_sums import Place, RowSums
 
 log = logging.getLogger("jaxred")
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from jaxred.redundancy import unusual_neurons
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import from_blocks
+from jaxred.statistics import unusual_neurons
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import from_blocks
 
 N_LAYERS, HIDDEN = 2, 8
 

@@ -10,9 +10,9 @@ from scipy.spatial.distance import squareform
 
 from jaxred.config import REPRESENTATIVES
 from jaxred.errors import UserError
-from jaxred.redundancy.clustering import adjusted_rand_index, cluster_tree, representatives, window_histogram
-from jaxred.redundancy.moments import Moments
-from jaxred.redundancy.streaming import from_blocks
+from jaxred.statistics.clustering import adjusted_rand_index, cluster_tree, representatives, window_histogram
+from jaxred.statistics.moments import Moments
+from jaxred.statistics.streaming import from_blocks
 
 GOLDEN = ROOT / "tests" / "golden"
 THRESHOLDS = [f"0.{i}" for i in range(1, 10)]

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxred.redundancy.shared_clusters import same_clusters
+from jaxred.statistics.shared_clusters import same_clusters
 
 clusterings = st.integers(1, 12).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(0, 4), min_size=n, max_size=n)] * 2)

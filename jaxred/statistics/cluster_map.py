@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxred.redundancy.clustering import ClusterTree
+from jaxred.statistics.clustering import ClusterTree
 
 MOST_CELLS = 480  # of the map, each way
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxred.redundancy.moments import Moments
+from jaxred.statistics.moments import Moments
 
 OUTLIER = 6.0  # deviations of the median neuron of its layer, from which a neuron is an outlier dimension
 NEARLY_CONSTANT = 0.01  # of the deviation of the median neuron of its layer

@@ -1,0 +1,231 @@
+"""The first lines of a notebook: texts to activations, and texts and labels to a study."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from jaxred.activations.extract import extract, in_memory
+from jaxred.activations.files.row_selection import UNLABELLED
+from jaxred.activations.in_memory import HiddenStates, as_activations
+from jaxred.activations.store import Store
+from jaxred.config import ClusteringConfig, EncoderConfig, ExtractionConfig, StudyConfig, validate
+from jaxred.data.examples import Dataset, Example
+from jaxred.data.labels import refuse_odd_labels
+from jaxred.data.table import class_of, hold_out, score_of
+from jaxred.errors import UserError
+from jaxred.runs.run import Run
+from jaxred.runs.sources import IN_MEMORY, Arrays, Source, Texts
+from jaxred.runs.study import STAGES, STUDY, run_stages
+from jaxred.runs.workdir import Workdir
+from jaxred.statistics.streaming import from_store
+from jaxred.studies.redundancy import general_redundancy
+from jaxred.studies.results import GeneralRedundancy
+
+DEFAULT_MODEL = EncoderConfig().path
+
+Labelled = tuple[Any, Any]  # texts or activations, and their labels
+
+
+def study(
+    texts: Any,
+    labels: Any = None,
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    test: Labelled | None = None,
+    dev: Labelled | None = None,
+    kind: str = "classification",
+    config: StudyConfig | None = None,
+    stages: Sequence[str] = STUDY,
+    workdir: str | Path | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Finds the layers and neurons of an encoder that a task needs.
+
+    Args:
+        texts: the training texts, or pairs of them; or activations [row, layer, neuron] (an array, `HiddenStates`, or a
+            store), for which `model` is not used.
+        labels: of the texts: names or numbers of classes, or scores. None: the labels of a store.
+        model: a folder of a pretrained encoder, or the packaged default.
+        test: test texts and their labels. None: `config.task.test_fraction` of the texts is held out.
+        dev: the rows that layers and neurons are selected on. None: `config.task.dev_fraction` of the rest is held out.
+        kind: classification or regression.
+        config: all other settings; its task's name, kind and folder and its encoder's path are replaced.
+        stages: of redundancy, pipeline, cluster_sweep and minimal_neurons.
+        workdir: a folder in which the run keeps what it makes, so that a second call is instant and `open_run` opens
+            it. None: a temporary one, which is removed with the run.
+        overwrite: replace what another configuration left in the workdir.
+
+    Returns:
+        The run, with its results.
+
+    Raises:
+        UserError: the texts and labels do not fit together, a setting is impossible, or the model cannot be read.
+
+    Example:
+        >>> run = jaxred.study(texts, labels, test=(test_texts, test_labels), workdir="runs/mine")
+        >>> run
+        <Run mine of texts: 107 of 2,688 neurons (4.0%), from layers 0–4 of 0–6, keep 97.6% of the oracle's accuracy>
+    """
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown or not stages:
+        raise UserError(f"stages={tuple(stages)!r} is not possible: choose from {', '.join(STAGES)}.")
+    settings = config or StudyConfig()
+    metric = settings.task.metric
+    if kind == "regression" and metric == "accuracy":  # which is the default of classification
+        metric = "pearson"
+    of_texts = _are_texts(texts)
+    task = replace(settings.task, name="texts" if of_texts else IN_MEMORY, kind=kind, metric=metric, data_dir="")
+    settings = replace(settings, task=task)
+    if of_texts:
+        settings = replace(settings, encoder=replace(settings.encoder, path=str(model)))
+    validate(settings)
+    given = {"train": (texts, labels), "dev": dev, "test": test}
+    splits = {split: (rows[0], rows[1]) for split, rows in given.items() if rows is not None}
+    source = _texts(splits, settings) if of_texts else _activations(splits, settings)
+    temporary = TemporaryDirectory(prefix="jaxred-") if workdir is None else None
+    folder = str(workdir if temporary is None else Path(temporary.name) / "run")
+    claimed: Workdir = run_stages(settings, folder, overwrite, tuple(stages), source)
+    return Run(claimed, settings, temporary)
+
+
+def hidden_states(
+    texts: Sequence[Any],
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    pooling: str = "cls",
+    max_length: int = 128,
+    n_layers: int = -1,
+    dtype: str = "float32",
+    store: str | Path | None = None,
+    overwrite: bool = False,
+) -> HiddenStates | Store:
+    """Every layer's vector of each text.
+
+    Args:
+        texts: sentences, or pairs of them.
+        model: a folder of a pretrained encoder, or the packaged default.
+        pooling: the vector of a text: cls (where [CLS] or <cls> is) or mean (over its tokens).
+        max_length: tokens that a text is truncated to, special ones included.
+        n_layers: run only the first so many transformer layers; -1: all.
+        dtype: the type that a store keeps: float32, bfloat16 or float16.
+        store: a folder to write a store to, for more texts than fit in memory; what an earlier call has written of the
+            same texts and model is kept, or resumed.
+        overwrite: replace a store of other texts or another model.
+
+    Returns:
+        The activations [row, layer, neuron] in memory; or the store, where one is named.
+
+    Raises:
+        UserError: there are no texts, a setting is impossible, or the model cannot be read.
+
+    Example:
+        >>> jaxred.hidden_states(["a fine film", "a bore"], pooling="mean")
+        <HiddenStates: 2 rows x 7 layers x 384 neurons>
+    """
+    examples = _examples(texts, [UNLABELLED] * len(texts), "classification", "texts")
+    extraction = ExtractionConfig(pooling=pooling, max_length=max_length, dtype=dtype if store else "float32")
+    encoder = EncoderConfig(path=str(model), n_layers=n_layers)
+    config = StudyConfig(encoder=encoder, extraction=extraction)
+    validate(config)
+    if store is None:
+        return in_memory(examples, encoder, extraction)
+    path = Path(store)
+    return extract(Dataset("texts", "classification", {path.name: examples}), config, path.parent, overwrite)[path.name]
+
+
+def redundancy(activations: Any, clustering: ClusteringConfig | None = None) -> GeneralRedundancy:
+    """General redundancy of activations: similarity of layers, clusters of neurons, outliers; no labels are needed.
+
+    Args:
+        activations: [row, layer, neuron]: an array, `HiddenStates`, a store or its path.
+        clustering: how neurons are clustered.
+
+    Raises:
+        UserError: they are not activations, or have fewer than two rows.
+
+    Example:
+        >>> jaxred.redundancy(jaxred.hidden_states(texts)).cka[0]
+    """
+    settings = clustering or ClusteringConfig()
+    validate(StudyConfig(clustering=settings))
+    read = as_activations(activations)
+    if read.n_rows < 2:
+        raise UserError(f"Correlations need at least 2 rows of activations, but there is {read.n_rows}.")
+    return general_redundancy(from_store(read), settings).result
+
+
+def _are_texts(given: Any) -> bool:
+    if isinstance(given, Store | HiddenStates | np.ndarray) and getattr(given, "ndim", 3) == 3:
+        return False
+    if isinstance(given, str):
+        raise UserError(f"texts is one text, {given[:40]!r}, but a list of them is expected: pass [text].")
+    return True
+
+
+def _texts(given: dict[str, Labelled], config: StudyConfig) -> Source:
+    """The texts of every split, with test held out of train where it is not given."""
+    kind = config.task.kind
+    splits = {split: _examples(texts, labels, kind, split) for split, (texts, labels) in given.items()}
+    if "test" not in splits:
+        splits["train"], splits["test"] = hold_out(splits["train"], config.task.test_fraction, config.task.split_seed)
+    refuse_odd_labels((row.label for rows in splits.values() for row in rows), "The labels")
+    _refuse_one_label([row.label for row in splits["train"]])
+    return Texts(Dataset("texts", kind, splits))
+
+
+def _activations(given: dict[str, Labelled], config: StudyConfig) -> Source:
+    splits = {}
+    for split, (rows, labels) in given.items():
+        states = as_activations(rows)
+        if labels is None and isinstance(states, Store):
+            labels = states.labels()
+        states = states if isinstance(states, HiddenStates) else HiddenStates(np.asarray(states))
+        splits[split] = states, _labels(labels, len(states), config.task.kind, split)
+    if "test" not in splits:
+        states, labels = splits["train"]
+        rows = [Example(str(row), None, label) for row, label in enumerate(labels)]
+        for split, part in zip(
+            ("train", "test"), hold_out(rows, config.task.test_fraction, config.task.split_seed), strict=True
+        ):
+            splits[split] = HiddenStates(states[[int(row.text) for row in part]]), [row.label for row in part]
+    _refuse_one_label(splits["train"][1])
+    return Arrays(splits)
+
+
+def _examples(texts: Any, labels: Any, kind: str, split: str) -> list[Example]:
+    rows = list(texts)
+    if not rows:
+        raise UserError(f"{split} has no texts: pass at least one.")
+    names = _labels(labels, len(rows), kind, split)
+    pairs = not isinstance(rows[0], str)
+    examples = []
+    for number, (row, label) in enumerate(zip(rows, names, strict=True), 1):
+        parts = list(row) if pairs and isinstance(row, Sequence) and not isinstance(row, str) else [row]
+        if len(parts) != 1 + pairs or not all(isinstance(part, str) and part.strip() for part in parts):
+            wanted = "two texts" if pairs else "a text"
+            raise UserError(f"{split}, row {number}, is {str(row)[:60]!r}, but {wanted} is expected: leave it out.")
+        examples.append(Example(parts[0], parts[1] if pairs else None, label))
+    return examples
+
+
+def _labels(labels: Any, n_rows: int, kind: str, split: str) -> list[Any]:
+    """Labels as class names, or as scores."""
+    if labels is None:
+        raise UserError(f"{split} has no labels: pass one for each row.")
+    values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    if len(values) != n_rows:
+        raise UserError(f"{split} has {n_rows} rows and {len(values)} labels: pass one for each row.")
+    read = score_of if kind == "regression" else class_of
+    return [read(value, f"{split}, row {number}") for number, value in enumerate(values, 1)]
+
+
+def _refuse_one_label(labels: Sequence[Any]) -> None:
+    if len(set(labels)) == 1:
+        raise UserError(
+            f"All {len(labels)} training rows have the label {labels[0]!r}, but at least two are needed to learn "
+            "anything: check the labels."
+        )

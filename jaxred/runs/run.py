@@ -1,0 +1,227 @@
+"""A finished run, from Python."""
+
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxred.activations.store import Store
+from jaxred.config import StudyConfig
+from jaxred.errors import UserError
+from jaxred.probing import Probe
+from jaxred.probing.probe_files import load_probes
+from jaxred.report import page, tables
+from jaxred.report.findings import headline, smallest_finding
+from jaxred.runs import report
+from jaxred.runs.finished import open_run as open_finished
+from jaxred.runs.workdir import Workdir
+from jaxred.studies.results import (
+    ClusterSweepResult,
+    GeneralRedundancy,
+    MinimalNeuronsResult,
+    MinimalSet,
+    PipelineResult,
+    ProbeStudy,
+    Result,
+)
+
+
+class StudyNeuron(NamedTuple):
+    """A neuron of a minimal set."""
+
+    layer: int  # 0 is the embedding output
+    index: int  # in that layer
+    label: str  # the class for which it weighs most; "score" for regression
+    weight: float  # for that class, of the probe on the minimal set
+
+
+class Run:
+    """The results of a run, and what it keeps in its folder.
+
+    Example:
+        >>> run = jaxred.open_run("runs/demo")
+        >>> run.headline
+        "107 of 2,688 neurons (4.0%), from layers 0–4 of 0–6, keep 97.6% of the oracle's accuracy on test: ..."
+        >>> run.to_frame()[["set", "n_neurons", "test"]]
+        >>> run.report("report.html")
+    """
+
+    def __init__(self, workdir: Workdir, config: StudyConfig, temporary: TemporaryDirectory[str] | None = None):
+        """Takes a folder that a run has filled.
+
+        Args:
+            workdir: the folder.
+            config: of the run.
+            temporary: what removes the folder, once nobody has the run any more.
+        """
+        self._workdir, self.config, self._temporary = workdir, config, temporary
+
+    def __repr__(self) -> str:
+        study = self.study
+        what = "activations" if study is None else headline(study).split(": ")[0].split(", a difference")[0]
+        return f"<Run {self.path.name} of {self.config.task.name}: {what}>"
+
+    @property
+    def path(self) -> Path:
+        """The folder of the run."""
+        return self._workdir.path
+
+    @cached_property
+    def results(self) -> Mapping[str, Result]:
+        """The results that are there, by name."""
+        return report.results_of(self._workdir)
+
+    @property
+    def pipeline(self) -> PipelineResult | None:
+        """Oracle, layers, LayerSelector and LS + CCFS; None where it was not run."""
+        return self._result(PipelineResult)
+
+    @property
+    def cluster_sweep(self) -> ClusterSweepResult | None:
+        """One neuron of each cluster at every threshold; None where it was not run."""
+        return self._result(ClusterSweepResult)
+
+    @property
+    def minimal_neurons(self) -> MinimalNeuronsResult | None:
+        """The minimal set out of all neurons; None where it was not run."""
+        return self._result(MinimalNeuronsResult)
+
+    @property
+    def redundancy(self) -> GeneralRedundancy | None:
+        """CKA, clusters, outliers; None where it was not run."""
+        return self._result(GeneralRedundancy)
+
+    def _result(self, kind: type[Any]) -> Any:
+        return self.results.get(kind.name)
+
+    @property
+    def study(self) -> ProbeStudy | None:
+        """The pipeline or, where it was not run, another study of probes."""
+        return page.main_study(self.results)
+
+    @property
+    def headline(self) -> str:
+        """What was found, in a sentence, which says so where nothing was."""
+        return "" if self.study is None else headline(self.study)
+
+    def to_frame(self, name: str | None = None) -> Any:
+        """A result as a pandas DataFrame: by default the main study's sets of neurons with their scores.
+
+        Args:
+            name: of another result: pipeline, cluster_sweep, minimal_neurons, redundancy.
+
+        Raises:
+            UserError: there is no such result, or pandas is not installed.
+        """
+        return self._named(name).to_frame()
+
+    def table(self, name: str | None = None) -> str:
+        """A result's table as it is printed, in Markdown, with its notes.
+
+        Raises:
+            UserError: there is no such result.
+        """
+        return tables.printed(self._named(name))
+
+    def _named(self, name: str | None) -> Result:
+        result = self.results.get(name) if name is not None else self.study or next(iter(self.results.values()))
+        if result is None:
+            raise UserError(f"The run has no result {name!r}: it has {', '.join(self.results)}.")
+        return result
+
+    @cached_property
+    def neurons(self) -> list[StudyNeuron]:
+        """The neurons of the smallest minimal set that is a finding, most salient first; none where nothing is.
+
+        With repeats, those of the first.
+        """
+        chosen = self._smallest
+        if chosen is None or self.study is None:
+            return []
+        probe = self.probe(chosen.probe)
+        weights = {int(column): weight for column, weight in zip(probe.columns, probe.weights, strict=True)}
+        names = self.study.task.classes or ["score"]
+        hidden_size = self.study.shape[1]
+        neurons = []
+        for layer, index in chosen.neurons:
+            weight = weights[layer * hidden_size + index]
+            most = int(np.argmax(weight))
+            neurons.append(StudyNeuron(layer, index, names[most], float(weight[most])))
+        return neurons
+
+    @property
+    def _smallest(self) -> MinimalSet | None:
+        study = self.study
+        number = None if study is None else smallest_finding(study)
+        return None if study is None or number is None else study.minimal_sets[number]
+
+    def probe(self, name: str | None = None) -> Probe:
+        """A trained probe, which takes activations as they are, [row, layer, neuron] or [row, column].
+
+        Args:
+            name: as in `run.study.training`; by default that of the smallest minimal set that is a finding, or else the
+                oracle's.
+
+        Raises:
+            UserError: there is no such probe, or the checkpoint is damaged.
+        """
+        study = self.study
+        if study is None:
+            raise UserError(f"{self.path} has no study of probes: run one, such as jaxred.study.")
+        if name is None:
+            name = study.oracle_probe if self._smallest is None else self._smallest.probe
+        saved = load_probes(self._workdir.probes(study.name))
+        if name not in study.training:
+            raise UserError(f"There is no probe {name!r}: there are {', '.join(list(study.training)[:20])}, ...")
+        arrays, n_outputs = saved[name], len(study.task.classes) or 1
+        columns = np.asarray(arrays.get("columns", np.zeros(0, np.int32)))
+        weights = np.asarray(arrays.get("weights", np.zeros((0, n_outputs), np.float32)))
+        bias = np.asarray(arrays["bias"])
+        if "scaling" in saved:  # of standardised neurons, which those of the rows are not
+            mean, deviation = (np.asarray(saved["scaling"][part])[columns] for part in ("mean", "deviation"))
+            weights = weights / deviation[:, None]
+            bias = bias - mean @ weights
+        losses = np.asarray(study.training[name].losses, np.float32)
+        return Probe(columns, weights, bias, losses, classes=tuple(study.task.classes) or None)
+
+    def activations(self, split: str = "train") -> Store:
+        """The activations of a split.
+
+        Raises:
+            UserError: there are none.
+        """
+        return Store(self._workdir.activations(split))
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Draws the figures and writes the report.
+
+        Args:
+            path: a copy of the report, which is one file; by default it is in the run's folder alone.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        report.write(self._workdir)
+        if path is None:
+            return self._workdir.report
+        try:
+            return Path(shutil.copyfile(self._workdir.report, path))
+        except OSError as error:
+            raise UserError(f"Cannot write {path} ({error.strerror}): choose another place.") from error
+
+
+def open_run(path: str | Path) -> Run:
+    """A run that a command or `study` has left.
+
+    Raises:
+        UserError: it is not the folder of a run, or its activations are missing.
+
+    Example:
+        >>> open_run("runs/demo").table()
+    """
+    finished = open_finished(Path(path), str(path))
+    return Run(finished.workdir, finished.config)
