@@ -4,6 +4,7 @@ or gives the same.
 
 import logging
 import random
+import re
 import shutil
 from dataclasses import replace
 
@@ -67,7 +68,7 @@ def told(folder):
     stores = [Store(workdir.activations(split)) for split in ("train", "dev", "test")]
     content["activations"] = [[store.matrix().tolist(), store.labels().tolist()] for store in stores]
     content["config"] = workdir.saved_config()
-    content["report"] = workdir.report.read_bytes()
+    content["report"] = re.sub("Written by .*", "", workdir.report.read_text())  # which has the time
     content["probes"] = {
         name: {key: array.tolist() for key, array in arrays.items()}
         for name, arrays in load_probes(workdir.probes("cluster_sweep")).items()

@@ -23,7 +23,7 @@ class HiddenStates:
         ((2, 7, 384), (2, 2688))
     """
 
-    def __init__(self, values: Float[np.ndarray, "row layer neuron"], sentence_index: np.ndarray | None = None):
+    def __init__(self, values: np.ndarray, sentence_index: np.ndarray | None = None):
         """Takes an array.
 
         Args:
