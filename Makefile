@@ -63,5 +63,5 @@ clean:
 	touch $@
 
 .venv/reference.installed: pyproject.toml | .venv/test.installed
-	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[reference]'
 	touch $@

@@ -147,7 +147,7 @@ def describe() -> str:
 def load(path: str | Path) -> Experiment:
     """Reads and checks an experiment file, and finds the files that it names.
 
-    A relative `base_dir` is looked for in the current folder, as the original does, and then beside the experiment
+    A relative `base_dir` is looked for in the current folder, as the original does, and then next to the experiment
     file; a relative `output_directory` is relative to the same of the two.
 
     Args:
@@ -227,7 +227,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"The experiment file {path} cannot be read ({error.strerror}).") from None
     except ValueError as error:
-        raise UserError(f"The experiment file {path} is not JSON ({error}): mend it there.") from None
+        raise UserError(f"The experiment file {path} is not JSON ({error}): fix it there.") from None
     if not isinstance(content, dict):
         raise UserError(f"The experiment file {path} holds a {type(content).__name__}, but a JSON object is expected.")
     return content
@@ -264,8 +264,8 @@ def _find_base(base_dir: str, path: Path) -> tuple[Path, Path]:
     for root in (Path(), path.parent):
         if (root / base).is_dir():
             return root / base, root
-    here, beside = Path().absolute() / base, path.parent.absolute() / base
-    found = f"{base} is no folder" if base.is_absolute() else f"neither {here} nor {beside} is a folder"
+    here, next_to_file = Path().absolute() / base, path.parent.absolute() / base
+    found = f"{base} is no folder" if base.is_absolute() else f"neither {here} nor {next_to_file} is a folder"
     raise UserError(
-        f"{path}: base_dir is {base_dir!r}, but {found}: mend it, or start from the folder that it is relative to."
+        f"{path}: base_dir is {base_dir!r}, but {found}: fix it, or start from the folder that it is relative to."
     )

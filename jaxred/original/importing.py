@@ -35,7 +35,7 @@ IMPORTED = (STORES, experiment.TASK)  # the tasks whose activations are made els
 
 
 def import_activations(config: StudyConfig, folder: Path, overwrite: bool = False) -> dict[str, Store]:
-    """The activation stores of an experiment's splits; what is finished is kept, what was cut short is gone on with.
+    """The activation stores of an experiment's splits; what is finished is kept, what was cut short is resumed.
 
     Where another process imports them, it is waited for.
 
@@ -129,13 +129,13 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
         if store.has_words != train.has_words:
             raise UserError(
                 f"{store.location} has rows that are {store.ledger.rows}s, and {train.location} {train.ledger.rows}s: "
-                f"both must have the same; make {split} anew."
+                f"both must have the same; make {split} again."
             )
         if bool(store.ledger.label_names) != (task.kind == "classification"):
             found = "classes" if store.ledger.label_names else "scores"
             raise UserError(
                 f"{store.location} has labels that are {found}, but config.task.kind is {task.kind!r}: choose the kind "
-                "and the metric that fit, or make the store anew with other `labels`."
+                "and the metric that fit, or make the store again with other `labels`."
             )
     refuse_odd_labels(
         (name for store in stores.values() for name in store.ledger.label_names), f"The stores of {folder}"
@@ -159,7 +159,7 @@ def _check_size(file: SentenceFile, named: Experiment) -> None:
     if file.survey.hidden_size not in allowed:
         raise UserError(
             f"{named.path}: num_neurons_per_layer is {one_way}, but {file.path} has layers of "
-            f"{file.survey.hidden_size} neurons: mend the one that is wrong."
+            f"{file.survey.hidden_size} neurons: fix the one that is wrong."
         )
 
 

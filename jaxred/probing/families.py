@@ -47,7 +47,7 @@ class Family:
         return found
 
     def only(self, probes: Sequence[int]) -> "Family":
-        """Some of the probes, numbered anew in the order given."""
+        """Some of the probes, numbered in the order given."""
         if list(probes) == list(range(self.n_probes)):
             return self
         number = {probe: i for i, probe in enumerate(probes)}

@@ -135,7 +135,7 @@ def _streamed(
     reader: _Reader,
     config: ProbeConfig,
 ) -> tuple[list[proximal.State], list[list[np.ndarray]]]:
-    """The same iterations, with the matrix read anew for each."""
+    """The same iterations, with the matrix read again for each."""
     tolerance = np.float32(config.tolerance)
     records: list[list[np.ndarray]] = [[] for _ in parts]
     for taken in range(config.max_iterations + 1):
@@ -195,11 +195,11 @@ def _best_constant(targets: np.ndarray, n_outputs: int) -> tuple[Float[np.ndarra
 
 
 def _largest_eigenvalues(
-    diagonal: Float[np.ndarray, "probe step"], beside: Float[np.ndarray, "probe step"]
+    diagonal: Float[np.ndarray, "probe step"], off_diagonal: Float[np.ndarray, "probe step"]
 ) -> Float[np.ndarray, " probe"]:
     """The largest Ritz value of each Lanczos process and how far an eigenvalue may lie from it."""
     matrices = diagonal[:, :, None].astype(np.float64) * np.eye(diagonal.shape[1])
     steps = np.arange(diagonal.shape[1] - 1)
-    matrices[:, steps, steps + 1] = matrices[:, steps + 1, steps] = beside[:, :-1]
+    matrices[:, steps, steps + 1] = matrices[:, steps + 1, steps] = off_diagonal[:, :-1]
     values, vectors = np.linalg.eigh(matrices)
-    return 1.001 * (values[:, -1] + beside[:, -1] * np.abs(vectors[:, -1, -1]))
+    return 1.001 * (values[:, -1] + off_diagonal[:, -1] * np.abs(vectors[:, -1, -1]))

@@ -10,7 +10,7 @@ classes, which there have one vector of logits v and here two columns -v/2 and v
 `ElasticNet` at l1 = 2 alpha l1_ratio, l2 = alpha (1 - l1_ratio).
 
 A step moves against the gradient and applies the penalties' proximal operator in closed form: soft threshold, then a
-shrinkage of the whole matrix. Points are extrapolated as in FISTA, and the momentum of a probe starts anew where its
+shrinkage of the whole matrix. Points are extrapolated as in FISTA, and the momentum of a probe starts again where its
 last step went against it. The solver works on centred columns, to which the bias is orthogonal: weights and bias then
 have steps of their own, and the columns' means, which only the bias sees, do not shorten that of the weights.
 
@@ -45,7 +45,7 @@ INTERVAL = 10  # steps between two looks at the residuals
 
 
 class Problem(NamedTuple):
-    """What is solved, beside the data."""
+    """What is solved, in addition to the data."""
 
     l1: Float[Array, " probe"]
     l2: Float[Array, " probe"]

@@ -249,10 +249,10 @@ def _refuse_divergence(
     name = f"{family.names[bad[0]]} is the first" if family.names else f"number {bad[0]} is the first"
     when = int(np.flatnonzero(~np.isfinite(losses[:, bad[0]]))[0])
     rate = np.asarray(settings.learning_rate)[bad[0]]
-    after, mend = f"epoch {when + 1}", f", or lower the learning rate (config.probe.learning_rate is {rate:g})"
+    after, fix = f"epoch {when + 1}", f", or lower the learning rate (config.probe.learning_rate is {rate:g})"
     if config.solver == "fista":
-        after, mend = f"{when * INTERVAL} iterations", ", or set config.probe.standardize"
+        after, fix = f"{when * INTERVAL} iterations", ", or set config.probe.standardize"
     raise UserError(
         f"The loss of {len(bad)} of {losses.shape[1]} probes ({name}) is not a finite number after {after}: look for "
-        f"values in the features that are not finite or very large{mend}."
+        f"values in the features that are not finite or very large{fix}."
     )

@@ -163,7 +163,7 @@ def _kept_or_run(
         stores: the activations.
         config: all of the configuration.
         workdir: where results go.
-        once: runs one repeat, given its configuration, what loads its data, and what is told of progress.
+        once: runs one repeat, given its configuration, what loads its data, and what receives the progress.
         together: puts the results of all repeats together.
     """
     name, title = kind.name, kind.name.replace("_", " ")

@@ -12,7 +12,7 @@ LINKAGES = ("average", "complete", "single")
 MIRRORED = 256  # rows that are copied below the diagonal at once; chains of neighbours may be circles if halves differ
 
 
-def agglomerate(apart: Float[np.ndarray, "point point"], linkage: str) -> Float[np.ndarray, "merge 4"]:
+def agglomerate(distances: Float[np.ndarray, "point point"], linkage: str) -> Float[np.ndarray, "merge 4"]:
     """SciPy's linkage matrix of points whose distances are given.
 
     Sums are taken in the type of the square. In float64 the result is SciPy's to the last bit. In float32, complete and
@@ -20,7 +20,7 @@ def agglomerate(apart: Float[np.ndarray, "point point"], linkage: str) -> Float[
     distances differ by less may be merged in another order.
 
     Args:
-        apart: finite; negative numbers are as good as any. Only what is above the diagonal counts. It is used up: other
+        distances: finite; negative numbers are as good as any. Only what is above the diagonal counts. It is used up: other
             numbers are left in it.
         linkage: average, complete or single.
 
@@ -30,18 +30,18 @@ def agglomerate(apart: Float[np.ndarray, "point point"], linkage: str) -> Float[
     """
     if linkage not in LINKAGES:
         raise ValueError(f"linkage {linkage!r} is not one of {LINKAGES}")
-    for start in range(0, len(apart), MIRRORED):
+    for start in range(0, len(distances), MIRRORED):
         stop = start + MIRRORED
-        own = np.triu(apart[start:stop, start:stop], 1)
-        apart[start:stop, start:stop] = own + own.T
-        apart[stop:, start:stop] = apart[start:stop, stop:].T
-    np.fill_diagonal(apart, np.inf)
-    merges, heights = _spanning_tree(apart) if linkage == "single" else _neighbour_chain(apart, linkage)
+        own = np.triu(distances[start:stop, start:stop], 1)
+        distances[start:stop, start:stop] = own + own.T
+        distances[stop:, start:stop] = distances[start:stop, stop:].T
+    np.fill_diagonal(distances, np.inf)
+    merges, heights = _spanning_tree(distances) if linkage == "single" else _neighbour_chain(distances, linkage)
     return _labelled(merges, heights)
 
 
 def _neighbour_chain(
-    apart: Float[np.ndarray, "point point"], linkage: str
+    distances: Float[np.ndarray, "point point"], linkage: str
 ) -> tuple[list[tuple[int, int]], Float[np.ndarray, " merge"]]:
     """Follows nearest neighbours until two are each other's, and merges these.
 
@@ -49,9 +49,9 @@ def _neighbour_chain(
     seldom, for a column is read and written ten times as slowly as a row. The other part's row is not read any more,
     and its column is passed over by adding infinity to a copy of a row.
     """
-    n_points, number = len(apart), apart.dtype.type
+    n_points, number = len(distances), distances.dtype.type
     sizes = [1] * n_points
-    gone = np.zeros(n_points, apart.dtype)  # infinite for clusters that were merged into others
+    gone = np.zeros(n_points, distances.dtype)  # infinite for clusters that were merged into others
     row = np.empty_like(gone)
     merged, every = np.empty(n_points - 1, int), np.arange(n_points - 1)  # the cluster that each merge made
     latest = np.full(n_points, -1)  # the merge that made a cluster
@@ -65,9 +65,9 @@ def _neighbour_chain(
         if unheard.start < unheard.stop:
             there = merged[unheard]
             there = there[latest[there] == every[unheard]]  # not those that were merged again
-            apart[cluster, there] = apart[there, cluster]
+            distances[cluster, there] = distances[there, cluster]
             known[cluster] = unheard.stop
-        return apart[cluster]
+        return distances[cluster]
 
     for merge in range(n_points - 1):
         if not chain:
@@ -99,16 +99,16 @@ def _neighbour_chain(
 
 
 def _spanning_tree(
-    apart: Float[np.ndarray, "point point"],
+    distances: Float[np.ndarray, "point point"],
 ) -> tuple[list[tuple[int, int]], Float[np.ndarray, " merge"]]:
     """Single linkage is the minimum spanning tree (Gower and Ross 1969), grown from the first point by Prim's way."""
-    nearest = np.full(len(apart), np.inf, apart.dtype)  # of each point to the tree
-    reached = np.zeros(len(apart), apart.dtype)  # infinite for points of the tree
-    merges, heights = [], np.empty(len(apart) - 1)
+    nearest = np.full(len(distances), np.inf, distances.dtype)  # of each point to the tree
+    reached = np.zeros(len(distances), distances.dtype)  # infinite for points of the tree
+    merges, heights = [], np.empty(len(distances) - 1)
     point = 0
-    for merge in range(len(apart) - 1):
+    for merge in range(len(distances) - 1):
         reached[point] = np.inf
-        np.minimum(nearest, apart[point], out=nearest)
+        np.minimum(nearest, distances[point], out=nearest)
         following = int((nearest + reached).argmin())
         heights[merge] = nearest[following]
         merges.append((point, following))

@@ -63,11 +63,11 @@ def cluster_tree(
         return ClusterTree(np.zeros((0, 4)), 1)
     exact = n_neurons <= FLOAT64_NEURONS
     if exact or not donate:
-        apart = np.empty((n_neurons, n_neurons), np.float64 if exact else np.float32)
+        distances = np.empty((n_neurons, n_neurons), np.float64 if exact else np.float32)
     else:
-        apart = correlation
+        distances = correlation
     for neuron in range(n_neurons):
-        row = apart[neuron, neuron:]
+        row = distances[neuron, neuron:]
         row[:] = correlation[neuron, neuron:]
         if not np.isfinite(row).all():
             raise UserError(
@@ -78,7 +78,7 @@ def cluster_tree(
             np.abs(row, out=row)
         # Float32 would round 1 - |r|, but not -|r|; SciPy's bits are those of averages of 1 - |r|.
         np.subtract(1 if exact else 0, row, out=row)
-    tree = agglomerate(apart, linkage)
+    tree = agglomerate(distances, linkage)
     if not exact:
         tree[:, 2] += 1
     return ClusterTree(tree, n_neurons)

@@ -236,22 +236,22 @@ def _moved(
     each = offset.reshape(n_layers, -1)
     c = np.square(each).sum(1)
     weighted, total = np.asarray(rows.weighted, np.float64), np.asarray(rows.total, np.float64)
-    apart = np.zeros((n_layers, len(offset)))  # row l: d_l at its own neurons
-    apart[np.repeat(np.arange(n_layers), each.shape[1]), np.arange(len(offset))] = offset
-    e_u = np.zeros_like(apart)  # sum of e_l u
+    by_layer = np.zeros((n_layers, len(offset)))  # row l: d_l at its own neurons
+    by_layer[np.repeat(np.arange(n_layers), each.shape[1]), np.arange(len(offset))] = offset
+    e_u = np.zeros_like(by_layer)  # sum of e_l u
     for place, piece in _pieces(len(offset), sums.products):
         right = piece.astype(np.float64)
-        e_u[:, place.columns] += apart[:, place.rows] @ right
+        e_u[:, place.columns] += by_layer[:, place.rows] @ right
         if place.is_corner:
-            e_u[:, place.rows] += apart[:, place.columns] @ right.T
-    e = apart @ total  # sum of e_l
-    a_e = weighted @ apart.T  # sum of a_l e_m
+            e_u[:, place.rows] += by_layer[:, place.columns] @ right.T
+    e = by_layer @ total  # sum of e_l
+    a_e = weighted @ by_layer.T  # sum of a_l e_m
     # The sums of a over rows are the traces of u u^T, layer by layer.
     a = _diagonal(len(offset), sums.products).reshape(n_layers, -1).sum(1)
     norms = (
         np.asarray(rows.norms, np.float64)
         - 2 * (a_e + a_e.T)
-        + 4 * (e_u @ apart.T)
+        + 4 * (e_u @ by_layer.T)
         + np.outer(a, c)
         + np.outer(c, a)
         - 2 * (np.outer(e, c) + np.outer(c, e))

@@ -26,7 +26,7 @@ def minimal_neurons(
         features: the data.
         probe: how probes are trained.
         selection: how much score may be given up, and by which rule.
-        progress: what is told how many probes were trained.
+        progress: receives how many probes were trained.
 
     Returns:
         The result, and the probes by name.

@@ -88,7 +88,7 @@ def pipeline(
         probe: how probes are trained.
         clustering: how neurons are clustered.
         selection: how much score may be given up, and by which rule.
-        progress: what is told how many probes were trained.
+        progress: receives how many probes were trained.
     """
     layers = _layers(features, probe, selection, progress)
     candidates = _all_candidates(layers, features, correlations(), probe, clustering)

@@ -17,7 +17,7 @@ from jaxred.studies.selection import Accepts, minimal_set_size
 
 AUTO_OPERATIONS = 5e11  # of training the whole grid, from which stopping early pays for compiling several families
 
-# Told how many probes were trained, and how many more are to be trained than was told before.
+# Receives how many probes were trained since its last call, and how many more are planned.
 Progress = Callable[[int, int], None]
 
 
@@ -88,7 +88,7 @@ def search(
         probe: how probes are trained.
         accepts: the rule by which a size is accepted.
         how: full (every size), early (in waves), or auto (early where training is expensive).
-        progress: what is told how many sizes were tried after each wave.
+        progress: receives how many sizes were tried after each wave.
     """
     ranking = base.columns[rank_neurons(base.weights).order]
     reference = base_scores.overall("dev")

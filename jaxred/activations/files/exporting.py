@@ -81,13 +81,13 @@ def to_file(
         _write_array(store, path, dtype)
         return [path]
     sentences = _sentences(store, text)
-    beside = _beside(store, sentences, path, text)
+    companions = _beside(store, sentences, path, text)
     layers = [layer_file(path, i) for i in present_layers(path)]
     paths = [layer_file(path, i) for i in range(store.n_layers)] if separate_layers else [path]
     # A file of all layers and files of layers would each be taken for the whole.
-    _refuse_existing([path, *layers, *paths], [] if text is None else [text], overwrite, beside)
-    beside = {file: content for file, content in beside.items() if not _holds(file, content)}
-    with replacing([*paths, *beside]) as files:
+    _refuse_existing([path, *layers, *paths], [] if text is None else [text], overwrite, companions)
+    companions = {file: content for file, content in companions.items() if not _holds(file, content)}
+    with replacing([*paths, *companions]) as files:
         writers = [_writer(file, suffix, decimals, dtype) for file in files[: len(paths)]]
         with contextlib.ExitStack() as closing, progress_bar(store.n_rows, f"write {path.name}", "rows") as bar:
             for writer in writers:
@@ -98,11 +98,11 @@ def to_file(
                     mine = vectors[:, i : i + 1] if separate_layers else vectors
                     writer.add(sentence.text, sentence.tokens, mine)
                 bar.update(len(vectors))
-        for file, content in zip(files[len(paths) :], beside.values(), strict=True):
+        for file, content in zip(files[len(paths) :], companions.values(), strict=True):
             file.write(content)
         for old in {path, *layers} - set(paths):
             old.unlink(missing_ok=True)
-    return [*paths, *beside]
+    return [*paths, *companions]
 
 
 def write_task(config: StudyConfig, folder: Path, overwrite: bool = False) -> list[Path]:
@@ -158,9 +158,9 @@ def _check(path: Path, store: Store, text: Path | None, dtype: str, decimals: in
 
 
 def _refuse_existing(
-    paths: Sequence[Path], inputs: Sequence[Path], overwrite: bool, beside: dict[Path, bytes] | None = None
+    paths: Sequence[Path], inputs: Sequence[Path], overwrite: bool, companions: dict[Path, bytes] | None = None
 ) -> None:
-    differ = [file for file, content in (beside or {}).items() if file.exists() and not _holds(file, content)]
+    differ = [file for file, content in (companions or {}).items() if file.exists() and not _holds(file, content)]
     for path in (path for path in (*paths, *differ) if path.exists()):
         if any(path.samefile(other) for other in inputs):
             raise UserError(
@@ -178,8 +178,8 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _write_array(store: Store, path: Path, dtype: str) -> None:
-    beside = {"labels": store.labels(), "sentence_index": store.sentence_index()}
-    beside |= {"word_index": store.word_index()} if store.has_words else {}
+    companions = {"labels": store.labels(), "sentence_index": store.sentence_index()}
+    companions |= {"word_index": store.word_index()} if store.has_words else {}
     with replacing([path]) as (file,), progress_bar(store.n_rows, f"write {path.name}", "rows") as bar:
 
         def blocks() -> Iterator[np.ndarray]:
@@ -188,7 +188,7 @@ def _write_array(store: Store, path: Path, dtype: str) -> None:
                 bar.update(len(block))
 
         shape = store.n_rows, store.n_layers, store.hidden_size
-        numpy_arrays.write(file, path.suffix.lower(), blocks(), shape, dtype, beside)
+        numpy_arrays.write(file, path.suffix.lower(), blocks(), shape, dtype, companions)
 
 
 def _writer(file: BinaryIO, suffix: str, decimals: int, dtype: str) -> Any:

@@ -85,14 +85,14 @@ def open_array(path: Path) -> ArrayFile:
     """
     with _array(path) as (_, shape, _):
         n_rows, n_layers, hidden_size = shape
-    beside = {"labels": None, "sentence_index": None, "word_index": None}
+    companions = {"labels": None, "sentence_index": None, "word_index": None}
     if path.suffix.lower() == ".npz":
         with _told(path), zipfile.ZipFile(path) as archive:
             _check_members(archive, path)
             present = {info.filename.removesuffix(".npy") for info in archive.infolist()}
-            beside = {name: _vector(archive, name, n_rows, path) if name in present else None for name in beside}
-    index = {name: _index(beside[name], name, path) for name in ("sentence_index", "word_index")}
-    return ArrayFile(path, n_rows, n_layers, hidden_size, file_digest(path), _labels(beside["labels"], path), **index)
+            companions = {name: _vector(archive, name, n_rows, path) if name in present else None for name in companions}
+    index = {name: _index(companions[name], name, path) for name in ("sentence_index", "word_index")}
+    return ArrayFile(path, n_rows, n_layers, hidden_size, file_digest(path), _labels(companions["labels"], path), **index)
 
 
 def write(
@@ -101,24 +101,24 @@ def write(
     blocks: Iterator[Float[np.ndarray, "row layer neuron"]],
     shape: tuple[int, int, int],
     dtype: str,
-    beside: dict[str, np.ndarray],
+    companions: dict[str, np.ndarray],
 ) -> None:
     """Writes a file.
 
     Args:
         file: open for writing.
-        suffix: .npy, without `beside`, or .npz.
+        suffix: .npy, without `companions`, or .npz.
         blocks: the activations, in pieces, of the type that is written.
         shape: of all of them.
         dtype: float32 or float16.
-        beside: the other arrays.
+        companions: the other arrays.
     """
     if suffix == ".npy":
         return _write_array(file, blocks, shape, dtype)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(f"{HIDDEN_STATES}.npy", "w", force_zip64=True) as member:
             _write_array(member, blocks, shape, dtype)
-        for name, values in beside.items():
+        for name, values in companions.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, values, allow_pickle=False)
             archive.writestr(f"{name}.npy", buffer.getvalue())

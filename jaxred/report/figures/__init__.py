@@ -40,7 +40,7 @@ def draw(folder: Path, results: Mapping[str, Result], also: Sequence[str] = ()) 
     Args:
         folder: where to.
         results: what is drawn, by the name of the result file.
-        also: formats that every figure is written in beside PNG: pdf, svg.
+        also: formats that every figure is written in, in addition to PNG: pdf, svg.
 
     Returns:
         The PNG files by name, in the order of the report.

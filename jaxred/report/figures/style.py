@@ -62,7 +62,7 @@ def named(name: str) -> str:
 
 
 def many_colors(n: int) -> list[Any]:
-    """As many colours as are asked for: told apart while they are few, else along one scale."""
+    """As many colours as are asked for: easily distinguished while they are few, else along one scale."""
     if n <= len(MORE_COLORS):
         return list(MORE_COLORS[:n])
     return [mpl.colormaps["viridis"](0.92 * i / (n - 1)) for i in range(n)]
