@@ -20,8 +20,8 @@ def agglomerate(distances: Float[np.ndarray, "point point"], linkage: str) -> Fl
     distances differ by less may be merged in another order.
 
     Args:
-        distances: finite; negative numbers are as good as any. Only what is above the diagonal counts. It is used up: other
-            numbers are left in it.
+        distances: finite; negative numbers are as good as any. Only what is above the diagonal counts. It is used up:
+            other numbers are left in it.
         linkage: average, complete or single.
 
     References:

@@ -90,9 +90,13 @@ def open_array(path: Path) -> ArrayFile:
         with _told(path), zipfile.ZipFile(path) as archive:
             _check_members(archive, path)
             present = {info.filename.removesuffix(".npy") for info in archive.infolist()}
-            companions = {name: _vector(archive, name, n_rows, path) if name in present else None for name in companions}
+            companions = {
+                name: _vector(archive, name, n_rows, path) if name in present else None for name in companions
+            }
     index = {name: _index(companions[name], name, path) for name in ("sentence_index", "word_index")}
-    return ArrayFile(path, n_rows, n_layers, hidden_size, file_digest(path), _labels(companions["labels"], path), **index)
+    return ArrayFile(
+        path, n_rows, n_layers, hidden_size, file_digest(path), _labels(companions["labels"], path), **index
+    )
 
 
 def write(
