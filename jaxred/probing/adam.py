@@ -6,12 +6,12 @@ for a weight that does not exist.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from jaxred.probing.layout import Params
@@ -27,10 +27,22 @@ class AdamState(NamedTuple):
     count: Float[Array, ""]
 
 
-def adam() -> optax.GradientTransformationExtraArgs:
-    """Adam with PyTorch's constants, which equals `optax.adam` at the given rates to float32 rounding.
+class Rule(NamedTuple):
+    """What optax calls a GradientTransformationExtraArgs; importing optax for its name alone would take 0.1 s."""
 
-    It takes every array in one pass; new weights depend on nothing but the same places of old ones, so that XLA writes
+    init: Callable[..., Any]
+    update: Callable[..., Any]
+
+
+def adam() -> Any:
+    """Adam with PyTorch's constants, which equals `optax.adam` at the given rates to float32 rounding."""
+    import optax
+
+    return optax.GradientTransformationExtraArgs(*ADAM)
+
+
+def _adam() -> Rule:
+    """Takes every array in one pass; new weights depend on nothing but the same places of old ones, so that XLA writes
     them in place. Its first state is on the host.
     """
 
@@ -50,15 +62,14 @@ def adam() -> optax.GradientTransformationExtraArgs:
         )
         return updates, AdamState(first, second, count)
 
-    step: Any = update  # optax's protocol knows no argument by name
-    return optax.GradientTransformationExtraArgs(init, step)
+    return Rule(init, update)
 
 
-ADAM = adam()  # one object, so that a program is compiled once
+ADAM = _adam()  # one object, so that a program is compiled once
 
 
 @functools.lru_cache(maxsize=16)  # so that an optimizer that is used again is not compiled again
-def with_rates(optimizer: optax.GradientTransformation, learning_rate: float) -> optax.GradientTransformationExtraArgs:
+def with_rates(optimizer: Any, learning_rate: float) -> Rule:
     """Any transformation of optax for the probes of a family.
 
     A probe's updates are scaled by its rate relative to `learning_rate`, so that a probe of that rate is trained by the
@@ -70,6 +81,8 @@ def with_rates(optimizer: optax.GradientTransformation, learning_rate: float) ->
             of all, such as `optax.clip_by_global_norm`, does not.
         learning_rate: the configuration's.
     """
+    import optax
+
     inner = optax.with_extra_args_support(optimizer)
 
     def init(params: Any) -> Any:
@@ -80,5 +93,4 @@ def with_rates(optimizer: optax.GradientTransformation, learning_rate: float) ->
         updates, state = inner.update(gradients, state, params, **extra)
         return jax.tree.map(lambda u, rate: u * (rate / learning_rate), updates, rates), state
 
-    step: Any = update  # optax's protocol knows no argument by name
-    return optax.GradientTransformationExtraArgs(init, step)
+    return Rule(init, update)

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
 from jaxred.probing.adam import ADAM
@@ -41,7 +40,7 @@ class Penalty(NamedTuple):
     learning_rate: Float[Array, " probe"]
 
 
-def start(params: Params, optimizer: optax.GradientTransformationExtraArgs = ADAM) -> State:
+def start(params: Params, optimizer: Any = ADAM) -> State:
     """The state before the first step."""
     return State(params, optimizer.init(params))
 
@@ -59,7 +58,7 @@ def train(
     packing: Packing,
     epochs: int,
     squared_l2: bool = False,
-    optimizer: optax.GradientTransformationExtraArgs = ADAM,
+    optimizer: Any = ADAM,
 ) -> tuple[State, Float[Array, "epoch probe"]]:
     """Takes every probe of a family through the same batches.
 

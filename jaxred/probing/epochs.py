@@ -1,8 +1,9 @@
 """The original's training: epochs of an optimizer over the batches (`jaxred.probing.elastic_net`)."""
 
+from typing import Any
+
 import jax
 import numpy as np
-import optax
 from jaxtyping import Float, Int
 
 from jaxred.activations.matrix import FeatureMatrix
@@ -20,7 +21,7 @@ def train(
     values: np.ndarray,
     n_probes: int,
     config: ProbeConfig,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: Any = None,
 ) -> tuple[list[Part], Float[np.ndarray, "epoch probe"]]:
     """Takes the parts of a family through all epochs.
 
@@ -30,7 +31,7 @@ def train(
         values: [batch, row] class ids or scores.
         n_probes: of the family.
         config: epochs, order of the rows, penalty.
-        optimizer: in place of Adam.
+        optimizer: one of optax, in place of Adam.
 
     Returns:
         The parts with their last weights, and each probe's mean loss over the batches of each epoch.

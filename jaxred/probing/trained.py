@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import optax
 from jaxtyping import Float, Int
 
 from jaxred.activations.matrix import FeatureMatrix
@@ -169,7 +168,7 @@ def fit(
     settings: Settings | None = None,
     *,
     classes: Sequence[str] | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: Any = None,
 ) -> Fit:
     """Trains every probe of a family.
 

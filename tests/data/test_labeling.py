@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 
 from jaxred.config import TaskConfig
@@ -151,7 +153,8 @@ def test_one_sentence_is_refused_where_dev_is_held_out(folder):
 
 @pytest.fixture(scope="module")
 def labelled(labelling_data):
-    return lambda name: load_task(config(labelling_data[name], name))
+    """A task's real data by its name, each read once."""
+    return functools.cache(lambda name: load_task(config(labelling_data[name], name)))
 
 
 OFFICIAL = {
@@ -184,10 +187,7 @@ def test_official_numbers_of_sentences_and_classes(labelled, labelling_data):
 
 
 @pytest.mark.shared
-def test_the_first_150_000_words_of_conll2000(labelling_data):
-    dataset = load_task(config(labelling_data["conll2000_chunk"], limit_instances=150_000))
-    assert sum(n_words(dataset)) <= 150_000 < sum(n_words(labelled_train(labelling_data))[: len(n_words(dataset)) + 1])
-
-
-def labelled_train(labelling_data):
-    return load_task(config(labelling_data["conll2000_chunk"]))
+def test_the_first_150_000_words_of_conll2000(labelled, labelling_data):
+    dataset = load_task(config(labelling_data["conll2000_chunk"], "conll2000_chunk", limit_instances=150_000))
+    everything = n_words(labelled("conll2000_chunk"))
+    assert sum(n_words(dataset)) <= 150_000 < sum(everything[: len(n_words(dataset)) + 1])

@@ -179,7 +179,7 @@ def test_a_commit_of_another_pass_or_a_damaged_one_is_not_gone_on_with(tmp_path,
 ON_DEVICES = """
 import sys, jax, numpy as np
 jax.config.update("jax_platforms", "cpu")
-from jaxred import moments, streaming
+from jaxred.statistics import moments, streaming
 from jaxred.activations.store import Store
 folder, shared_by = sys.argv[1], int(sys.argv[2])
 if shared_by:

@@ -574,7 +574,8 @@ def test_a_process_killed_while_it_writes_leaves_no_file(tmp_path):
     script = f"""
 import os
 from pathlib import Path
-from jaxred import exporting, store
+from jaxred.activations import store
+from jaxred.activations.files import exporting
 windows = store.Store.windows
 def dying(self):
     for rows, block in windows(self):
