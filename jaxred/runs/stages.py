@@ -2,16 +2,15 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from jaxred.activations.store import Store
 from jaxred.config import StudyConfig, to_dict
 from jaxred.data.labeling import LABELING_TASKS
 from jaxred.io.artifacts import Artifact, get_or_make
-from jaxred.io.background import Background
 from jaxred.io.files import write_text
 from jaxred.io.progress import progress_bar
 from jaxred.io.result_files import fingerprint, save_result
@@ -37,10 +36,24 @@ from jaxred.studies.results import (
 )
 from jaxred.studies.search import Progress
 
+T = TypeVar("T")
 S = TypeVar("S", bound=ProbeStudy)
 R = TypeVar("R", bound=Result)
 
 REDUNDANCY_FORMAT = 3  # of results/redundancy.json
+
+
+class Background(Generic[T]):
+    """An outcome that is taken once: who takes it alone has it then, so that its memory is free when it is let go."""
+
+    def __init__(self, pool: Executor, work: Callable[[], T]):
+        self._future: Future[T] | None = pool.submit(work)
+
+    def take(self) -> T:
+        """Waits for the outcome and gives it away."""
+        future, self._future = self._future, None
+        assert future is not None, "it was taken before"
+        return future.result()
 
 
 @dataclass(frozen=True)
