@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import jaxred
 from jaxred.errors import UserError
@@ -112,6 +113,12 @@ def _identity(workdir: Workdir, results: dict[str, Result]) -> str:
     return fingerprint([jaxred.__version__, identities])
 
 
+def _program() -> list[str]:
+    """What was run, as a user would type it."""
+    path = Path(sys.argv[0])
+    return ["jaxred", path.stem.replace("_", "-")] if path.parent.name == "launch" else [path.name or "python"]
+
+
 def _described(workdir: Workdir, results: dict[str, Result]) -> page.Run:
     config = workdir.saved_config() or {}
     task = config.get("task", {}).get("name", "")
@@ -124,7 +131,7 @@ def _described(workdir: Workdir, results: dict[str, Result]) -> page.Run:
         imported=task in IMPORTED,
         encoder="imported activations" if task == STORES else path,
         version=jaxred.__version__,
-        command=shlex.join([os.path.basename(sys.argv[0]) or "python", *sys.argv[1:]]),
+        command=shlex.join([*_program(), *sys.argv[1:]]),
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         machine=f"Python {platform.python_version()}, {versions}; {platform.system()} {platform.machine()}, "
         f"{os.cpu_count()} cores",

@@ -42,6 +42,7 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     print(f"Report:      {folder.report}")
     print(f"Figures:     {folder.figures}")
     print(f"Results:     {folder.path / 'results'} ({', '.join(sorted(p.name for p in folder.results()))})")
+    print(f"Tables:      {folder.path / 'results'} (table.md, table.csv, table.tex, neurons.csv)")
     print(f"Activations: {folder.stores}")
 
 
