@@ -12,6 +12,7 @@ log = logging.getLogger("jaxred")
 MOST_SHOWN = 50  # classes that an error lists
 
 _PLACEHOLDERS = frozenset("_-*?.")  # what stands for a word that is left out
+_BARE = "".join([*_PLACEHOLDERS, *filter(str.isspace, map(chr, range(0x3001)))])  # these and all white space
 
 
 def refuse_wordless(dataset: Dataset | WordDataset) -> None:
@@ -21,11 +22,11 @@ def refuse_wordless(dataset: Dataset | WordDataset) -> None:
         UserError: naming the split and what stands for its words.
     """
     for split, rows in dataset.splits.items():
-        sentences = [_words(row) for row in rows]
-        vocabulary = {word for words in sentences for word in words}
-        empty = [words for words in sentences if len(words) > 1 and _PLACEHOLDERS.issuperset(words)]
-        if _PLACEHOLDERS.issuperset(vocabulary) or (len(vocabulary) == 1 and len(sentences) > 1):
-            shown = ", ".join(repr(word) for word in sorted(vocabulary))
+        bare = [words for words in map(_words, filter(_may_be_bare, rows)) if _PLACEHOLDERS.issuperset(words)]
+        empty = [words for words in bare if len(words) > 1]
+        if len(bare) == len(rows) or (len(rows) > 1 and _is_one_word(rows)):
+            sentences = list(map(_words, rows))
+            shown = ", ".join(repr(word) for word in sorted({word for words in sentences for word in words}))
             raise UserError(
                 f"The {split} split of task {dataset.name} has no words: all {sum(map(len, sentences))} of them are "
                 f"{shown}, as in a treebank that is distributed without its text (forms of underscores): merge the "
@@ -36,9 +37,23 @@ def refuse_wordless(dataset: Dataset | WordDataset) -> None:
                 "%s: %d of %d sentences have no words, but only %s for each: merge the text in, or leave them out",
                 split,
                 len(empty),
-                len(sentences),
+                len(rows),
                 " or ".join(repr(word) for word in sorted({word for words in empty for word in words})),
             )
+
+
+def _may_be_bare(row: Example | LabelledSentence) -> bool:
+    """Whether there is nothing but placeholders in a row's text; a quick look, since most rows have words."""
+    if isinstance(row, LabelledSentence):
+        return _PLACEHOLDERS.issuperset(row.words)
+    return not row.text.strip(_BARE) and not (row.pair or "").strip(_BARE)
+
+
+def _is_one_word(rows: Sequence[Example | LabelledSentence]) -> bool:
+    """Whether one word is all that there is; as soon as a second is seen, it is not."""
+    words = (word for row in rows for word in _words(row))
+    first = next(words, None)
+    return first is not None and all(word == first for word in words)
 
 
 def _words(row: Example | LabelledSentence) -> Sequence[str]:
