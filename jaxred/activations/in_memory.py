@@ -35,9 +35,14 @@ class HiddenStates:
         """
         values = np.asarray(values)
         if values.ndim != 3 or not values.size or not np.issubdtype(values.dtype, np.floating):
+            fix = "leave the rows out" if not values.size else "pass numbers, as in values.astype('float32')"
+            if values.ndim == 2:
+                fix = "reshape it to (rows, layers, neurons), as in values[:, None] for one layer"
+            elif values.ndim != 3:
+                fix = "pass one vector for each row and layer"
             raise UserError(
                 f"Activations are [row, layer, neuron] of floats, but here is {values.dtype} of shape {values.shape}: "
-                "add the missing axis, as in values[:, None] for one layer."
+                f"{fix}."
             )
         values = values.astype(np.float32, copy=False)
         if not np.isfinite(values).all():
@@ -137,4 +142,12 @@ def as_activations(given: Any) -> "Store | HiddenStates":
         return given
     if isinstance(given, str) or hasattr(given, "__fspath__"):
         return Store(given)
-    return HiddenStates(np.asarray(given))
+    try:
+        return HiddenStates(np.asarray(given))
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"Activations are an array [row, layer, neuron], but here is a {type(given).__name__} of rows of different "
+            "shapes: pass one vector for each row and layer."
+        ) from None

@@ -51,7 +51,7 @@ def abstract_encoder(folder: Path, compute_dtype: str = "float32") -> Encoder:
         raise UserError(
             f"{folder / 'config.json'}: model_type={raw['model_type']!r} is not supported: "
             f"jaxred runs {', '.join(sorted(_ARCHITECTURES))}. The way in for another encoder: extract its activations "
-            "with a tool that runs it, make stores of them with launch/convert.py (docs/stores.md), and study those "
+            "with a tool that runs it, make stores of them with jaxred convert (docs/stores.md), and study those "
             "with --config=configs/stores.py."
         )
     architecture = _ARCHITECTURES[raw["model_type"]]

@@ -113,7 +113,7 @@ def _no_safetensors(folder: Path) -> str:
         return f"{folder} has no weights: neither {WEIGHTS} nor {_INDEX} is there."
     return (
         f"{folder} has its weights in pytorch_model.bin only, a pickle, which jaxred does not open: "
-        f"convert it where PyTorch is installed, with `python launch/convert_checkpoint.py --input={folder}`."
+        f"convert it where PyTorch is installed, with `jaxred convert-checkpoint --input={folder}`."
     )
 
 

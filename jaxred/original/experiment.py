@@ -171,7 +171,7 @@ def load(path: str | Path) -> Experiment:
         found += [f"has the unknown {', '.join(unknown)}"] if unknown else []
         raise UserError(
             f"The experiment file {path} {' and '.join(found)}: give every key of the original and no other; "
-            "python launch/pipeline.py --config=configs/original.py lists them."
+            "jaxred pipeline --config=configs/original.py lists them."
         )
     for name in expected:
         if not KEYS[name].fits(values[name]):

@@ -100,7 +100,7 @@ def _import_activations(
 
 
 def open_stores(config: StudyConfig) -> dict[str, Store]:
-    """The stores of a folder, as `launch/convert.py` makes them, by split.
+    """The stores of a folder, as `jaxred convert` makes them, by split.
 
     Args:
         config: its `task.data_dir` is the folder, with the stores `train`, `test` and, if there is one, `dev`.

@@ -370,11 +370,16 @@ class ProbeFamily(BaseEstimator):
         Raises:
             UserError: if the sets do not fit the neurons of X.
         """
+        n_layers = getattr(X, "n_layers", None)  # of a store, and of activations in memory
         X = _array(X)
         model = ElasticNetProbe() if self.probe is None else self.probe
+        if not isinstance(model, ElasticNetProbe | ElasticNetProbeRegressor):
+            raise UserError(
+                f"probe is {model!r}, but an ElasticNetProbe or an ElasticNetProbeRegressor is expected: pass one."
+            )
         first: Any = clone(model)
         rows, targets = first._training_data(X, y)
-        n_layers = X.shape[1] if X.ndim == 3 else self.n_layers
+        n_layers = X.shape[1] if X.ndim == 3 else self.n_layers or n_layers
         names, family = self._family(rows.shape[1], n_layers)
         probes: list[Any] = [clone(model) for _ in names]
         shared = ("n_features_in_", "feature_names_in_", "classes_")

@@ -75,9 +75,18 @@ def scores(
     return entry
 
 
-def best_constant(metric: str, targets: np.ndarray, n_classes: int) -> int:
-    """The class that scores best where it is every row's answer: that of the most rows, but for F1 of class 1."""
-    counts = np.bincount(targets, minlength=n_classes)
+def best_constant(metric: str, targets: np.ndarray, n_classes: int, train: np.ndarray | None = None) -> int:
+    """The class that scores best where it is every row's answer: that of the most rows, but for F1 of class 1.
+
+    Args:
+        metric: one of `config.METRICS`.
+        targets: class ids.
+        n_classes: classes of the task.
+        train: class ids whose counts decide between classes of as many rows; by default the first.
+    """
+    counts = np.bincount(targets, minlength=n_classes).astype(float)
+    if train is not None:
+        counts += np.bincount(train, minlength=n_classes) / (len(train) + 1)  # less than a row
     if metric == "accuracy" or n_classes == 1:
         return int(counts.argmax())
     candidates = np.argsort(-counts, kind="stable")[:2].tolist()

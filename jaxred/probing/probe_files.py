@@ -95,7 +95,7 @@ def load_probes(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     import orbax.checkpoint as ocp
 
     if not folder.is_dir():
-        raise UserError(f"{folder} holds no probes: run launch/pipeline.py first.")
+        raise UserError(f"{folder} holds no probes: run jaxred pipeline first.")
     root = folder.parent.parent  # the workdir, unless the probes were copied away from one
     faults = digests.faults(root, folder.name, within=folder) if folder.name in digests.noted(root) else {}
     fix = "Run the study that made them again; it writes them again."

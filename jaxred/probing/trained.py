@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from jaxred.activations.matrix import FeatureMatrix
 from jaxred.config import ProbeConfig, validate_probe
+from jaxred.data.table import class_of
 from jaxred.errors import UserError
 from jaxred.probing import epochs, fista, saved
 from jaxred.probing import layout as kernel
@@ -76,10 +77,26 @@ class Probe(NamedTuple):
         return probabilities(self.outputs(X))
 
     def score(self, X: Any, y: Any) -> float:
-        """The share of rows whose class (name or id, as `predict` gives it) is right; of scores, R squared."""
-        predictions = self.predict(X)
+        """The share of rows whose class is right; of scores, R squared.
+
+        Args:
+            X: rows, as `outputs` takes them.
+            y: names of classes, or numbers and truth values that stand for them, as 1 for the class "1"; ids for a
+                probe that knows no names; or scores.
+
+        Raises:
+            UserError: there are not as many labels as rows, or none of them is a class of the probe.
+        """
+        predictions, labels = self.predict(X), np.asarray(y)
+        if len(labels) != len(predictions):
+            raise UserError(f"X has {len(predictions)} rows and y {len(labels)} labels: pass one for each row.")
         if self.weights.shape[1] > 1:
-            return float(np.mean(predictions == np.asarray(y)))
+            if self.classes is not None:
+                labels = np.array([class_of(label, "y") for label in labels.tolist()])
+                if len(labels) and not np.isin(labels, self.classes).any():
+                    names = ", ".join(self.classes[:20])
+                    raise UserError(f"No label of y, such as {labels[0]!r}, is a class of the probe: {names}.")
+            return float(np.mean(predictions == labels))
         from sklearn.metrics import r2_score  # here, because importing it takes a second
 
         return float(r2_score(np.asarray(y), predictions))

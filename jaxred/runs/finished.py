@@ -32,7 +32,7 @@ class Finished:
         return self.stores["train"]
 
     def sums(self) -> list[Sums]:
-        """Sums over two halves of its training rows; kept in its own workdir, as `launch/redundancy.py` does."""
+        """Sums over two halves of its training rows; kept in its own workdir, as `jaxred redundancy` does."""
         return training_sums(self.stores, self.config, self.workdir)
 
 

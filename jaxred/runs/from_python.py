@@ -33,13 +33,13 @@ Labelled = tuple[Any, Any]  # texts or activations, and their labels
 def study(
     texts: Any,
     labels: Any = None,
-    model: str | Path = DEFAULT_MODEL,
+    model: Any = DEFAULT_MODEL,
     *,
-    test: Labelled | None = None,
-    dev: Labelled | None = None,
+    test: Any = None,
+    dev: Any = None,
     kind: str = "classification",
-    config: StudyConfig | None = None,
-    stages: Sequence[str] = STUDY,
+    config: Any = None,
+    stages: Any = STUDY,
     workdir: str | Path | None = None,
     overwrite: bool = False,
 ) -> Run:
@@ -70,9 +70,19 @@ def study(
         >>> run
         <Run mine of texts: 107 of 2,688 neurons (4.0%), from layers 0–4 of 0–6, keep 97.6% of the oracle's accuracy>
     """
-    unknown = [stage for stage in stages if stage not in STAGES]
-    if unknown or not stages:
-        raise UserError(f"stages={tuple(stages)!r} is not possible: choose from {', '.join(STAGES)}.")
+    stages = (stages,) if isinstance(stages, str) else tuple(stages)
+    if not stages or any(stage not in STAGES for stage in stages):
+        raise UserError(f"stages={stages!r} is not possible: choose from {', '.join(STAGES)}.")
+    if not isinstance(model, str | Path):
+        raise UserError(
+            f"model is a {type(model).__name__}, but the folder of an encoder is expected; pass test texts and their "
+            "labels as test=(texts, labels)."
+        )
+    if not isinstance(config, StudyConfig | None):
+        raise UserError(
+            f"config is a {type(config).__name__}, but a jaxred.StudyConfig is expected, such as "
+            "StudyConfig(extraction=ExtractionConfig(pooling='mean'))."
+        )
     settings = config or StudyConfig()
     metric = settings.task.metric
     if kind == "regression" and metric == "accuracy":  # which is the default of classification
@@ -83,8 +93,9 @@ def study(
     if of_texts:
         settings = replace(settings, encoder=replace(settings.encoder, path=str(model)))
     validate(settings)
-    given = {"train": (texts, labels), "dev": dev, "test": test}
-    splits = {split: (rows[0], rows[1]) for split, rows in given.items() if rows is not None}
+    given = {"dev": dev, "test": test}
+    splits = {"train": (texts, labels)}
+    splits |= {split: _pair(split, rows) for split, rows in given.items() if rows is not None}
     source = _texts(splits, settings) if of_texts else _activations(splits, settings)
     temporary = TemporaryDirectory(prefix="jaxred-") if workdir is None else None
     folder = str(workdir if temporary is None else Path(temporary.name) / "run")
@@ -93,7 +104,7 @@ def study(
 
 
 def hidden_states(
-    texts: Sequence[Any],
+    texts: Any,
     model: str | Path = DEFAULT_MODEL,
     *,
     pooling: str = "cls",
@@ -126,6 +137,8 @@ def hidden_states(
         >>> jaxred.hidden_states(["a fine film", "a bore"], pooling="mean")
         <HiddenStates: 2 rows x 7 layers x 384 neurons>
     """
+    texts = _one_column(texts, "texts")
+    _are_texts(texts)
     examples = _examples(texts, [UNLABELLED] * len(texts), "classification", "texts")
     extraction = ExtractionConfig(pooling=pooling, max_length=max_length, dtype=dtype if store else "float32")
     encoder = EncoderConfig(path=str(model), n_layers=n_layers)
@@ -158,8 +171,27 @@ def redundancy(activations: Any, clustering: ClusteringConfig | None = None) -> 
     return general_redundancy(from_store(read), settings).result
 
 
+def _pair(split: str, given: Any) -> Labelled:
+    """A split's rows and their labels."""
+    if not isinstance(given, tuple | list) or len(given) != 2 or isinstance(given[0], str):
+        raise UserError(f"{split} is a {type(given).__name__}, but a pair is expected: {split}=(texts, labels).")
+    return given[0], given[1]
+
+
+def _one_column(given: Any, name: str) -> Any:
+    """A data frame's only column; what is no data frame as it is."""
+    columns = getattr(given, "columns", None)
+    if columns is None:
+        return given
+    if len(columns) != 1:
+        raise UserError(f"{name} is a data frame of {len(columns)} columns: pass one of them, as in frame['text'].")
+    return given[columns[0]]
+
+
 def _are_texts(given: Any) -> bool:
-    if isinstance(given, Store | HiddenStates | np.ndarray) and getattr(given, "ndim", 3) == 3:
+    if isinstance(given, Store | HiddenStates):
+        return False
+    if isinstance(given, np.ndarray) and np.issubdtype(given.dtype, np.number):
         return False
     if isinstance(given, str):
         raise UserError(f"texts is one text, {given[:40]!r}, but a list of them is expected: pass [text].")
@@ -197,17 +229,17 @@ def _activations(given: dict[str, Labelled], config: StudyConfig) -> Source:
 
 
 def _examples(texts: Any, labels: Any, kind: str, split: str) -> list[Example]:
-    rows = list(texts)
+    rows = list(_one_column(texts, split))
     if not rows:
         raise UserError(f"{split} has no texts: pass at least one.")
     names = _labels(labels, len(rows), kind, split)
-    pairs = not isinstance(rows[0], str)
+    pairs = isinstance(rows[0], tuple | list)
     examples = []
     for number, (row, label) in enumerate(zip(rows, names, strict=True), 1):
         parts = list(row) if pairs and isinstance(row, Sequence) and not isinstance(row, str) else [row]
         if len(parts) != 1 + pairs or not all(isinstance(part, str) and part.strip() for part in parts):
-            wanted = "two texts" if pairs else "a text"
-            raise UserError(f"{split}, row {number}, is {str(row)[:60]!r}, but {wanted} is expected: leave it out.")
+            wanted = "two texts are" if pairs else "a text is"
+            raise UserError(f"{split}, row {number}, is {str(row)[:60]!r}, but {wanted} expected: leave it out.")
         examples.append(Example(parts[0], parts[1] if pairs else None, label))
     return examples
 
@@ -216,7 +248,8 @@ def _labels(labels: Any, n_rows: int, kind: str, split: str) -> list[Any]:
     """Labels as class names, or as scores."""
     if labels is None:
         raise UserError(f"{split} has no labels: pass one for each row.")
-    values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    labels = _one_column(labels, f"the labels of {split}")
+    values = [value.item() if isinstance(value, np.generic) else value for value in list(labels)]
     if len(values) != n_rows:
         raise UserError(f"{split} has {n_rows} rows and {len(values)} labels: pass one for each row.")
     read = score_of if kind == "regression" else class_of

@@ -41,7 +41,7 @@ def results_of(workdir: Workdir) -> dict[str, Result]:
     results = {name: workdir.find(kind) for name, kind in RESULTS.items()}
     present = {name: result for name, result in results.items() if result is not None}
     if not present:
-        raise UserError(f"{workdir.path} holds no results: run launch/study.py workdir={str(workdir.path)!r} first.")
+        raise UserError(f"{workdir.path} holds no results: run jaxred study workdir={str(workdir.path)!r} first.")
     return present
 
 
@@ -83,7 +83,11 @@ def _write_tables(workdir: Workdir, results: dict[str, Result]) -> None:
     for name, result in results.items():
         stem = "table" if result is study else f"{name}_table"
         lines = tables.lines(result)
-        texts |= {f"{stem}.md": markdown(lines) + "\n", f"{stem}.csv": as_csv(lines), f"{stem}.tex": latex(lines)}
+        texts |= {
+            f"{stem}.md": markdown(lines) + "\n",
+            f"{stem}.csv": as_csv(_numbers(result)),
+            f"{stem}.tex": latex(lines),
+        }
     files = [workdir.result(name).with_name(name) for name in texts]
     neurons = workdir.result("neurons").with_suffix(".csv")
     with_neurons = study is not None and bool(study.minimal_sets) and workdir.probes(study.name).is_dir()
@@ -101,6 +105,13 @@ def _write_tables(workdir: Workdir, results: dict[str, Result]) -> None:
         make,
         "the tables are made again",
     )
+
+
+def _numbers(result: Result) -> list[Sequence[object]]:
+    """The rows of a result as they are, for a program; the first line is the head."""
+    rows = result.rows()
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return [columns, *([row.get(column) for column in columns] for row in rows)]
 
 
 def _neurons(workdir: Workdir, study: ProbeStudy) -> Iterable[Sequence[object]]:

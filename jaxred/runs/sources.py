@@ -62,7 +62,7 @@ class Texts:
 
 
 class FinishedStores:
-    """Stores that are there already, as `launch/convert.py` makes them."""
+    """Stores that are there already, as `jaxred convert` makes them."""
 
     stage = "stores"
 

@@ -29,7 +29,7 @@ STAGES = {
     "minimal_neurons": stages.run_minimal_neurons,
 }
 TOGETHER = {TASKS: run_tasks, MODELS: run_models}  # general redundancy of other runs, by task.name
-STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of launch/study.py
+STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of jaxred study
 
 
 def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
@@ -89,7 +89,7 @@ def _run_together(config: StudyConfig, workdir: str, overwrite: bool, wanted: tu
     """General redundancy of other runs, whose activations lie in their own workdirs."""
     if wanted != ("redundancy",):
         raise UserError(
-            f"config.task.name={config.task.name!r} puts other runs together, which launch/redundancy.py alone does: "
+            f"config.task.name={config.task.name!r} puts other runs together, which jaxred redundancy alone does: "
             "give this launcher the `config` of one task."
         )
     folder = Workdir.claim(workdir, config, overwrite)

@@ -124,7 +124,7 @@ class Workdir:
         if saved is None:
             raise UserError(
                 f"{path} is not the folder of a run: it has no config.json. Name a `workdir` that "
-                "launch/redundancy.py, launch/study.py or launch/extract.py has filled."
+                "jaxred redundancy, jaxred study or jaxred extract has filled."
             )
         config = from_dict(saved)
         workdir._locate(config)
@@ -244,7 +244,7 @@ class Workdir:
         result = self.find(kind)
         if result is None:
             raise UserError(
-                f"{self.path} holds no {kind.name.replace('_', ' ')} results: run launch/{kind.name}.py "
+                f"{self.path} holds no {kind.name.replace('_', ' ')} results: run jaxred {kind.name.replace('_', '-')} "
                 f"workdir={str(self.path)!r} first."
             )
         return result

@@ -126,7 +126,7 @@ def test_a_pickle_is_not_opened(folder, name):
     with pytest.raises(UserError) as error:
         pretrained.weight_files(folder)
     assert "a pickle, which jaxred does not open" in str(error.value)
-    assert f"python launch/convert_checkpoint.py --input={folder}`" in str(error.value)
+    assert f"jaxred convert-checkpoint --input={folder}`" in str(error.value)
 
 
 def test_a_git_lfs_pointer_in_place_of_a_pickle(folder):

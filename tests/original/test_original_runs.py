@@ -23,7 +23,7 @@ from jaxred.studies.minimal_neurons import minimal_neurons
 from jaxred.studies.minimal_neurons import together as minimal_neurons_together
 from jaxred.studies.scoring import fit_and_score
 
-REPEATS = 10
+REPEATS = 20
 
 
 @pytest.fixture(scope="module", params=["sentences", "words"])

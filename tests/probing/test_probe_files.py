@@ -55,5 +55,5 @@ def test_an_older_checkpoint_is_replaced_only_by_a_whole_one(tmp_path, monkeypat
 
 
 def test_missing_probes_are_reported(tmp_path):
-    with pytest.raises(UserError, match=r"run launch/pipeline\.py"):
+    with pytest.raises(UserError, match=r"run jaxred pipeline"):
         load_probes(tmp_path / "none")

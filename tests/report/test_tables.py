@@ -133,7 +133,7 @@ def test_the_best_constant_answer_is_shown_for_every_metric(pipeline):
 
 def test_results_that_are_not_there_say_what_to_run(tmp_path):
     for name in ("pipeline", "cluster_sweep", "minimal_neurons", "redundancy"):
-        with pytest.raises(UserError, match=rf"run launch/{name}\.py"):
+        with pytest.raises(UserError, match=rf"run jaxred {name.replace('_', '-')}"):
             Workdir(tmp_path).load(RESULTS[name])
 
 

@@ -65,7 +65,9 @@ def test_pairs_and_fewer_layers(texts, encoder_folder):
         ([], "texts has no texts"),
         (["a", ""], "texts, row 2, is '', but a text is expected"),
         (["a", 3], "texts, row 2, is '3', but a text is expected"),
-        ([("a", "b"), ("a",)], "row 2, is .* but two texts are expected|row 2, is .*, but two texts is expected"),
+        ([("a", "b"), ("a",)], "row 2, is .*, but two texts are expected"),
+        ([None, "a"], "texts, row 1, is 'None', but a text is expected"),
+        ("a text", "texts is one text"),
     ],
 )
 def test_what_is_no_text_is_named_by_its_row(given, words, encoder_folder):
@@ -235,6 +237,11 @@ def test_scores_are_a_regression(encoder_folder):
         ({"labels": ["even"] * 20}, "All .* training rows have the label 'even'"),
         ({"labels": ["even", ""] * 10}, "train, row 2"),
         ({"texts": "one text"}, "texts is one text"),
+        ({"test": ["a", "b", "c"]}, r"test is a list, but a pair is expected: test=\(texts, labels\)"),
+        ({"test": (["a"],)}, "test is a tuple, but a pair"),
+        ({"model": (["a"], ["b"])}, r"pass test texts and their labels as test="),
+        ({"config": {"pooling": "mean"}}, "config is a dict, but a jaxred.StudyConfig is expected"),
+        ({"texts": np.zeros((20, 4))}, r"reshape it to \(rows, layers, neurons\)"),
         ({"stages": ["nothing"]}, "choose from redundancy"),
         ({"kind": "ranking"}, "task.kind='ranking'"),
         ({"model": "/nowhere"}, "/nowhere"),
@@ -244,3 +251,28 @@ def test_what_does_not_fit_is_a_sentence(change, words, texts, encoder_folder):
     given = {"texts": texts[:20], "labels": ["even", "odd"] * 10, "model": encoder_folder, "config": CONFIG} | change
     with pytest.raises(ValueError, match=words):
         jaxred.study(**given)
+
+
+@pytest.mark.parametrize("wrap", [list, np.array, lambda labels: [np.int64(label) for label in labels]])
+def test_labels_that_are_numbers_are_classes_and_score_as_such(wrap):
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, 200).tolist()
+    states = draw.normal(size=(200, 2, 8)) + 2 * np.array(labels)[:, None, None]
+    run = jaxred.study(states, wrap(labels), test=(states, wrap(labels)), config=CONFIG, stages="minimal_neurons")
+    assert run.study.task.classes == ["0", "1"]
+    oracle = run.probe("oracle")
+    assert oracle.score(states, wrap(labels)) == pytest.approx(run.study.oracle.overall("test"))
+    assert run.study.oracle.overall("test") > 0.6
+    with pytest.raises(ValueError, match="No label of y, such as 'no', is a class of the probe: 0, 1"):
+        oracle.score(states, ["no"] * 200)
+    with pytest.raises(ValueError, match="X has 200 rows and y 5 labels"):
+        oracle.score(states, labels[:5])
+
+
+def test_frames_of_one_column_are_that_column(texts, labels, encoder_folder):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": texts[:30], "label": labels[:30]}, index=range(100, 130))
+    expected = jaxred.hidden_states(texts[:30], encoder_folder, max_length=16)
+    np.testing.assert_array_equal(jaxred.hidden_states(frame[["text"]], encoder_folder, max_length=16), expected)
+    with pytest.raises(ValueError, match="data frame of 2 columns: pass one of them"):
+        jaxred.study(frame, frame["label"], encoder_folder)

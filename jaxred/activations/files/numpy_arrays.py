@@ -274,6 +274,8 @@ def _told(path: Path) -> Iterator[None]:
     """What NumPy and zipfile raise, in a sentence."""
     try:
         yield
+    except UserError:  # which is a ValueError too
+        raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a file of activations is expected there; check the path.") from None
     except IsADirectoryError:

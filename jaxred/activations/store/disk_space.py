@@ -32,12 +32,12 @@ def require_room(location: str, ledger: Ledger, freed_bytes: int = 0) -> None:
     except OSError:  # a file system that does not say
         return
     if needed > free:
-        narrower = "store them as bfloat16 or float16 (`config.extraction.dtype`, or `dtype` of launch/convert.py), "
+        narrower = "store them as bfloat16 or float16 (`config.extraction.dtype`, or `dtype` of jaxred convert), "
         raise UserError(
             f"The activations of {ledger.n_rows:,} rows x {ledger.n_layers} layers x {ledger.hidden_size:,} neurons "
             f"still take {needed / 1e9:,.1f} GB, but the disk of {location} has {free / 1e9:,.1f} GB free: make room, "
             f"{narrower if ledger.dtype == 'float32' else ''}take fewer rows or layers, or choose another `workdir` "
-            "(`output` of launch/convert.py)."
+            "(`output` of jaxred convert)."
         )
 
 

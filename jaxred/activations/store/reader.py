@@ -54,8 +54,7 @@ class Store:
         ledger = read_ledger(self.location)
         if ledger is None:
             raise UserError(
-                f"{self.location} is not an activation store: it has no ledger.json. Extract one with "
-                f"launch/extract.py."
+                f"{self.location} is not an activation store: it has no ledger.json. Extract one with jaxred extract."
             )
         if not ledger.finished:
             raise UserError(

@@ -58,7 +58,7 @@ def _check_rows(one: Store, other: Store) -> None:
         if store.ledger.identity.get("source") is None:
             raise UserError(
                 f"{store.location} does not say which text its rows are of, so that it is unknown whether they "
-                "are those of another model: make it again with the text (launch/extract.py, or launch/convert.py with "
+                "are those of another model: make it again with the text (jaxred extract, or jaxred convert with "
                 "`text`)."
             )
     if one.ledger.identity["source"] != other.ledger.identity["source"]:

@@ -43,7 +43,7 @@ _OWN = (
     "word_index",
     FOLDER,
 )  # files and folders of a store
-_PLACE = "`workdir` (`output` of launch/convert.py)"
+_PLACE = "`workdir` (`output` of jaxred convert)"
 
 
 class StoreWriter:
@@ -140,7 +140,7 @@ class StoreWriter:
         if bad is not None:
             row, layer, neuron = bad
             wider = (
-                "; store it as float32 or bfloat16 (`config.extraction.dtype`, or `dtype` of launch/convert.py)"
+                "; store it as float32 or bfloat16 (`config.extraction.dtype`, or `dtype` of jaxred convert)"
                 if self.ledger.dtype == "float16"
                 else ""
             )

@@ -134,7 +134,7 @@ def test_an_unfinished_store_is_not_read_and_says_how_far_it_is(tmp_path):
 
 
 def test_there_is_no_store(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere is not an activation store: .*launch/extract\.py"):
+    with pytest.raises(UserError, match=r"nowhere is not an activation store: .*jaxred extract"):
         Store(tmp_path / "nowhere")
     assert read_ledger(tmp_path / "nowhere") is None
     assert not (tmp_path / "nowhere").exists()

@@ -299,7 +299,7 @@ def test_a_full_disk_is_told_and_finished_windows_are_kept(finished, full_disks,
     folder, errors = full_disks[0] / name, full_disks[1]
     what = {"ledger of window 1": "the ledger"}.get(name, name)
     assert errors[name].startswith(f"Cannot write {what} of the activation store {folder} (")
-    assert "Make room or choose another `workdir` (`output` of launch/convert.py), and run again: fin" in errors[name]
+    assert "Make room or choose another `workdir` (`output` of jaxred convert), and run again: fin" in errors[name]
     assert "finished windows are kept." in errors[name]
     assert windows_finished_in(folder) == {"labels": 0}.get(name, FULL_DISKS[name][0])
     again = writer(folder)
