@@ -95,7 +95,7 @@ class Probe(NamedTuple):
                 labels = np.array([class_of(label, "y") for label in labels.tolist()])
                 if len(labels) and not np.isin(labels, self.classes).any():
                     names = ", ".join(self.classes[:20])
-                    raise UserError(f"No label of y, such as {labels[0]!r}, is a class of the probe: {names}.")
+                    raise UserError(f"No label of y, such as {str(labels[0])!r}, is a class of the probe: {names}.")
             return float(np.mean(predictions == labels))
         from sklearn.metrics import r2_score  # here, because importing it takes a second
 
