@@ -10,6 +10,7 @@ import jaxred
 from jaxred.activations.in_memory import HiddenStates
 from jaxred.activations.store import Store
 from jaxred.config import ExtractionConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
+from jaxred.report.findings import headline
 from jaxred.runs import study as by_command
 from jaxred.runs.run import Run
 
@@ -120,7 +121,7 @@ def test_a_run_shows_what_it_has(run):
     assert run.cluster_sweep is not None
     assert run.redundancy is not None
     assert run.minimal_neurons is None
-    assert run.headline in (run.headline, "")
+    assert run.headline == headline(run.pipeline)
     assert repr(run).startswith("<Run mine of texts: ")
     assert "\n" not in repr(run)
     assert run.table().startswith("|")
