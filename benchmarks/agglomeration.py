@@ -51,7 +51,7 @@ def condensed(square: np.ndarray) -> np.ndarray:
 def build(way: str, linkage: str, square: np.ndarray) -> np.ndarray:
     """The linkage matrix."""
     if way == "fastcluster":
-        import fastcluster
+        import fastcluster  # pyright: ignore[reportMissingImports]
 
         return fastcluster.linkage(condensed(square), linkage, preserve_input=False)
     if way == "scipy":
