@@ -29,7 +29,8 @@ from jaxred.activations.encode import encode_fn
 from jaxred.data.glue import load_glue
 from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.models import bert, xlnet
-from jaxred.models.tokenization import LAYOUTS, PaddedBatch
+from jaxred.models.loading import architecture
+from jaxred.models.tokenization import PaddedBatch
 
 GLUE = flags.DEFINE_string("glue", "", "The folder of GLUE, for SST-2's lengths.")
 ENCODERS = flags.DEFINE_list("encoders", ["xlnet", "bert"], "Which encoders to time.")
@@ -41,7 +42,7 @@ WAYS = "jaxred_128", "pytorch_128", "jaxred_real_lengths"
 
 def padded(name: str, lengths: np.ndarray, length: int, n_rows: int) -> PaddedBatch:
     """Random tokens of such lengths, laid out as the architecture has them."""
-    layout = LAYOUTS[name]
+    layout = architecture(name).config_type.tokens
     full = np.append(lengths, np.zeros(n_rows - len(lengths), int))[:, None]
     place = np.arange(length) - (length - full if layout.padding_side == "left" else 0)
     mask = (place >= 0) & (place < full)

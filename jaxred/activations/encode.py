@@ -16,9 +16,10 @@ from jaxred.models.tokenization import PaddedBatch
 def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., jax.Array]:
     """A compiled function from a padded batch to its vectors, [row, layer, neuron].
 
-    Of the poolings of sentences (cls, mean) it takes the batch, and a row is a sentence; of those of words (last,
-    first, average) it takes the batch and its `WordSlots`, and a row is a slot. They come in the stored dtype, except
-    that float16 comes from a CPU as float32: XLA has no float16 on CPUs without F16C. Nothing else leaves the device.
+    Of the poolings of sentences (cls, last, mean, max) it takes the batch, and a row is a sentence; of those of words
+    (last, first, average) it takes the batch and its `WordSlots`, and a row is a slot. They come in the stored dtype,
+    except that float16 comes from a CPU as float32: XLA has no float16 on CPUs without F16C. Nothing else leaves the
+    device.
     """
     graph, state = nnx.split(model)
     given_dtype = "float32" if dtype == "float16" and jax.default_backend() == "cpu" else dtype
@@ -27,8 +28,9 @@ def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., ja
     def encode(state: Any, batch: PaddedBatch, words: WordSlots | None = None) -> jax.Array:
         input_ids, attention_mask, token_type_ids, positions = (jnp.asarray(array) for array in batch)
         encoder, tokens = nnx.merge(graph, state), (input_ids, attention_mask, token_type_ids)
-        if pooling_name == "cls":
-            vectors = encoder.at(positions, *tokens)
+        if pooling_name in ("cls", "last") and words is None:
+            at = positions if pooling_name == "cls" else pooling.last_positions(attention_mask)
+            vectors = encoder.at(at, *tokens)
         else:
             vectors = encoder(*tokens, _pool(pooling_name, attention_mask, words))
         return vectors.swapaxes(0, 1).astype(given_dtype)
@@ -38,9 +40,9 @@ def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., ja
 
 def _pool(name: str, attention_mask: jax.Array, words: WordSlots | None) -> Callable[..., Any]:
     """What is kept of one layer's hidden states."""
-    if name == "mean":
-        return functools.partial(pooling.mean, attention_mask=attention_mask)
-    assert words is not None, f"{name} is a pooling of words"
+    if words is None:
+        of_sentence = {"mean": pooling.mean, "max": pooling.max}[name]
+        return functools.partial(of_sentence, attention_mask=attention_mask)
     sentences, starts, counts = (jnp.asarray(array) for array in words)
     if name == "average":
         return functools.partial(pooling.word_means, sentences=sentences, starts=starts, counts=counts)

@@ -2,8 +2,8 @@
 
 Every encoder has
 
-- `config.n_layers`, `config.hidden_size`, and what the tokenizer must know: `config.model_type`, `config.vocab_size`,
-  `config.type_vocab_size`, `config.max_position_embeddings`;
+- `config.n_layers`, `config.hidden_size`, and what the tokenizer must know: `config.model_type`, `config.tokens`,
+  `config.vocab_size`, `config.type_vocab_size`, `config.usable_length`;
 - `model(input_ids, attention_mask, token_type_ids, reduce)`: the hidden states of layer 0 (the embeddings) to n_layers;
 - `model.first_layers(k)`, the model cut to its first k layers, and `model.n_parameters(k)`, the size of that.
 
@@ -14,22 +14,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxred.models.bert import Bert
-    from jaxred.models.distilbert import DistilBert
     from jaxred.models.encoder import Encoder
     from jaxred.models.loading import abstract_encoder, load_encoder
-    from jaxred.models.xlnet import XLNet
 
 # Imported when they are used, since Flax takes a quarter of a second.
 _WHERE = {
-    "Bert": "bert",
-    "DistilBert": "distilbert",
     "Encoder": "encoder",
-    "XLNet": "xlnet",
     "abstract_encoder": "loading",
     "load_encoder": "loading",
 }
-__all__ = ["Bert", "DistilBert", "Encoder", "XLNet", "abstract_encoder", "load_encoder"]
+__all__ = ["Encoder", "abstract_encoder", "load_encoder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,12 +8,14 @@ from typing import Any, ClassVar, TypeVar
 
 from jaxred.errors import UserError
 from jaxred.models.activation_functions import ACTIVATIONS
+from jaxred.models.token_layout import TokenLayout
 
 Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and other keys that Hugging Face takes for it
 
 _MOST = 10**7  # of whole numbers: beyond any model, and products of three of them still fit what counts elements
 _MOST_LAYERS = 10**4
-_LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1}  # of whole numbers; of the others 1
+# The least values of whole numbers; of the others 1.
+_LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1, "type_vocab_size": 0, "sliding_window": 0}
 
 _AnyArchitecture = TypeVar("_AnyArchitecture", bound="ArchitectureConfig")
 
@@ -21,15 +23,28 @@ _AnyArchitecture = TypeVar("_AnyArchitecture", bound="ArchitectureConfig")
 class ArchitectureConfig:
     """The shape of an architecture: a frozen dataclass of this kind, its defaults Hugging Face's.
 
-    A text must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough.
+    A text must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough. Fields
+    that are neither texts nor numbers are read by `structures`.
     """
 
     model_type: ClassVar[str]  # as `config.json` has it
     title: ClassVar[str]  # as messages have it
     model_class: ClassVar[str]  # Hugging Face's class without a head
+    tokens: ClassVar[TokenLayout]
     keys: ClassVar[Keys] = {}
     only: ClassVar[Mapping[str, Any]] = {}  # key -> the one value that is supported
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # field -> the texts it may be
+
+    vocab_size: int
+    hidden_size: int
+    n_layers: int
+    n_heads: int
+    max_position_embeddings: int
+
+    @property
+    def usable_length(self) -> int:
+        """The most tokens that a sentence may have."""
+        return self.max_position_embeddings
 
     @classmethod
     def from_dict(cls: type[_AnyArchitecture], raw: Mapping[str, Any], path: Path) -> _AnyArchitecture:
@@ -47,27 +62,61 @@ class ArchitectureConfig:
                 raise UserError(
                     f"{path}: {key}={raw[key]!r} is not supported: jaxred runs {cls.title} with {key}={allowed!r} only."
                 )
-        values = {}
+        values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            if field.type not in _CHECKED:
+                continue
             names = cls.keys.get(field.name, (field.name,))
             key = next((name for name in names if name in raw), names[0])
             value = raw.get(key, field.default)
-            if field.name == "pad_token_id" and value is None:
+            if value is None and field.name in cls.or_default():
                 value = field.default
             _check(path, key, value, field, cls.choices.get(field.name, tuple(sorted(ACTIVATIONS))))
             values[field.name] = value
-        if values["hidden_size"] % values["n_heads"]:
-            size, heads = (cls.keys.get(name, (name,))[0] for name in ("hidden_size", "n_heads"))
+        values |= cls.structures(raw, values, path)
+        config = cls(**values)
+        config.check_heads(path)
+        return config
+
+    @classmethod
+    def or_default(cls) -> tuple[str, ...]:
+        """Fields for which null stands for the default."""
+        return ("pad_token_id",)
+
+    @classmethod
+    def structures(cls, raw: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        """The fields that are no texts or numbers of their own, by name, and those that others decide.
+
+        Args:
+            raw: the object of a `config.json`.
+            values: the other fields.
+            path: the file, for messages.
+        """
+        del raw, values, path
+        return {}
+
+    def check_heads(self, path: Path) -> None:
+        """Rejects a hidden size that does not divide into heads, where heads have their share of it.
+
+        Raises:
+            UserError: naming both settings.
+        """
+        if self.hidden_size % self.n_heads:
+            size, heads = (self.keys.get(name, (name,))[0] for name in ("hidden_size", "n_heads"))
             raise UserError(
-                f"{path}: {size}={values['hidden_size']} does not divide into {heads}={values['n_heads']}: "
+                f"{path}: {size}={self.hidden_size} does not divide into {heads}={self.n_heads}: "
                 f"it must be a multiple of it."
             )
-        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """The object of a `config.json` that `from_dict` reads back."""
-        fields = {self.keys.get(name, (name,))[0]: value for name, value in dataclasses.asdict(self).items()}  # type: ignore[call-overload]
-        return {"architectures": [self.model_class], "model_type": self.model_type, **fields}
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        simple = {f.name: getattr(self, f.name) for f in fields if f.type in _CHECKED}
+        named = {self.keys.get(name, (name,))[0]: value for name, value in simple.items()}
+        return {"architectures": [self.model_class], "model_type": self.model_type, **named}
+
+
+_CHECKED = (str, bool, int, float)
 
 
 def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], texts: tuple[str, ...]) -> None:

@@ -4,22 +4,23 @@ Reference: Devlin, Chang, Lee, Toutanova, "BERT: Pre-training of Deep Bidirectio
 Understanding" (NAACL 2019). The numbers are those of Hugging Face's `BertModel`.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
+from jaxred.models.attention import Attention, AttentionShape
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.layer import Layer, LayerShape, over_sentences
-from jaxred.models.linear import layer_norm, linear, mapped
+from jaxred.models.feed_forward import FeedForward
+from jaxred.models.layer import PostNormLayer
+from jaxred.models.linear import Embedding
+from jaxred.models.norms import layer_norm
+from jaxred.models.token_layout import FAST, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class BertConfig(ArchitectureConfig):
     model_type: ClassVar[str] = "bert"
     title: ClassVar[str] = "BERT"
     model_class: ClassVar[str] = "BertModel"
+    tokens: ClassVar[TokenLayout] = TokenLayout(vocabularies=(FAST, "vocab.txt"))
     keys: ClassVar[Keys] = {"n_layers": ("num_hidden_layers",), "n_heads": ("num_attention_heads",)}
     only: ClassVar[Mapping[str, Any]] = {
         "position_embedding_type": "absolute",
@@ -48,67 +50,54 @@ class BertConfig(ArchitectureConfig):
     pad_token_id: int = 0
 
 
-class Embeddings(nnx.Module):
+class BertEmbeddings(nnx.Module):
     """The sum of word, token type and position embeddings, normalised: layer 0."""
 
-    def __init__(self, config: BertConfig, *, rngs: nnx.Rngs):
-        self.word = nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
-        self.token_type = nnx.Embed(config.type_vocab_size, config.hidden_size, rngs=rngs)
-        self.position = nnx.Embed(config.max_position_embeddings, config.hidden_size, rngs=rngs)
-        self.norm = layer_norm(config.hidden_size, config.layer_norm_eps, rngs)
+    def __init__(self, config: Any, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+        size = self.size(config)
+        self.word = Embedding(config.vocab_size, size, dtype, rngs)
+        self.token_type = Embedding(config.type_vocab_size, size, dtype, rngs) if config.type_vocab_size else None
+        self.position = Embedding(config.max_position_embeddings, size, dtype, rngs)
+        self.norm = layer_norm(size, config.layer_norm_eps, rngs)
+
+    def size(self, config: Any) -> int:
+        """The size of the embeddings."""
+        return config.hidden_size
 
     def __call__(
-        self, input_ids: Int[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
+        self,
+        input_ids: Int[Array, "batch token"],
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
     ) -> Float[Array, "batch token hidden"]:
-        positions = jnp.arange(input_ids.shape[1])[None]
-        return self.norm(self.word(input_ids) + self.token_type(token_type_ids) + self.position(positions))
+        """The embeddings of tokens at their places, of their segments."""
+        del attention_mask
+        embedded = self.word(input_ids)
+        if self.token_type is not None:
+            embedded += self.token_type(token_type_ids)
+        return self.norm(embedded + self.position(self.positions(input_ids)))
+
+    def positions(self, input_ids: Int[Array, "batch token"]) -> Int[Array, "rows token"]:
+        """The row of the position embeddings that each token has; one row for all sentences, where it is one."""
+        return jnp.arange(input_ids.shape[1])[None]
 
 
-class BertLayer(Layer):
+class BertLayer(PostNormLayer):
     """A layer whose attention is by content alone."""
 
-    def __init__(self, config: LayerShape, dtype: jnp.dtype, *, rngs: nnx.Rngs):
-        super().__init__(config, dtype, rngs=rngs)
-        size = config.hidden_size
-        self.query = linear(size, size, dtype, rngs)
-        self.key = linear(size, size, dtype, rngs)
-        self.value = linear(size, size, dtype, rngs)
-        self.attention_output = linear(size, size, dtype, rngs)
-
-    def attend(
-        self,
-        hidden: Float[Array, "batch token hidden"],
-        relations: Bool[Array, "batch token"],
-        wanted: Float[Array, "batch query hidden"] | None,
-    ) -> Float[Array, "batch query hidden"]:
-        """Multi-head attention to the real tokens: softmax(Q K^T / sqrt(head size)) V."""
-
-        def heads(x: Float[Array, "row hidden"]) -> Float[Array, "head row size"]:
-            return x.reshape(len(x), self.n_heads, -1).swapaxes(0, 1)
-
-        def context(
-            query: Float[Array, "query hidden"],
-            key: Float[Array, "token hidden"],
-            value: Float[Array, "token hidden"],
-            real: Bool[Array, " token"],
-        ) -> Float[Array, "query hidden"]:
-            query, key, value = map(heads, (query, key, value))
-            scores = jnp.einsum(
-                "hqs,hks->hqk", query, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
-            ) / math.sqrt(query.shape[-1])
-            weights = jax.nn.softmax(jnp.where(real, scores, jnp.finfo(jnp.float32).min)).astype(value.dtype)
-            context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
-            return context.swapaxes(0, 1).reshape(query.shape[1], -1)
-
-        maps = mapped(hidden, self.query, self.key, self.value, wanted=wanted)
-        return self.attention_output(over_sentences(context, *maps, relations))
+    def __init__(self, config: Any, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+        size, epsilon = config.hidden_size, config.layer_norm_eps
+        self.attention = Attention(AttentionShape(size, config.n_heads), dtype, rngs=rngs)
+        self.attention_norm = layer_norm(size, epsilon, rngs)
+        self.feed_forward = FeedForward(size, config.intermediate_size, config.hidden_act, dtype, rngs=rngs)
+        self.output_norm = layer_norm(size, epsilon, rngs)
 
 
 class Bert(Encoder):
     """A BERT encoder."""
 
     config_type = BertConfig
-    embeddings_type = Embeddings
+    embeddings_type = BertEmbeddings
     layer_type = BertLayer
     weights: ClassVar[WeightTable] = WeightTable(
         names={
@@ -117,20 +106,20 @@ class Bert(Encoder):
             "embeddings.position.embedding": "embeddings.position_embeddings.weight",
             "embeddings.norm.scale": "embeddings.LayerNorm.weight",
             "embeddings.norm.bias": "embeddings.LayerNorm.bias",
-            "layers.query.kernel": "encoder.layer.{}.attention.self.query.weight",
-            "layers.query.bias": "encoder.layer.{}.attention.self.query.bias",
-            "layers.key.kernel": "encoder.layer.{}.attention.self.key.weight",
-            "layers.key.bias": "encoder.layer.{}.attention.self.key.bias",
-            "layers.value.kernel": "encoder.layer.{}.attention.self.value.weight",
-            "layers.value.bias": "encoder.layer.{}.attention.self.value.bias",
-            "layers.attention_output.kernel": "encoder.layer.{}.attention.output.dense.weight",
-            "layers.attention_output.bias": "encoder.layer.{}.attention.output.dense.bias",
+            "layers.attention.query.kernel": "encoder.layer.{}.attention.self.query.weight",
+            "layers.attention.query.bias": "encoder.layer.{}.attention.self.query.bias",
+            "layers.attention.key.kernel": "encoder.layer.{}.attention.self.key.weight",
+            "layers.attention.key.bias": "encoder.layer.{}.attention.self.key.bias",
+            "layers.attention.value.kernel": "encoder.layer.{}.attention.self.value.weight",
+            "layers.attention.value.bias": "encoder.layer.{}.attention.self.value.bias",
+            "layers.attention.output.kernel": "encoder.layer.{}.attention.output.dense.weight",
+            "layers.attention.output.bias": "encoder.layer.{}.attention.output.dense.bias",
             "layers.attention_norm.scale": "encoder.layer.{}.attention.output.LayerNorm.weight",
             "layers.attention_norm.bias": "encoder.layer.{}.attention.output.LayerNorm.bias",
-            "layers.intermediate.kernel": "encoder.layer.{}.intermediate.dense.weight",
-            "layers.intermediate.bias": "encoder.layer.{}.intermediate.dense.bias",
-            "layers.output.kernel": "encoder.layer.{}.output.dense.weight",
-            "layers.output.bias": "encoder.layer.{}.output.dense.bias",
+            "layers.feed_forward.intermediate.kernel": "encoder.layer.{}.intermediate.dense.weight",
+            "layers.feed_forward.intermediate.bias": "encoder.layer.{}.intermediate.dense.bias",
+            "layers.feed_forward.output.kernel": "encoder.layer.{}.output.dense.weight",
+            "layers.feed_forward.output.bias": "encoder.layer.{}.output.dense.bias",
             "layers.output_norm.scale": "encoder.layer.{}.output.LayerNorm.weight",
             "layers.output_norm.bias": "encoder.layer.{}.output.LayerNorm.bias",
         },

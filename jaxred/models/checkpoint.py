@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +25,39 @@ log = logging.getLogger("jaxred")
 
 _MOST_DIFFERENCES = 3  # of a kind, that an error names; it counts the others
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_ALIGNMENT = 64  # bytes
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a parameter is in a checkpoint, where it is not one tensor by itself, or not as other kernels are."""
+
+    name: str
+    part: int = 0  # of the tensor's outputs, cut into `n_parts` equal ones
+    n_parts: int = 1
+    outputs_last: bool = False  # a kernel that is (in, out) in the checkpoint too
+
+
+class Slot(NamedTuple):
+    """A tensor of a checkpoint, or a part of it, and where it belongs."""
+
+    view: np.ndarray  # of a parameter of the model, as the checkpoint has it
+    stored: Stored
+    axis: int  # of the tensor's outputs
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole tensor's."""
+        shape = list(self.view.shape)
+        shape[self.axis] *= self.stored.n_parts
+        return tuple(shape)
+
+    @property
+    def index(self) -> tuple[slice, ...]:
+        """The part's, in the tensor."""
+        length = self.view.shape[self.axis]
+        part = slice(self.stored.part * length, (self.stored.part + 1) * length)
+        return (*[slice(None)] * self.axis, part)
 
 
 @dataclass(frozen=True)
@@ -35,10 +68,11 @@ class WeightTable:
     and a parameter whose path ends in `.kernel` is (in, out) in the model and (out, in) in the checkpoint.
     """
 
-    names: Mapping[str, str]  # path in the model -> name in the checkpoint
+    names: Mapping[str, str | Stored]  # path in the model -> name in the checkpoint
     prefix: str  # what a checkpoint with a task head puts before those names
     ignored: str  # pattern of whole names that are not part of the encoder: heads and buffers
     renamed: Mapping[str, str] = field(default_factory=dict)  # old ending of a name -> its present one
+    absent: Collection[str] = ()  # names that checkpoints do not have, of parameters that are not used
 
     def canonical(self, name: str) -> str:
         """A checkpoint's name without the prefix and in its present spelling."""
@@ -51,11 +85,18 @@ class WeightTable:
                 return name.removesuffix(old) + new
         return name
 
-    def tensors(self, path: tuple[Any, ...], parameter: np.ndarray) -> dict[str, np.ndarray]:
-        """The checkpoint's tensors, by name, as views of one parameter of the model."""
-        name = self.names[".".join(path)]
-        array = parameter.swapaxes(-1, -2) if path[-1] == "kernel" else parameter
-        return {name.format(layer): array[layer] for layer in range(len(array))} if "{}" in name else {name: array}
+    def slots(self, path: tuple[Any, ...], parameter: np.ndarray) -> dict[str, Slot]:
+        """The checkpoint's tensors, by name, that one parameter of the model is made of."""
+        stored = self.names[".".join(path)]
+        stored = Stored(stored) if isinstance(stored, str) else stored
+        turned = path[-1] == "kernel" and not stored.outputs_last
+        array = parameter.swapaxes(-1, -2) if turned else parameter
+        by_layer = "{}" in stored.name
+        axis = 0 if turned or by_layer + 1 == array.ndim else array.ndim - 1 - by_layer
+        if not by_layer:
+            return {stored.name: Slot(array, stored, axis)}
+        slots = {stored.name.format(layer): Slot(array[layer], stored, axis) for layer in range(len(array))}
+        return {name: slot for name, slot in slots.items() if name not in self.absent}
 
 
 @runtime_checkable
@@ -83,16 +124,27 @@ def load_weights(model: _AnyEncoder, folder: Path) -> _AnyEncoder:
     """
     graphdef, state = nnx.split(model)
     parameters = dict(nnx.to_flat_state(state))
-    shapes = {path: parameter.shape for path, parameter in parameters.items()}
-    found = _match(model, shapes, folder)  # before memory is asked for, which a wrong configuration would waste
-    _require_memory(shapes, folder)
-    arrays = {path: np.empty(shape, np.float32) for path, shape in shapes.items()}
-    expected = _tensors(model, arrays)
-    for name, view in expected.items():
-        file, stored_name = found[name]
-        view[...] = file.get_tensor(stored_name)
-    filled = {path: p.replace(jnp.asarray(arrays[path], dtype=p.dtype)) for path, p in parameters.items()}
+    tensors = _match(model, parameters, folder)  # before memory is asked for, which a wrong configuration would waste
+    _require_memory(parameters.values(), folder)
+    filled = {}
+    for path, parameter in parameters.items():
+        array = _aligned(parameter.shape, parameter.dtype)
+        if model.weights.absent:
+            array[...] = 1
+        for name, slot in model.weights.slots(path, array).items():
+            file, stored_name = tensors[name]
+            whole = slot.stored.n_parts == 1
+            slot.view[...] = file.get_tensor(stored_name) if whole else file.get_slice(stored_name)[slot.index]
+        filled[path] = parameter.replace(jnp.asarray(array))
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array without values that JAX takes as it lies on a CPU, without a second copy of it."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def check(model: _Encoder, folder: Path) -> None:
@@ -101,15 +153,16 @@ def check(model: _Encoder, folder: Path) -> None:
     Raises:
         UserError: as `load_weights`.
     """
-    _match(model, {path: leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model))}, folder)
+    _match(model, dict(nnx.to_flat_state(nnx.state(model))), folder)
 
 
 def state_dict(model: _Encoder) -> dict[str, np.ndarray]:
     """The model's weights in float32 under their Hugging Face names, as `load_weights` reads them."""
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for path, leaf in nnx.to_flat_state(nnx.state(model)):
-        tensors |= model.weights.tensors(path, np.asarray(leaf[...], dtype=np.float32))
-    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        for name, slot in model.weights.slots(path, np.asarray(leaf[...], dtype=np.float32)).items():
+            tensors.setdefault(name, np.empty(slot.shape, np.float32))[slot.index] = slot.view
+    return tensors
 
 
 def save(model: _Encoder, folder: Path) -> None:
@@ -119,28 +172,23 @@ def save(model: _Encoder, folder: Path) -> None:
     save_file(state_dict(model), folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def _match(model: _Encoder, shapes: Mapping[Any, tuple[int, ...]], folder: Path) -> dict[str, tuple[Any, str]]:
+def _match(model: _Encoder, parameters: Mapping[Any, Any], folder: Path) -> dict[str, tuple[Any, str]]:
     """Where each of the checkpoint's tensors is; all names, shapes and types agree with the model's."""
-    arrays = {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}  # of no memory
-    expected = _tensors(model, arrays)
-    found = _open_tensors(folder, model.weights, expected)
-    _check_tensors(expected, found, folder)
-    return found
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path, parameter in parameters.items():
+        array = np.broadcast_to(np.float32(0), parameter.shape)  # of no memory
+        shapes |= {name: slot.shape for name, slot in model.weights.slots(path, array).items()}
+    tensors = _open_tensors(folder, model.weights, shapes)
+    _check_tensors(shapes, tensors, folder)
+    return tensors
 
 
-def _tensors(model: _Encoder, arrays: Mapping[Any, np.ndarray]) -> dict[str, np.ndarray]:
-    """The checkpoint's tensors as views of the model's arrays."""
-    expected: dict[str, np.ndarray] = {}
-    for path, array in arrays.items():
-        expected |= model.weights.tensors(path, array)
-    return expected
-
-
-def _require_memory(shapes: Mapping[Any, tuple[int, ...]], folder: Path) -> None:
-    needed, free = 4 * sum(math.prod(shape) for shape in shapes.values()), available_bytes()
+def _require_memory(parameters: Iterable[Any], folder: Path) -> None:
+    needed = sum(math.prod(p.shape) * np.dtype(p.dtype).itemsize for p in parameters)
+    free = available_bytes()
     if needed > free:
         raise UserError(
-            f"The weights of {folder} take {needed / 1e9:,.1f} GB of memory in float32, but {free / 1e9:,.1f} GB are "
+            f"The weights of {folder} take {needed / 1e9:,.1f} GB of memory, but {free / 1e9:,.1f} GB are "
             "free: choose a smaller model or a larger machine."
         )
 
@@ -195,15 +243,17 @@ def _wrapper(names: Iterable[str], table: WeightTable, expected: Collection[str]
     return prefixes[0].removesuffix(table.prefix)
 
 
-def _check_tensors(expected: Mapping[str, np.ndarray], stored: Mapping[str, tuple[Any, str]], folder: Path) -> None:
+def _check_tensors(
+    expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[Any, str]], folder: Path
+) -> None:
     unknown = [f"{stored[name][1]} is not a weight of this model" for name in sorted(stored.keys() - expected.keys())]
     missing = [f"{name} is missing" for name in sorted(expected.keys() - stored.keys())]
     others = []
     for name in sorted(expected.keys() & stored.keys()):
         file, stored_name = stored[name]
         tensor = file.get_slice(stored_name)
-        if tuple(tensor.get_shape()) != expected[name].shape:
-            others.append(f"{stored_name} has shape {tuple(tensor.get_shape())}, not {expected[name].shape}")
+        if tuple(tensor.get_shape()) != expected[name]:
+            others.append(f"{stored_name} has shape {tuple(tensor.get_shape())}, not {expected[name]}")
         if tensor.get_dtype() not in _FLOATS:
             others.append(f"{stored_name} has type {tensor.get_dtype()}, not one of {', '.join(_FLOATS)}")
     if unknown or missing or others:

@@ -7,15 +7,11 @@ Hugging Face's `DistilBertModel`.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import jax.numpy as jnp
-from flax import nnx
-from jaxtyping import Array, Float, Int
-
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
-from jaxred.models.bert import BertLayer
+from jaxred.models.bert import BertEmbeddings, BertLayer
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.linear import layer_norm
+from jaxred.models.token_layout import FAST, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -25,6 +21,7 @@ class DistilBertConfig(ArchitectureConfig):
     model_type: ClassVar[str] = "distilbert"
     title: ClassVar[str] = "DistilBERT"
     model_class: ClassVar[str] = "DistilBertModel"
+    tokens: ClassVar[TokenLayout] = TokenLayout(vocabularies=(FAST, "vocab.txt"))
     keys: ClassVar[Keys] = {
         "hidden_size": ("dim", "hidden_size"),
         "n_layers": ("n_layers", "num_hidden_layers"),
@@ -44,8 +41,8 @@ class DistilBertConfig(ArchitectureConfig):
 
     @property
     def type_vocab_size(self) -> int:
-        """The tokenizer tells a second sentence from the first; the model does not look."""
-        return 2
+        """The model does not look at segments."""
+        return 0
 
     @property
     def layer_norm_eps(self) -> float:
@@ -53,26 +50,11 @@ class DistilBertConfig(ArchitectureConfig):
         return 1e-12
 
 
-class Embeddings(nnx.Module):
-    """The sum of word and position embeddings, normalised: layer 0."""
-
-    def __init__(self, config: DistilBertConfig, *, rngs: nnx.Rngs):
-        self.word = nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
-        self.position = nnx.Embed(config.max_position_embeddings, config.hidden_size, rngs=rngs)
-        self.norm = layer_norm(config.hidden_size, config.layer_norm_eps, rngs)
-
-    def __call__(
-        self, input_ids: Int[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
-    ) -> Float[Array, "batch token hidden"]:
-        del token_type_ids
-        return self.norm(self.word(input_ids) + self.position(jnp.arange(input_ids.shape[1])[None]))
-
-
 class DistilBert(Encoder):
     """A DistilBERT encoder, of BERT's layers."""
 
     config_type = DistilBertConfig
-    embeddings_type = Embeddings
+    embeddings_type = BertEmbeddings
     layer_type = BertLayer
     weights: ClassVar[WeightTable] = WeightTable(
         names={
@@ -80,20 +62,20 @@ class DistilBert(Encoder):
             "embeddings.position.embedding": "embeddings.position_embeddings.weight",
             "embeddings.norm.scale": "embeddings.LayerNorm.weight",
             "embeddings.norm.bias": "embeddings.LayerNorm.bias",
-            "layers.query.kernel": "transformer.layer.{}.attention.q_lin.weight",
-            "layers.query.bias": "transformer.layer.{}.attention.q_lin.bias",
-            "layers.key.kernel": "transformer.layer.{}.attention.k_lin.weight",
-            "layers.key.bias": "transformer.layer.{}.attention.k_lin.bias",
-            "layers.value.kernel": "transformer.layer.{}.attention.v_lin.weight",
-            "layers.value.bias": "transformer.layer.{}.attention.v_lin.bias",
-            "layers.attention_output.kernel": "transformer.layer.{}.attention.out_lin.weight",
-            "layers.attention_output.bias": "transformer.layer.{}.attention.out_lin.bias",
+            "layers.attention.query.kernel": "transformer.layer.{}.attention.q_lin.weight",
+            "layers.attention.query.bias": "transformer.layer.{}.attention.q_lin.bias",
+            "layers.attention.key.kernel": "transformer.layer.{}.attention.k_lin.weight",
+            "layers.attention.key.bias": "transformer.layer.{}.attention.k_lin.bias",
+            "layers.attention.value.kernel": "transformer.layer.{}.attention.v_lin.weight",
+            "layers.attention.value.bias": "transformer.layer.{}.attention.v_lin.bias",
+            "layers.attention.output.kernel": "transformer.layer.{}.attention.out_lin.weight",
+            "layers.attention.output.bias": "transformer.layer.{}.attention.out_lin.bias",
             "layers.attention_norm.scale": "transformer.layer.{}.sa_layer_norm.weight",
             "layers.attention_norm.bias": "transformer.layer.{}.sa_layer_norm.bias",
-            "layers.intermediate.kernel": "transformer.layer.{}.ffn.lin1.weight",
-            "layers.intermediate.bias": "transformer.layer.{}.ffn.lin1.bias",
-            "layers.output.kernel": "transformer.layer.{}.ffn.lin2.weight",
-            "layers.output.bias": "transformer.layer.{}.ffn.lin2.bias",
+            "layers.feed_forward.intermediate.kernel": "transformer.layer.{}.ffn.lin1.weight",
+            "layers.feed_forward.intermediate.bias": "transformer.layer.{}.ffn.lin1.bias",
+            "layers.feed_forward.output.kernel": "transformer.layer.{}.ffn.lin2.weight",
+            "layers.feed_forward.output.bias": "transformer.layer.{}.ffn.lin2.bias",
             "layers.output_norm.scale": "transformer.layer.{}.output_layer_norm.weight",
             "layers.output_norm.bias": "transformer.layer.{}.output_layer_norm.bias",
         },

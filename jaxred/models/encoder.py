@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.errors import UserError
 from jaxred.models import pooling
 from jaxred.models.architecture_config import ArchitectureConfig
+from jaxred.models.attention import Relations, visible_tokens
 from jaxred.models.checkpoint import WeightTable
-from jaxred.models.layer import Layer
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
 _AnyEncoder = TypeVar("_AnyEncoder", bound="Encoder")
@@ -34,8 +34,8 @@ class Encoder(nnx.Module):
     """
 
     config_type: ClassVar[type[ArchitectureConfig]]
-    embeddings_type: ClassVar[type[Any]]  # a module of (config, rngs=rngs); called with the tokens and their segments
-    layer_type: ClassVar[type[Layer]]
+    embeddings_type: ClassVar[type[Any]]  # a module of (config, dtype, rngs=rngs); called with tokens, mask, segments
+    layer_type: ClassVar[type[Any]]  # a module of (config, dtype, rngs=rngs): a PostNormLayer or a PreNormLayer
     weights: ClassVar[WeightTable]
 
     def __init__(self, config: Any, compute_dtype: str = "float32", *, rngs: nnx.Rngs):
@@ -43,13 +43,28 @@ class Encoder(nnx.Module):
 
         Args:
             config: the shape, a `config_type`.
-            compute_dtype: float32 or bfloat16, the type of the layers' kernels and products.
+            compute_dtype: float32 or bfloat16, the type of the embeddings, and of the layers' kernels and products.
             rngs: the source of the weights.
         """
         dtype = jnp.dtype(compute_dtype)
         self.config = config
-        self.embeddings = self.embeddings_type(config, rngs=rngs)
-        self.layers = nnx.vmap(lambda rngs: self.layer_type(config, dtype, rngs=rngs))(rngs.split(config.n_layers))
+        self.embeddings = self.embeddings_type(config, dtype, rngs=rngs)
+        self.shared = self.shared_by_layers(config, dtype, rngs)
+        n_stored = self._n_stored(config.n_layers)
+        self.layers = nnx.vmap(lambda rngs: self.layer_type(config, dtype, rngs=rngs))(rngs.split(n_stored))
+        self.final_norm = self.norm_after_layers(config, rngs)
+
+    def shared_by_layers(self, config: Any, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Module | None:
+        """What all layers attend by and is trained, such as vectors of distances; None: nothing."""
+        del config, dtype, rngs
+
+    def norm_after_layers(self, config: Any, rngs: nnx.Rngs) -> nnx.Module | None:
+        """The norm of the last layer's hidden states, where layers normalise before each part; None: none."""
+        del config, rngs
+
+    def stored_layer(self, index: Any) -> Any:
+        """Which of the stored layers is run as the layer `index`; another where layers share their weights."""
+        return index
 
     def __repr__(self) -> str:
         shape = f"{self.config.n_layers} layers x {self.config.hidden_size:,} neurons"
@@ -64,7 +79,8 @@ class Encoder(nnx.Module):
         token_type_ids: Int[Array, "batch token"],
         reduce: Reduce = keep_all,
     ) -> Float[Array, "layer ..."]:
-        """The hidden states of the embeddings (layer 0) and of every layer after them.
+        """The hidden states of the embeddings (layer 0) and of every layer after them, as Hugging Face's
+        `output_hidden_states` has them: the last ones are those after the norm of all layers, where there is one.
 
         Args:
             input_ids: the tokens.
@@ -78,8 +94,9 @@ class Encoder(nnx.Module):
         Raises:
             UserError: if the batch is longer than the model has positions.
         """
-        embedded = self._embed(input_ids, token_type_ids)
-        return self._first(self.config.n_layers, embedded, attention_mask, token_type_ids, reduce)[1]
+        embedded = self._embed(input_ids, attention_mask, token_type_ids)
+        hidden, layers = self._first(self.config.n_layers, embedded, attention_mask, token_type_ids, reduce)
+        return layers if self.final_norm is None else layers.at[-1].set(reduce(self.final_norm(hidden)))
 
     def at(
         self,
@@ -99,26 +116,31 @@ class Encoder(nnx.Module):
         Raises:
             UserError: if the batch is longer than the model has positions.
         """
-        embedded = self._embed(input_ids, token_type_ids)
+        embedded = self._embed(input_ids, attention_mask, token_type_ids)
         reduce = functools.partial(pooling.cls, positions=positions)
         if self.config.n_layers == 0:
-            return reduce(embedded)[None]
+            return reduce(embedded if self.final_norm is None else self.final_norm(embedded))[None]
         n_before = self.config.n_layers - 1
         hidden, layers = self._first(n_before, embedded, attention_mask, token_type_ids, reduce)
         relations = self.relate(attention_mask, token_type_ids, positions[:, None])
-        last = self._layer(n_before)(hidden, relations, layers[-1][:, None])
+        last = self._run(n_before, hidden, relations, layers[-1][:, None])
+        if self.final_norm is not None:
+            last = self.final_norm(last)
         return jnp.concatenate([layers, last.swapaxes(0, 1)])
 
     def _embed(
-        self, input_ids: Int[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
+        self,
+        input_ids: Int[Array, "batch token"],
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
     ) -> Float[Array, "batch token hidden"]:
-        n_tokens, n_positions = input_ids.shape[1], self.config.max_position_embeddings
+        n_tokens, n_positions = input_ids.shape[1], self.config.usable_length
         if n_tokens > n_positions:
             raise UserError(
                 f"A batch of {n_tokens} tokens per row does not fit the model's {n_positions} positions: "
                 f"lower config.extraction.max_length to at most {n_positions}."
             )
-        return self.embeddings(input_ids, token_type_ids)
+        return self.embeddings(input_ids, attention_mask, token_type_ids)
 
     def _first(
         self,
@@ -139,14 +161,23 @@ class Encoder(nnx.Module):
         def step(
             hidden: Float[Array, "batch token hidden"], index: Int[Array, ""]
         ) -> tuple[Float[Array, "batch token hidden"], Float[Array, "..."]]:
-            hidden = self._layer(index)(hidden, relations)
+            hidden = self._run(index, hidden, relations)
             return hidden, reduce(hidden)
 
         hidden, layers = jax.lax.scan(step, embedded, jnp.arange(n_layers))
         return hidden, jnp.concatenate([layer_0, layers])
 
-    def _layer(self, index: int | Int[Array, ""]) -> Layer:
-        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), self.layers)
+    def _run(
+        self,
+        index: int | Int[Array, ""],
+        hidden: Float[Array, "batch token hidden"],
+        relations: Any,
+        wanted: Float[Array, "batch query hidden"] | None = None,
+    ) -> Float[Array, "batch query hidden"]:
+        """The layer `index`, of hidden states."""
+        stored = self.stored_layer(index)
+        layer = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, stored, keepdims=False), self.layers)
+        return layer(hidden, self.relations_of_layer(relations, index), wanted)
 
     def relate(
         self,
@@ -154,18 +185,26 @@ class Encoder(nnx.Module):
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> Any:
-        """What attention is given in addition to the hidden states: here, which tokens are real.
+        """What attention is given in addition to the hidden states, for all layers: here, which tokens are real.
 
         Args:
             attention_mask: True at real tokens.
             token_type_ids: the segment of each token.
             queries: where those tokens stand that attend to the others.
         """
-        del token_type_ids, queries
-        return attention_mask
+        del token_type_ids
+        return Relations(visible_tokens(attention_mask, queries))
+
+    def relations_of_layer(self, relations: Any, index: int | Int[Array, ""]) -> Any:
+        """What one layer attends by, where layers differ."""
+        del index
+        return relations
 
     def first_layers(self: _AnyEncoder, n_layers: int) -> _AnyEncoder:
         """The encoder cut to its embeddings and first `n_layers` layers; the embeddings are shared, not copied.
+
+        The norm after all layers is not in an encoder with fewer: its hidden states are those of the same layers in the
+        whole encoder.
 
         Raises:
             ValueError: unless 0 <= n_layers <= config.n_layers.
@@ -173,7 +212,10 @@ class Encoder(nnx.Module):
         self._check_n_layers(n_layers)
         cut = nnx.merge(*nnx.split(self))
         cut.config = dataclasses.replace(self.config, n_layers=n_layers)
-        cut.layers = jax.tree.map(lambda leaf: leaf[:n_layers], self.layers)
+        n_stored = self._n_stored(n_layers)
+        cut.layers = jax.tree.map(lambda leaf: leaf[:n_stored], self.layers)
+        if n_layers < self.config.n_layers:
+            cut.final_norm = None
         return cut
 
     def n_parameters(self, n_layers: int) -> int:
@@ -183,8 +225,12 @@ class Encoder(nnx.Module):
             ValueError: unless 0 <= n_layers <= config.n_layers.
         """
         self._check_n_layers(n_layers)
-        embeddings = sum(leaf.size for leaf in jax.tree.leaves(self.embeddings))
-        return embeddings + n_layers * sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(self.layers))
+        parts = [self.embeddings, self.shared, *([self.final_norm] if n_layers == self.config.n_layers else [])]
+        a_layer = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(self.layers))
+        return sum(leaf.size for leaf in jax.tree.leaves(parts)) + self._n_stored(n_layers) * a_layer
+
+    def _n_stored(self, n_layers: int) -> int:
+        return len({*map(self.stored_layer, range(n_layers))})
 
     def _check_n_layers(self, n_layers: int) -> None:
         if not 0 <= n_layers <= self.config.n_layers:

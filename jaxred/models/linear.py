@@ -1,6 +1,8 @@
-"""The linear maps and layer norms that encoders are made of."""
+"""The linear maps and embeddings that encoders are made of."""
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,17 +10,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.lax import Precision
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 _BLOCK = 256  # of the inner axis
 TILE = 512  # tokens that a CPU takes at once
 
 
-def linear(n_in: int, n_out: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
-    """A linear map with a bias whose products are taken in `dtype`; in float32 they are true ones, in blocks."""
+def linear(n_in: int, n_out: int, dtype: jnp.dtype, rngs: nnx.Rngs, bias: bool = True) -> nnx.Linear:
+    """A linear map whose products are taken in `dtype`; in float32 they are true ones, in blocks."""
     return nnx.Linear(
         n_in,
         n_out,
+        use_bias=bias,
         dtype=dtype,
         param_dtype=dtype,
         precision=Precision.HIGHEST,
@@ -28,9 +31,14 @@ def linear(n_in: int, n_out: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linea
     )
 
 
-def layer_norm(size: int, epsilon: float, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """A layer norm in float32 whose variance is that of the centred values."""
-    return nnx.LayerNorm(size, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+class Embedding(nnx.Module):
+    """Vectors by number, held in `dtype` and given in float32."""
+
+    def __init__(self, n: int, size: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (n, size), dtype))
+
+    def __call__(self, ids: Int[Array, "*shape"]) -> Float[Array, "*shape size"]:
+        return jnp.take(self.embedding[...], ids, axis=0).astype(jnp.float32)
 
 
 def product(x: Float[Array, "batch token inner"], kernel: Float[Array, "inner outer"]) -> Float[Array, "..."]:
@@ -41,24 +49,25 @@ def product(x: Float[Array, "batch token inner"], kernel: Float[Array, "inner ou
 
 def products(
     x: Float[Array, "batch token inner"],
-    *kernels: Float[Array, "inner outer"],
+    *kernels: Float[Array, "inner _"],
     wanted: Float[Array, "batch query inner"] | None = None,
-) -> list[Float[Array, "batch ... outer"]]:
-    """`product` of x with each of the kernels, which share a shape, taken as one, which is faster than separately.
+) -> list[Float[Array, "batch ... _"]]:
+    """`product` of x with each of the kernels, taken as one, which is faster than separately.
 
     The first kernel's, the queries', is of the tokens that are `wanted`, where only some are.
     """
     if wanted is not None:
         return [product(wanted, kernels[0]), *products(x, *kernels[1:])]
-    return jnp.split(product(x, jnp.concatenate(kernels, axis=1)), len(kernels), axis=-1)
+    ends = list(itertools.accumulate(kernel.shape[1] for kernel in kernels))
+    return jnp.split(product(x, jnp.concatenate(kernels, axis=1)), ends[:-1], axis=-1)
 
 
 def mapped(
     x: Float[Array, "batch token inner"], *maps: nnx.Linear, wanted: Float[Array, "batch query inner"] | None = None
 ) -> list[Float[Array, "batch ... outer"]]:
-    """Several linear maps, all of one shape, by `products`."""
-    found = products(x, *(each.kernel[...] for each in maps), wanted=wanted)
-    return [y if each.bias is None else y + each.bias[...][None, None] for y, each in zip(found, maps, strict=True)]
+    """Several linear maps of one input, by `products`."""
+    outputs = products(x, *(each.kernel[...] for each in maps), wanted=wanted)
+    return [y if each.bias is None else y + each.bias[...][None, None] for y, each in zip(outputs, maps, strict=True)]
 
 
 def _blocked_dot_general(
@@ -89,3 +98,27 @@ def mapped_in_parts(function: Callable[..., Array], at_once: int, *arrays: Array
     if len(arrays[0]) <= at_once:  # no loop to compile
         return jax.vmap(function)(*arrays)
     return jax.lax.map(lambda entry: function(*entry), arrays, batch_size=at_once)
+
+
+def over_sentences(
+    attend: Callable[..., Float[Array, "query hidden"]], *trees: Any
+) -> Float[Array, "batch query hidden"]:
+    """`attend` of every sentence: of what trees of arrays [batch, query, ...], [batch, token, ...] hold of it.
+
+    The first array has every sentence; of the others, one with a leading axis of 1 is the same for all. On a CPU a few
+    sentences are taken at a time, so that their scores stay in its cache.
+    """
+    leaves, structure = jax.tree.flatten(trees)
+    n_sentences, n_tokens = leaves[0].shape[:2]
+    at_once = n_sentences
+    if jax.default_backend() == "cpu":
+        at_once = math.gcd(n_sentences, 1 << (TILE // n_tokens).bit_length() >> 1)  # a power of two, without remainder
+    own = [len(leaf) == n_sentences for leaf in leaves]
+
+    def attend_one(*mapped_leaves: Array) -> Float[Array, "query hidden"]:
+        given = iter(mapped_leaves)
+        one = [next(given) if is_own else leaf[0] for leaf, is_own in zip(leaves, own, strict=True)]
+        return attend(*jax.tree.unflatten(structure, one))
+
+    arrays = [leaf for leaf, is_own in zip(leaves, own, strict=True) if is_own]
+    return mapped_in_parts(attend_one, max(at_once, 1), *arrays)

@@ -1,19 +1,29 @@
 """A Hugging Face folder to an encoder."""
 
+import importlib
+import logging
 from pathlib import Path
 
 from flax import nnx
 
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, pretrained
-from jaxred.models.bert import Bert
-from jaxred.models.distilbert import DistilBert
 from jaxred.models.encoder import Encoder
-from jaxred.models.xlnet import XLNet
 
-_ARCHITECTURES: dict[str, type[Encoder]] = {
-    encoder.config_type.model_type: encoder for encoder in (Bert, DistilBert, XLNet)
+log = logging.getLogger("jaxred")
+
+ARCHITECTURES = {
+    "bert": ("bert", "Bert"),
+    "distilbert": ("distilbert", "DistilBert"),
+    "xlnet": ("xlnet", "XLNet"),
 }
+"""model_type of a `config.json` -> the module of this package, and the encoder in it."""
+
+
+def architecture(model_type: str) -> type[Encoder]:
+    """The encoder that runs models of a type."""
+    module, name = ARCHITECTURES[model_type]
+    return getattr(importlib.import_module(f"jaxred.models.{module}"), name)
 
 
 def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32") -> Encoder:
@@ -37,7 +47,16 @@ def load_encoder(folder: Path, n_layers: int = -1, compute_dtype: str = "float32
     if not -1 <= n_layers <= most:
         raise UserError(f"config.encoder.n_layers={n_layers}: a layer that does not exist; the model has {most}.")
     model = checkpoint.load_weights(abstract, folder)
-    return model if n_layers == -1 else model.first_layers(n_layers)
+    if n_layers == -1:
+        return model
+    if n_layers < most and model.final_norm is not None:
+        log.info(
+            "%s: cut to %d of %d layers, the encoder ends without the norm that follows its last layer",
+            folder,
+            n_layers,
+            most,
+        )
+    return model.first_layers(n_layers)
 
 
 def abstract_encoder(folder: Path, compute_dtype: str = "float32") -> Encoder:
@@ -47,13 +66,13 @@ def abstract_encoder(folder: Path, compute_dtype: str = "float32") -> Encoder:
         UserError: if the folder is not a checkpoint of a supported architecture.
     """
     raw = pretrained.read_config(folder)
-    if raw["model_type"] not in _ARCHITECTURES:
+    if raw["model_type"] not in ARCHITECTURES:
         raise UserError(
             f"{folder / 'config.json'}: model_type={raw['model_type']!r} is not supported: "
-            f"jaxred runs {', '.join(sorted(_ARCHITECTURES))}. The way in for another encoder: extract its activations "
+            f"jaxred runs {', '.join(sorted(ARCHITECTURES))}. The way in for another encoder: extract its activations "
             "with a tool that runs it, make stores of them with jaxred convert (docs/stores.md), and study those "
             "with --config=configs/stores.py."
         )
-    architecture = _ARCHITECTURES[raw["model_type"]]
-    config = architecture.config_type.from_dict(raw, folder / "config.json")
-    return nnx.eval_shape(lambda: architecture(config, compute_dtype, rngs=nnx.Rngs(0)))
+    encoder_type = architecture(raw["model_type"])
+    config = encoder_type.config_type.from_dict(raw, folder / "config.json")
+    return nnx.eval_shape(lambda: encoder_type(config, compute_dtype, rngs=nnx.Rngs(0)))

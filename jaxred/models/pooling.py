@@ -19,6 +19,41 @@ def cls(
     return jnp.take_along_axis(hidden_states, positions[:, None, None], axis=1)[:, 0]
 
 
+def last(
+    hidden_states: Float[Array, "batch token hidden"], attention_mask: Bool[Array, "batch token"]
+) -> Float[Array, "batch hidden"]:
+    """The hidden state of the last real token of each sentence.
+
+        pooled[b] = hidden_states[b, max {t: mask[b, t]}]
+
+    Args:
+        hidden_states: one layer's hidden states.
+        attention_mask: True at real tokens; a row without any gives its last token.
+    """
+    return cls(hidden_states, last_positions(attention_mask))
+
+
+def last_positions(attention_mask: Bool[Array, "batch token"]) -> Int[Array, " batch"]:
+    """Where the last real token of each sentence is."""
+    return attention_mask.shape[1] - 1 - jnp.argmax(attention_mask[:, ::-1], axis=1)
+
+
+def max(
+    hidden_states: Float[Array, "batch token hidden"], attention_mask: Bool[Array, "batch token"]
+) -> Float[Array, "batch hidden"]:
+    """The largest value of each neuron over the real tokens of each sentence, special tokens included.
+
+        pooled[b] = max_{t: mask[b, t]} hidden_states[b, t]
+
+    Args:
+        hidden_states: one layer's hidden states.
+        attention_mask: True at real tokens; a row without any gives zeros.
+    """
+    real = attention_mask[:, :, None]
+    largest = jnp.max(jnp.where(real, hidden_states, -jnp.inf), axis=1)
+    return jnp.where(jnp.any(real, axis=1), largest, 0)
+
+
 def mean(
     hidden_states: Float[Array, "batch token hidden"], attention_mask: Bool[Array, "batch token"]
 ) -> Float[Array, "batch hidden"]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -13,30 +13,13 @@ from jaxtyping import Bool, Int
 from jaxred.errors import UserError
 from jaxred.io.git_lfs import refuse_pointer
 from jaxred.models import tokenizer_checks
+from jaxred.models.token_layout import FAST, TokenLayout
 
-
-@dataclass(frozen=True)
-class TokenLayout:
-    """How an architecture wants a row of tokens padded, and which token stands for the sentence."""
-
-    padding_side: Literal["left", "right"]
-    pad_token_type_id: int
-    sentence_position: Literal["first", "last"]  # of the real tokens
-    vocabularies: tuple[str, ...]  # the files of which one makes the tokenizer
-
-
-_FAST, _SENTENCEPIECE = "tokenizer.json", "spiece.model"
-
-_BERT = TokenLayout("right", pad_token_type_id=0, sentence_position="first", vocabularies=(_FAST, "vocab.txt"))
-LAYOUTS = {
-    "bert": _BERT,
-    "distilbert": _BERT,
-    "xlnet": TokenLayout("left", pad_token_type_id=4, sentence_position="last", vocabularies=(_FAST,)),
-}
+_SENTENCEPIECE = "spiece.model"
 
 _CONFIG = "tokenizer_config.json"
 _FILES = (
-    _FAST,
+    FAST,
     "vocab.txt",
     _SENTENCEPIECE,
     _CONFIG,
@@ -52,15 +35,16 @@ class ModelConfig(Protocol):
     """What a model's configuration says about the tokens it takes."""
 
     model_type: ClassVar[str]
+    tokens: ClassVar[TokenLayout]
 
     @property
     def vocab_size(self) -> int: ...
 
     @property
-    def type_vocab_size(self) -> int: ...
+    def type_vocab_size(self) -> int: ...  # 0 where the model does not look at segments
 
     @property
-    def max_position_embeddings(self) -> int: ...
+    def usable_length(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -119,7 +103,7 @@ class Tokenizer:
         Raises:
             UserError: if the files are missing or broken, or name more tokens than the model has.
         """
-        self.layout = LAYOUTS[config.model_type]
+        self.layout = config.tokens
         paths = files(folder)
         for path in paths:
             refuse_pointer(path)
@@ -135,17 +119,22 @@ class Tokenizer:
             ) from error
         if not self._tokenizer.is_fast:
             raise UserError(f"{folder} has a slow tokenizer only: add the tokenizer.json of the fast one.")
-        if self._tokenizer.pad_token_id is None:
-            raise UserError(f"The tokenizer of {folder} has no padding token: name one in its tokenizer_config.json.")
+        self._pad_token_id = self._tokenizer.pad_token_id
+        if self._pad_token_id is None:
+            if self.layout.sentence_position is not None:
+                raise UserError(
+                    f"The tokenizer of {folder} has no padding token: name one in its tokenizer_config.json."
+                )
+            self._pad_token_id = 0  # any: it follows the sentence, whose tokens see nothing after them
         self._folder = folder
         self._config = config
-        explicit = _config(folder).get("do_lower_case") is not None or (folder / _FAST).is_file()
+        explicit = _config(folder).get("do_lower_case") is not None or (folder / FAST).is_file()
         tokenizer_checks.check_tokenizer(self._tokenizer, folder, self.layout.sentence_position, explicit)
 
     @property
     def longest(self) -> int:
         """The most tokens that the model takes."""
-        return self._config.max_position_embeddings
+        return self._config.usable_length
 
     def check_text(self, texts: Sequence[str] | Sequence[Sequence[str]], what: str, max_length: int) -> None:
         """Rejects sentences, or the words of sentences, of which the tokenizer knows nearly nothing.
@@ -223,10 +212,9 @@ class Tokenizer:
         return TokenizedWords(self._batch(encodings), sentence_index, word_index, start, count, n_cut, n_empty)
 
     def _check_length(self, max_length: int) -> None:
-        if max_length > self._config.max_position_embeddings:
+        if max_length > self.longest:
             raise UserError(
-                f"config.extraction.max_length={max_length} is not possible: "
-                f"the model has {self._config.max_position_embeddings} positions."
+                f"config.extraction.max_length={max_length} is not possible: the model has {self.longest} positions."
             )
 
     def _batch(self, encodings: Sequence[Any]) -> TokenBatch:
@@ -242,18 +230,22 @@ class Tokenizer:
             raise
         token_type_ids = [np.array(encoding.type_ids, np.int32) for encoding in encodings]
         lengths = np.array([len(row) for row in ids], np.int32)
-        _check_range("token", max(int(row.max()) for row in ids), config.vocab_size, self._folder)
-        _check_range("token type", max(int(row.max()) for row in token_type_ids), config.type_vocab_size, self._folder)
-        positions = np.zeros_like(lengths) if self.layout.sentence_position == "first" else lengths - 1
-        self._check_sentence_tokens({int(row[position]) for row, position in zip(ids, positions, strict=True)})
+        _check_range("token", max(int(row.max(initial=0)) for row in ids), config.vocab_size, self._folder)
+        if config.type_vocab_size:
+            largest = max(int(row.max(initial=0)) for row in token_type_ids)
+            _check_range("token type", largest, config.type_vocab_size, self._folder)
+        place = self.layout.sentence_position
+        positions = np.zeros_like(lengths) if place == "first" else lengths - 1
+        if place is not None:
+            self._check_sentence_tokens({int(row[at]) for row, at in zip(ids, positions, strict=True)}, place)
         return TokenBatch(ids, token_type_ids, lengths, positions, sum(bool(e.overflowing) for e in encodings))
 
-    def _check_sentence_tokens(self, tokens: set[int]) -> None:
+    def _check_sentence_tokens(self, tokens: set[int], place: str) -> None:
         expected = self._tokenizer.cls_token_id
         if expected is not None and tokens != {expected}:
             raise UserError(
                 tokenizer_checks.sentence_token_message(
-                    self._folder, self._tokenizer.cls_token, self.layout.sentence_position, self._config.model_type
+                    self._folder, self._tokenizer.cls_token, place, self._config.model_type
                 )
             )
 
@@ -273,7 +265,7 @@ class Tokenizer:
             length: tokens per row, at least those of the longest.
             n_rows: rows of the arrays; those beyond `rows` are padding alone.
         """
-        input_ids = np.full((n_rows, length), self._tokenizer.pad_token_id, np.int32)
+        input_ids = np.full((n_rows, length), self._pad_token_id, np.int32)
         token_type_ids = np.full((n_rows, length), self.layout.pad_token_type_id, np.int32)
         attention_mask = np.zeros((n_rows, length), bool)
         positions = np.zeros(n_rows, np.int32)
@@ -343,7 +335,7 @@ def _no_tokenizer(folder: Path, vocabularies: tuple[str, ...]) -> str:
         # Of transformers 5.23's own reading of it, half of SST-2's sentences differ from SentencePiece's.
         return (
             f"{folder} has its tokenizer as {_SENTENCEPIECE} alone, of which transformers makes one that cuts words at "
-            f"hyphens and full stops: put the {_FAST} of the same model next to it, such as that of xlnet-base-cased."
+            f"hyphens and full stops: put the {FAST} of the same model next to it, such as that of xlnet-base-cased."
         )
     if len(vocabularies) == 1:
         return f"{folder} has no tokenizer: {vocabularies[0]} is not there."

@@ -20,13 +20,15 @@ _RARE = "\u16a0\U00010900\ua4d0"  # Runic, Phoenician, Lisu: a word that few voc
 _SENTENCE_TOKENS = {"first": "[CLS]", "last": "<cls>"}
 
 
-def check_tokenizer(tokenizer: Any, folder: Path, position: Literal["first", "last"], explicit_case: bool) -> None:
+def check_tokenizer(
+    tokenizer: Any, folder: Path, position: Literal["first", "last"] | None, explicit_case: bool
+) -> None:
     """Rejects a tokenizer that cannot give what its model takes.
 
     Args:
         tokenizer: a fast tokenizer of transformers.
         folder: where it came from, for messages.
-        position: where the model has the token that stands for the sentence.
+        position: where the model has the token that stands for the sentence; None: it has none.
         explicit_case: whether the folder itself says if text is lower-cased.
 
     Raises:
@@ -39,7 +41,8 @@ def check_tokenizer(tokenizer: Any, folder: Path, position: Literal["first", "la
     if not any(not _bracketed(word) for word in words):
         raise UserError(f"The vocabulary of {folder} is empty: it has no token but special ones; download it again.")
     _check_unknown(tokenizer, folder)
-    _check_sentence_token(tokenizer, folder, position)
+    if position is not None:
+        _check_sentence_token(tokenizer, folder, position)
     _check_case(backend, words, folder, explicit_case)
 
 

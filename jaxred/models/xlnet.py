@@ -23,8 +23,11 @@ from jaxred.errors import UserError
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.layer import Layer, over_sentences
-from jaxred.models.linear import product, products
+from jaxred.models.feed_forward import FeedForward
+from jaxred.models.layer import PostNormLayer
+from jaxred.models.linear import Embedding, over_sentences, product, products
+from jaxred.models.norms import layer_norm
+from jaxred.models.token_layout import TokenLayout
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class XLNetConfig(ArchitectureConfig):
     model_type: ClassVar[str] = "xlnet"
     title: ClassVar[str] = "XLNet"
     model_class: ClassVar[str] = "XLNetModel"
+    tokens: ClassVar[TokenLayout] = TokenLayout("left", pad_token_type_id=4, sentence_position="last")
     keys: ClassVar[Keys] = {
         "vocab_size": ("vocab_size", "n_token"),
         "hidden_size": ("d_model", "hidden_size"),
@@ -67,7 +71,7 @@ class XLNetConfig(ArchitectureConfig):
         return 5
 
     @property
-    def max_position_embeddings(self) -> int:
+    def usable_length(self) -> int:
         """No bound: positions are relative."""
         return sys.maxsize
 
@@ -99,13 +103,16 @@ class XLNetConfig(ArchitectureConfig):
 class Embeddings(nnx.Module):
     """The word embeddings, as they are: layer 0."""
 
-    def __init__(self, config: XLNetConfig, *, rngs: nnx.Rngs):
-        self.word = nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
+    def __init__(self, config: XLNetConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+        self.word = Embedding(config.vocab_size, config.hidden_size, dtype, rngs)
 
     def __call__(
-        self, input_ids: Int[Array, "batch token"], token_type_ids: Int[Array, "batch token"]
+        self,
+        input_ids: Int[Array, "batch token"],
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
     ) -> Float[Array, "batch token hidden"]:
-        del token_type_ids
+        del attention_mask, token_type_ids
         return self.word(input_ids)
 
 
@@ -118,11 +125,10 @@ class Relations(NamedTuple):
     other_segment: Bool[Array, "batch query token"]
 
 
-class XLNetLayer(Layer):
-    """A layer whose attention is by content, relative position and segment; its biases are float32."""
+class XLNetAttention(nnx.Module):
+    """Attention by content, relative position and segment; its biases are float32."""
 
     def __init__(self, config: XLNetConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs):
-        super().__init__(config, dtype, rngs=rngs)
         size, n_heads = config.hidden_size, config.n_heads
 
         def normal(dtype: Any, *n: int) -> nnx.Param:
@@ -130,16 +136,16 @@ class XLNetLayer(Layer):
 
         self.query, self.key, self.value = normal(dtype, size), normal(dtype, size), normal(dtype, size)
         self.position = normal(dtype, size)
-        self.attention_output = normal(dtype, size)  # (out, head, size of a head)
+        self.output = normal(dtype, size)  # (out, head, size of a head)
         self.content_bias, self.position_bias = normal(jnp.float32), normal(jnp.float32)
         self.segment_bias = normal(jnp.float32)
         self.segments = normal(jnp.float32, 2)  # of the same segment, of another
 
-    def attend(
+    def __call__(
         self,
         hidden: Float[Array, "batch token hidden"],
         relations: Relations,
-        wanted: Float[Array, "batch query hidden"] | None,
+        wanted: Float[Array, "batch query hidden"] | None = None,
     ) -> Float[Array, "batch query hidden"]:
         """Multi-head attention of a token i to the tokens j that it sees, projected back.
 
@@ -195,7 +201,18 @@ class XLNetLayer(Layer):
         kernels = (each.reshape(size, -1) for each in (self.query, self.key, self.value))
         maps = products(hidden, *kernels, wanted=wanted)
         attended = over_sentences(context, *maps, relations.queries, relations.visible, relations.other_segment)
-        return product(attended, self.attention_output.reshape(size, -1).T)
+        return product(attended, self.output.reshape(size, -1).T).astype(jnp.float32)
+
+
+class XLNetLayer(PostNormLayer):
+    """A layer of relative attention."""
+
+    def __init__(self, config: XLNetConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+        size, epsilon = config.hidden_size, config.layer_norm_eps
+        self.attention = XLNetAttention(config, dtype, rngs=rngs)
+        self.attention_norm = layer_norm(size, epsilon, rngs)
+        self.feed_forward = FeedForward(size, config.intermediate_size, config.hidden_act, dtype, rngs=rngs)
+        self.output_norm = layer_norm(size, epsilon, rngs)
 
 
 class XLNet(Encoder):
@@ -207,21 +224,21 @@ class XLNet(Encoder):
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "word_embedding.weight",
-            "layers.query": "layer.{}.rel_attn.q",
-            "layers.key": "layer.{}.rel_attn.k",
-            "layers.value": "layer.{}.rel_attn.v",
-            "layers.position": "layer.{}.rel_attn.r",
-            "layers.attention_output": "layer.{}.rel_attn.o",
-            "layers.content_bias": "layer.{}.rel_attn.r_w_bias",
-            "layers.position_bias": "layer.{}.rel_attn.r_r_bias",
-            "layers.segment_bias": "layer.{}.rel_attn.r_s_bias",
-            "layers.segments": "layer.{}.rel_attn.seg_embed",
+            "layers.attention.query": "layer.{}.rel_attn.q",
+            "layers.attention.key": "layer.{}.rel_attn.k",
+            "layers.attention.value": "layer.{}.rel_attn.v",
+            "layers.attention.position": "layer.{}.rel_attn.r",
+            "layers.attention.output": "layer.{}.rel_attn.o",
+            "layers.attention.content_bias": "layer.{}.rel_attn.r_w_bias",
+            "layers.attention.position_bias": "layer.{}.rel_attn.r_r_bias",
+            "layers.attention.segment_bias": "layer.{}.rel_attn.r_s_bias",
+            "layers.attention.segments": "layer.{}.rel_attn.seg_embed",
             "layers.attention_norm.scale": "layer.{}.rel_attn.layer_norm.weight",
             "layers.attention_norm.bias": "layer.{}.rel_attn.layer_norm.bias",
-            "layers.intermediate.kernel": "layer.{}.ff.layer_1.weight",
-            "layers.intermediate.bias": "layer.{}.ff.layer_1.bias",
-            "layers.output.kernel": "layer.{}.ff.layer_2.weight",
-            "layers.output.bias": "layer.{}.ff.layer_2.bias",
+            "layers.feed_forward.intermediate.kernel": "layer.{}.ff.layer_1.weight",
+            "layers.feed_forward.intermediate.bias": "layer.{}.ff.layer_1.bias",
+            "layers.feed_forward.output.kernel": "layer.{}.ff.layer_2.weight",
+            "layers.feed_forward.output.bias": "layer.{}.ff.layer_2.bias",
             "layers.output_norm.scale": "layer.{}.ff.layer_norm.weight",
             "layers.output_norm.bias": "layer.{}.ff.layer_norm.bias",
         },

@@ -53,7 +53,7 @@ def test_state_dict_is_hugging_face_s(random_bert):
     assert len(tensors) == 5 + 3 * 16
     intermediate = tensors["encoder.layer.1.intermediate.dense.weight"]
     assert intermediate.shape == (20, 12)
-    np.testing.assert_array_equal(intermediate, model.layers.intermediate.kernel[1].T)
+    np.testing.assert_array_equal(intermediate, model.layers.feed_forward.intermediate.kernel[1].T)
     assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float32)}
 
 
@@ -75,7 +75,7 @@ def test_bfloat16_kernels_are_exported_in_float32(folder, tmp_path):
     model = load_encoder(folder, compute_dtype="bfloat16")
     checkpoint.save(model, tmp_path / "rounded")
     assert_same(load_encoder(tmp_path / "rounded", compute_dtype="bfloat16"), model)
-    assert load_encoder(tmp_path / "rounded").layers.query.kernel.dtype == jnp.float32
+    assert load_encoder(tmp_path / "rounded").layers.attention.query.kernel.dtype == jnp.float32
 
 
 def test_task_heads_prefix_and_buffers_are_accepted(folder, random_bert):

@@ -12,7 +12,7 @@ from helpers.processes import launch
 from jaxred.activations.store import Store
 from jaxred.models import checkpoint, load_encoder
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
-from jaxred.models.tokenization import LAYOUTS, Tokenizer
+from jaxred.models.tokenization import Tokenizer
 from jaxred.models.xlnet import XLNet, XLNetConfig
 
 
@@ -26,7 +26,7 @@ def assert_rows_are_of_each_sentence_alone(folder, workdir, examples, max_length
     )
     call = jax.jit(lambda ids, mask, types: model(ids, mask, types))
     found = Store(workdir / "activations" / "test").matrix().reshape(-1, model.config.n_layers + 1, 12)
-    last = LAYOUTS[model.config.model_type].sentence_position == "last"
+    last = model.config.tokens.sentence_position == "last"
     for i in (0, len(examples) // 2, len(examples) - 1):
         ids, types = tokens.ids[i][None], tokens.token_type_ids[i][None]
         alone = np.asarray(call(ids, np.ones(ids.shape, bool), types))[:, 0, -1 if last else 0]

@@ -9,7 +9,7 @@ from helpers.word_pieces import CONFIG, VOCABULARY
 from jaxred.errors import UserError
 from jaxred.models import pretrained
 from jaxred.models.bert import BertConfig
-from jaxred.models.tokenization import LAYOUTS, Tokenizer, files, tokenizer_digest
+from jaxred.models.tokenization import Tokenizer, files, tokenizer_digest
 from jaxred.models.xlnet import XLNetConfig
 
 TEXTS = ["The movie was badly good.", "", "movies", "the bad, the good and the movie was a movie and a movie"]
@@ -126,7 +126,7 @@ def test_padding_right(tokenizer):
 def test_padding_left_with_the_sentence_last(word_piece_folder):
     """What XLNet asks for, of a tokenizer that says nothing of where [CLS] is."""
     tokenizer = Tokenizer(word_piece_folder, CONFIG)
-    tokenizer.layout = LAYOUTS["xlnet"]
+    tokenizer.layout = XLNetConfig.tokens
     tokenizer._tokenizer.cls_token = None
     tokens = tokenizer.encode(["a movie", "the"], None, max_length=32)
     batch = tokenizer.pad(tokens, rows=[0, 1], length=5, n_rows=2)

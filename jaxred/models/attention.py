@@ -1,0 +1,141 @@
+"""Multi-head attention by content, with what architectures add to it: grouped heads, rotary positions, biases by
+distance, windows, and caps of the scores.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.lax import Precision
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxred.models.linear import linear, mapped, over_sentences
+from jaxred.models.norms import RMSNorm
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """What an architecture says about its attention."""
+
+    hidden_size: int
+    n_heads: int
+    n_key_heads: int = 0  # heads of keys and values, each shared by a group of query heads; 0: as many as n_heads
+    head_size: int = 0  # 0: hidden_size / n_heads
+    bias: bool = True  # of the queries, keys and values
+    output_bias: bool = True
+    divisor: float = 0.0  # of the scores; 0: sqrt(head_size)
+    soft_cap: float = 0.0  # scores become cap * tanh(score / cap); 0: they do not
+    head_norm_epsilon: float = 0.0  # queries and keys are RMS-normed by head; 0: they are not
+    head_norm_offset: float = 0.0
+
+    @property
+    def size_of_head(self) -> int:
+        return self.head_size or self.hidden_size // self.n_heads
+
+
+class Relations(NamedTuple):
+    """How the tokens that attend, the queries, stand to all tokens; a leading axis of 1 says: the same in all rows."""
+
+    visible: Bool[Array, "batch _ token"]  # a query each, or a query axis of 1, where all queries see the same tokens
+    query_rotation: tuple[Float[Array, "batch query half"], Float[Array, "batch query half"]] | None = None
+    key_rotation: tuple[Float[Array, "batch token half"], Float[Array, "batch token half"]] | None = None
+    bias: Float[Array, "batch head query token"] | None = None  # added to the scores
+
+
+class Attention(nnx.Module):
+    """softmax(Q K^T / divisor + bias) V by head, projected back.
+
+    Products are taken in `dtype`; scores, their softmax, rotations and norms in float32.
+    """
+
+    def __init__(self, shape: AttentionShape, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+        size, n_key_heads = shape.size_of_head, shape.n_key_heads or shape.n_heads
+        self.query = linear(shape.hidden_size, shape.n_heads * size, dtype, rngs, shape.bias)
+        self.key = linear(shape.hidden_size, n_key_heads * size, dtype, rngs, shape.bias)
+        self.value = linear(shape.hidden_size, n_key_heads * size, dtype, rngs, shape.bias)
+        self.output = linear(shape.n_heads * size, shape.hidden_size, dtype, rngs, shape.output_bias)
+        normed, offset = shape.head_norm_epsilon, shape.head_norm_offset
+        self.query_norm = RMSNorm(size, normed, offset) if normed else None
+        self.key_norm = RMSNorm(size, normed, offset) if normed else None
+        self.shape = shape
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch token hidden"],
+        relations: Relations,
+        wanted: Float[Array, "batch query hidden"] | None = None,
+    ) -> Float[Array, "batch query hidden"]:
+        """The attention of the tokens that are wanted, or of all, to the tokens that they see."""
+        maps = mapped(hidden, self.query, self.key, self.value, wanted=wanted)
+        return self.output(over_sentences(self._of_sentence, *maps, relations)).astype(jnp.float32)
+
+    def _of_sentence(
+        self,
+        query: Float[Array, "query inner"],
+        key: Float[Array, "token _"],
+        value: Float[Array, "token _"],
+        relations: Any,
+    ) -> Float[Array, "query inner"]:
+        shape, (n_queries, n_tokens) = self.shape, (len(query), len(key))
+        query, key, value = (x.reshape(len(x), -1, shape.size_of_head).swapaxes(0, 1) for x in (query, key, value))
+        if self.query_norm is not None and self.key_norm is not None:
+            query = self.query_norm(query.astype(jnp.float32)).astype(query.dtype)
+            key = self.key_norm(key.astype(jnp.float32)).astype(key.dtype)
+        if relations.query_rotation is not None:
+            query, key = rotated(query, relations.query_rotation), rotated(key, relations.key_rotation)
+        grouped = query.reshape(len(key), -1, shape.size_of_head)  # the queries of all heads that share a key head
+        scores = jnp.einsum(
+            "hqs,hks->hqk", grouped, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
+        ) / (shape.divisor or math.sqrt(shape.size_of_head))
+        scores = scores.reshape(shape.n_heads, n_queries, n_tokens)
+        if shape.soft_cap:
+            scores = shape.soft_cap * jnp.tanh(scores / shape.soft_cap)
+        if relations.bias is not None:
+            scores += relations.bias
+        weights = jax.nn.softmax(jnp.where(relations.visible[None], scores, jnp.finfo(jnp.float32).min))
+        weights = weights.astype(value.dtype).reshape(len(key), -1, n_tokens)
+        context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
+        return context.reshape(shape.n_heads, n_queries, -1).swapaxes(0, 1).reshape(n_queries, -1)
+
+
+def rotated(
+    x: Float[Array, "head token size"], rotation: tuple[Float[Array, "token half"], Float[Array, "token half"]] | None
+) -> Float[Array, "head token size"]:
+    """Each head's pairs of values (i, i + half) turned by their token's angle; values beyond the pairs stay.
+
+    Reference: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021).
+    """
+    assert rotation is not None
+    cos, sin = (each[None] for each in rotation)
+    half = cos.shape[-1]
+    wide = x.astype(jnp.float32)
+    first, second, rest = wide[..., :half], wide[..., half : 2 * half], wide[..., 2 * half :]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1).astype(x.dtype)
+
+
+def visible_tokens(
+    attention_mask: Bool[Array, "batch token"],
+    queries: Int[Array, "batch query"],
+    causal: bool = False,
+    window: int = 0,
+) -> Bool[Array, "batch _ token"]:
+    """Which tokens each query sees.
+
+    Args:
+        attention_mask: True at real tokens.
+        queries: where the queries stand.
+        causal: a token sees itself and those before it alone.
+        window: a token sees those at a distance of less than so many; 0: all.
+    """
+    visible = attention_mask[:, None, :]
+    if not causal and not window:
+        return visible
+    distance = queries[:, :, None] - jnp.arange(attention_mask.shape[1])[None, None]
+    if causal:
+        visible &= distance >= 0
+    if window:
+        visible &= jnp.abs(distance) < window
+    return visible
