@@ -207,7 +207,7 @@ def inspect(
 
 
 @functools.partial(jax.jit, static_argnames=("packing", "squared_l2"))
-def advance_often(
+def advance_and_inspect(
     state: State,
     data: Batches,
     n_steps: Int[ArrayLike, ""],
@@ -218,13 +218,15 @@ def advance_often(
     packing: Packing,
     squared_l2: bool = False,
 ) -> State:
-    """That many steps of `advance` in one call, with all rows on the device."""
+    """That many steps and a look, in one call, with all rows on the device."""
 
     def step(_, state):
         gradient = accumulate(None, state.ahead, data, problem, weight_map, packing=packing).gradient
         return advance(state, gradient, tolerance, problem, weight_map, packing=packing, squared_l2=squared_l2)
 
-    return jax.lax.fori_loop(0, n_steps, step, state)
+    state = jax.lax.fori_loop(0, n_steps, step, state)
+    sums = accumulate(None, state.params, data, problem, weight_map, packing=packing)
+    return inspect(state, sums, problem, weight_map, packing=packing, squared_l2=squared_l2)
 
 
 def total_sums(rows: Rows, point: Params, problem: Problem, weight_map: WeightMap, *, packing: Packing) -> Sums:
@@ -268,20 +270,21 @@ def descend(
     """
     limit, left = np.float32(tolerance), max_iterations
     how: Any = {"packing": packing, "squared_l2": squared_l2}
+    n_steps = 0  # the first look is before any step
     while True:
-        sums = total_sums(rows, state.params, problem, weight_map, packing=packing)
-        state = inspect(state, sums, problem, weight_map, **how)
-        yield state
-        n_steps = min(INTERVAL, left)
-        if n_steps == 0 or not (np.asarray(state.residual) > limit).any():
-            return
         if isinstance(rows, Batches):
-            state = advance_often(state, rows, np.int32(n_steps), limit, problem, weight_map, **how)
+            state = advance_and_inspect(state, rows, np.int32(n_steps), limit, problem, weight_map, **how)
         else:
             for _ in range(n_steps):
                 gradient = total_sums(rows, state.ahead, problem, weight_map, packing=packing).gradient
                 state = advance(state, gradient, limit, problem, weight_map, **how)
+            sums = total_sums(rows, state.params, problem, weight_map, packing=packing)
+            state = inspect(state, sums, problem, weight_map, **how)
+        yield state
         left -= n_steps
+        n_steps = min(INTERVAL, left)
+        if n_steps == 0 or not (np.asarray(state.residual) > limit).any():
+            return
 
 
 @functools.partial(jax.jit, static_argnames=("packing",))

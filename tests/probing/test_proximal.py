@@ -165,12 +165,10 @@ def test_all_products_are_true_float32():
     _, _, data, problem, layout, packing = a_problem(3)
     state = proximal.start(jnp.zeros((2, 3)), layout, packing)
 
-    def step_and_look():
-        moved = proximal.advance_often(state, data, 3, 1e-6, problem, layout, packing=packing)
-        sums = proximal.total_sums(data, moved.params, problem, layout, packing=packing)
-        return proximal.inspect(moved, sums, problem, layout, packing=packing)
+    def steps_and_look():
+        return proximal.advance_and_inspect(state, data, 3, 1e-6, problem, layout, packing=packing)
 
-    found = [p for e in dot_products(jax.make_jaxpr(step_and_look)().jaxpr) for p in e.params["precision"] or [None]]
+    found = [p for e in dot_products(jax.make_jaxpr(steps_and_look)().jaxpr) for p in e.params["precision"] or [None]]
     assert len(found) > 6
     assert set(found) == {jax.lax.Precision.HIGHEST}
 
