@@ -1,5 +1,6 @@
 """Takes probes to their optimum: the driver of `jaxred.probing.proximal`."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float
 from jaxred.activations.matrix import FeatureMatrix
 from jaxred.config import ProbeConfig
 from jaxred.probing import proximal
-from jaxred.probing.layout import Batches, Params
+from jaxred.probing.layout import Batches
 from jaxred.probing.parts import Part
 
 LANCZOS_STEPS = 16  # passes over the data for the largest eigenvalue of every probe's covariance
@@ -37,27 +38,6 @@ def column_moments(matrix: FeatureMatrix) -> ColumnMoments:
     return ColumnMoments(mean, deviation > CONSTANT * np.abs(mean))
 
 
-class _Reader(NamedTuple):
-    """The training rows, read as often as the solver asks."""
-
-    matrix: FeatureMatrix
-    values: np.ndarray  # [batch, row]
-    chunks: list[slice]
-
-    def batches(self, chunk: slice, device: Any) -> Batches:
-        return Batches(
-            self.matrix.on(device, chunk), *jax.device_put((self.values[chunk], self.matrix.counts[chunk]), device)
-        )
-
-    def sums(self, part: Part, problem: proximal.Problem, point: Params) -> proximal.Sums:
-        """Losses and gradients at a point, over all rows."""
-        found = jax.device_put(proximal.no_sums(point), part.device)
-        for chunk in self.chunks:
-            read = self.batches(chunk, part.device)
-            found = proximal.accumulate(found, point, read, problem, part.weight_map, packing=part.packing)
-        return found
-
-
 def solve(
     parts: list[Part],
     matrix: FeatureMatrix,
@@ -82,97 +62,71 @@ def solve(
         The parts with their last weights, each probe's loss every `proximal.INTERVAL` iterations, and how close to the
         optimum each is.
     """
-    reader = _Reader(matrix, values, matrix.chunks())
     start, null_loss = _best_constant(targets, parts[0].packing.n_outputs)
-    problems = [_problem(part, reader, columns, null_loss) for part in parts]
-    states = []
-    for part in parts:
+    problems = [_problem(part, matrix, values, columns, null_loss) for part in parts]
+    descents = []
+    for part, problem in zip(parts, problems, strict=True):
         bias = jax.device_put(np.tile(np.float32(start), (len(part.probes), 1)), part.device)
-        states.append(jax.device_put(proximal.start(bias, part.weight_map, part.packing), part.device))
-    run = _in_one_call if len(reader.chunks) == 1 else _streamed
-    states, records = run(states, parts, problems, reader, config)
-
-    n_looks = max(len(record) for record in records)
-    losses = np.zeros((n_looks, n_probes), np.float32)
-    residual, iterations = np.zeros(n_probes, np.float32), np.zeros(n_probes, np.int32)
-    solved = []
-    for part, problem, state, record in zip(parts, problems, states, records, strict=True):
-        mine = list(part.probes)
-        losses[:, mine] = np.stack(record + record[-1:] * (n_looks - len(record)))
-        residual[mine], iterations[mine] = np.asarray(state.residual), np.asarray(state.iterations)
-        solved.append(part._replace(params=proximal.finish(state, problem, packing=part.packing)))
-    return solved, losses, Solution(residual, iterations, config.tolerance)
-
-
-def _in_one_call(
-    states: list[proximal.State],
-    parts: list[Part],
-    problems: list[proximal.Problem],
-    reader: _Reader,
-    config: ProbeConfig,
-) -> tuple[list[proximal.State], list[list[np.ndarray]]]:
-    """All iterations on the device, where the matrix is held there."""
-    found = [  # all are started before the first is waited for
-        proximal.solve(
-            state,
-            reader.batches(reader.chunks[0], part.device),
-            np.float32(config.tolerance),
+        descent = proximal.descend(
+            jax.device_put(proximal.start(bias, part.weight_map, part.packing), part.device),
+            _rows(matrix, values, part.device),
+            config.tolerance,
             problem,
             part.weight_map,
             packing=part.packing,
             max_iterations=config.max_iterations,
             squared_l2=config.squared_l2,
         )
-        for state, part, problem in zip(states, parts, problems, strict=True)
-    ]
-    return [state for state, _, _ in found], [list(np.asarray(record)[: int(n)]) for _, record, n in found]
+        descents.append(descent)
+    states: list[Any] = [None for _ in parts]
+    records: list[list[Any]] = [[] for _ in parts]
+    for looks in itertools.zip_longest(*descents):  # in turn, so that devices work at the same time
+        for i, state in enumerate(looks):
+            if state is not None:
+                states[i] = state
+                records[i].append(state.loss)
+
+    n_looks = max(len(record) for record in records)
+    losses = np.zeros((n_looks, n_probes), np.float32)
+    residual, iterations = np.zeros(n_probes, np.float32), np.zeros(n_probes, np.int32)
+    solved = []
+    for part, problem, state, record in zip(parts, problems, states, records, strict=True):
+        probes = list(part.probes)
+        losses[:, probes] = np.stack(record + record[-1:] * (n_looks - len(record)))
+        residual[probes], iterations[probes] = np.asarray(state.residual), np.asarray(state.iterations)
+        solved.append(part._replace(params=proximal.finish(state, problem, packing=part.packing)))
+    return solved, losses, Solution(residual, iterations, config.tolerance)
 
 
-def _streamed(
-    states: list[proximal.State],
-    parts: list[Part],
-    problems: list[proximal.Problem],
-    reader: _Reader,
-    config: ProbeConfig,
-) -> tuple[list[proximal.State], list[list[np.ndarray]]]:
-    """The same iterations, with the matrix read again for each."""
-    tolerance = np.float32(config.tolerance)
-    records: list[list[np.ndarray]] = [[] for _ in parts]
-    for taken in range(config.max_iterations + 1):
-        last = taken == config.max_iterations
-        if taken % proximal.INTERVAL == 0 or last:
-            for i, (part, problem) in enumerate(zip(parts, problems, strict=True)):
-                how = {"packing": part.packing, "squared_l2": config.squared_l2}
-                sums = reader.sums(part, problem, states[i].params)
-                states[i] = proximal.inspect(states[i], sums, problem, part.weight_map, **how)
-                records[i].append(np.asarray(states[i].loss))
-        if last or all((np.asarray(state.residual) <= tolerance).all() for state in states):
-            break
-        for i, (part, problem) in enumerate(zip(parts, problems, strict=True)):
-            how = {"packing": part.packing, "squared_l2": config.squared_l2}
-            gradient = reader.sums(part, problem, states[i].ahead).gradient
-            states[i] = proximal.advance(states[i], gradient, tolerance, problem, part.weight_map, **how)
-    return states, records
+def _rows(matrix: FeatureMatrix, values: np.ndarray, device: Any) -> proximal.Rows:
+    """All rows with their values, [batch, row]: held on a device where they fit."""
+
+    def read(chunk: slice) -> Batches:
+        return Batches(matrix.on(device, chunk), *jax.device_put((values[chunk], matrix.counts[chunk]), device))
+
+    chunks = matrix.chunks()
+    return read(chunks[0]) if len(chunks) == 1 else lambda: map(read, chunks)
 
 
-def _problem(part: Part, reader: _Reader, columns: ColumnMoments, null_loss: float) -> proximal.Problem:
+def _problem(
+    part: Part, matrix: FeatureMatrix, values: np.ndarray, columns: ColumnMoments, null_loss: float
+) -> proximal.Problem:
     """What a part minimises, with steps from the largest eigenvalue of each probe's covariance."""
-    classes = np.issubdtype(reader.values.dtype, np.integer)
+    classes = np.issubdtype(values.dtype, np.integer)
     curvature, n_probes = proximal.curvature(classes), len(part.probes)
     mean = columns.mean[part.family.columns].astype(np.float32)
-    numbers = [np.float32(number) for number in (1 / curvature, null_loss, reader.matrix.n_rows)]
+    numbers = [np.float32(number) for number in (1 / curvature, null_loss, matrix.n_rows)]
     rest = jax.device_put((mean, np.ones(n_probes, np.float32), *numbers), part.device)
     problem = proximal.Problem(part.penalty.l1, part.penalty.l2, *rest)
 
     weight_map, packing = proximal.one_output(part.weight_map, part.packing)
-    alone = part._replace(weight_map=weight_map, packing=packing)
-    products = reader._replace(values=np.zeros(reader.values.shape, np.float32))
+    rows = _rows(matrix, np.zeros(values.shape, np.float32), part.device)
     draw = np.random.default_rng(0).normal(size=len(columns.mean)) * columns.varies
     draw = jax.device_put(draw[part.family.columns].astype(np.float32), part.device)
     process = proximal.lanczos_start(draw, weight_map, packing=packing)
     alphas, betas = [], []
     for _ in range(LANCZOS_STEPS):
-        product = products.sums(alone, problem, process.vector).gradient
+        product = proximal.total_sums(rows, process.vector, problem, weight_map, packing=packing).gradient
         process, alpha = proximal.lanczos_step(process, product, problem, weight_map, packing=packing)
         alphas.append(alpha)
         betas.append(process.beta)

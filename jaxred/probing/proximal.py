@@ -20,13 +20,13 @@ of the multinomial loss.
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxred.probing.layout import (
     HIGHEST,
@@ -42,6 +42,8 @@ from jaxred.probing.layout import (
 )
 
 INTERVAL = 10  # steps between two looks at the residuals
+
+Rows = Batches | Callable[[], Iterator[Batches]]  # all rows: on the device, or what reads them chunk by chunk
 
 
 class Problem(NamedTuple):
@@ -96,25 +98,22 @@ def _zeros(weight_map: WeightMap, packing: Packing) -> tuple[Float[Array, "_weig
     return tuple(jnp.zeros((len(rows), packing.tile), jnp.float32) for rows in weight_map.probes)
 
 
-def no_sums(params: Params) -> Sums:
-    """The sums before any row is read."""
-    return Sums(jnp.zeros(params.bias.shape[0]), jax.tree.map(jnp.zeros_like, params))
-
-
 @functools.partial(jax.jit, static_argnames=("packing",), donate_argnames=("sums",))
 def accumulate(
-    sums: Sums, point: Params, data: Batches, problem: Problem, weight_map: WeightMap, *, packing: Packing
+    sums: Sums | None, point: Params, data: Batches, problem: Problem, weight_map: WeightMap, *, packing: Packing
 ) -> Sums:
     """Adds some batches' part of the loss and the gradient at a point.
 
     Args:
-        sums: what is there (given away: its buffers are reused).
+        sums: of the batches before (given away: its buffers are reused), or None for the first.
         point: parameters, the bias that of centred columns.
         data: batches.
         problem: the problem.
         weight_map: where weights lie.
         packing: which probes own which columns.
     """
+    if sums is None:
+        sums = Sums(jnp.zeros(packing.n_probes), jax.tree.map(jnp.zeros_like, point))
     shift = _per_owner_products(point.weights, problem.mean, packing)
     point = Params(point.weights, point.bias - shift)
 
@@ -207,23 +206,57 @@ def inspect(
     return state._replace(residual=jnp.sqrt(energy / problem.null_loss), loss=sums.loss + penalties)
 
 
-@functools.partial(jax.jit, static_argnames=("packing", "max_iterations", "squared_l2"))
-def solve(
+@functools.partial(jax.jit, static_argnames=("packing", "squared_l2"))
+def advance_and_inspect(
     state: State,
     data: Batches,
-    tolerance: Float[Array, ""],
+    n_steps: Int[ArrayLike, ""],
+    tolerance: Float[ArrayLike, ""],
+    problem: Problem,
+    weight_map: WeightMap,
+    *,
+    packing: Packing,
+    squared_l2: bool = False,
+) -> State:
+    """That many steps and a look, in one call, with all rows on the device."""
+
+    def step(_, state):
+        gradient = accumulate(None, state.ahead, data, problem, weight_map, packing=packing).gradient
+        return advance(state, gradient, tolerance, problem, weight_map, packing=packing, squared_l2=squared_l2)
+
+    state = jax.lax.fori_loop(0, n_steps, step, state)
+    sums = accumulate(None, state.params, data, problem, weight_map, packing=packing)
+    return inspect(state, sums, problem, weight_map, packing=packing, squared_l2=squared_l2)
+
+
+def total_sums(rows: Rows, point: Params, problem: Problem, weight_map: WeightMap, *, packing: Packing) -> Sums:
+    """Each probe's mean loss and its gradient at a point, over all rows."""
+    if isinstance(rows, Batches):
+        return accumulate(None, point, rows, problem, weight_map, packing=packing)
+    sums = None
+    for chunk in rows():
+        sums = accumulate(sums, point, chunk, problem, weight_map, packing=packing)
+    return jax.block_until_ready(sums)  # or chunks of the steps to come would fill the device
+
+
+def descend(
+    state: State,
+    rows: Rows,
+    tolerance: float,
     problem: Problem,
     weight_map: WeightMap,
     *,
     packing: Packing,
     max_iterations: int,
     squared_l2: bool = False,
-) -> tuple[State, Float[Array, "look probe"], Int[Array, ""]]:
-    """Steps until every residual is at most the tolerance, or as often as allowed; all on the device.
+) -> Iterator[State]:
+    """Steps until every residual is at most the tolerance, or as often as allowed.
+
+    A state may still be computed when it is yielded; it is waited for when the next is asked for.
 
     Args:
         state: where to start.
-        data: all rows.
+        rows: all rows; those that are not held on the device are read again for each step.
         tolerance: of the residual; a probe that meets it moves no more.
         problem: penalties and step sizes.
         weight_map: where weights lie; those that do not exist stay at zero.
@@ -231,44 +264,27 @@ def solve(
         max_iterations: steps at most.
         squared_l2: penalise the squared norm.
 
-    Returns:
-        The state, whose residuals are those of its parameters; the objectives found at each look, before the first
-        step and after every `INTERVAL`; and how many looks there were.
+    Yields:
+        The state before the first step, after every `INTERVAL` of steps and after the last, with the residuals and
+        objectives of its parameters.
     """
-    kwargs = {"packing": packing, "squared_l2": squared_l2}
-    n_looks = looks(max_iterations)
-
-    def look(state, sums, record, n, taken):
-        state = inspect(state, sums, problem, weight_map, **kwargs)
-        left = jnp.where((state.residual > tolerance).any(), jnp.minimum(INTERVAL, max_iterations - taken), 0)
-        return state, record.at[n].set(state.loss), n + 1, taken, left
-
-    def step(state, sums, record, n, taken, left):
-        state = advance(state, sums.gradient, tolerance, problem, weight_map, **kwargs)
-        return state, record, n, taken + 1, left - 1
-
-    def body(carry):
-        state, record, n, taken, left, _ = carry
-        looking = left == 0
-        point = jax.tree.map(lambda a, b: jnp.where(looking, a, b), state.params, state.ahead)
-        sums = accumulate(no_sums(point), point, data, problem, weight_map, packing=packing)
-        state, record, n, taken, left = jax.lax.cond(
-            looking,
-            lambda: look(state, sums, record, n, taken),
-            lambda: step(state, sums, record, n, taken, left),
-        )
-        return state, record, n, taken, left, looking & (left == 0)
-
-    zero = jnp.int32(0)
-    record = jnp.zeros((n_looks, packing.n_probes))
-    carry = (state, record, zero, zero, zero, jnp.bool_(False))
-    state, record, n, _, _, _ = jax.lax.while_loop(lambda carry: ~carry[-1], body, carry)
-    return state, record, n
-
-
-def looks(max_iterations: int) -> int:
-    """How often residuals are looked at, at most."""
-    return 1 + -(-max_iterations // INTERVAL)
+    limit, left = np.float32(tolerance), max_iterations
+    how: Any = {"packing": packing, "squared_l2": squared_l2}
+    n_steps = 0  # the first look is before any step
+    while True:
+        if isinstance(rows, Batches):
+            state = advance_and_inspect(state, rows, np.int32(n_steps), limit, problem, weight_map, **how)
+        else:
+            for _ in range(n_steps):
+                gradient = total_sums(rows, state.ahead, problem, weight_map, packing=packing).gradient
+                state = advance(state, gradient, limit, problem, weight_map, **how)
+            sums = total_sums(rows, state.params, problem, weight_map, packing=packing)
+            state = inspect(state, sums, problem, weight_map, **how)
+        yield state
+        left -= n_steps
+        n_steps = min(INTERVAL, left)
+        if n_steps == 0 or not (np.asarray(state.residual) > limit).any():
+            return
 
 
 @functools.partial(jax.jit, static_argnames=("packing",))

@@ -53,13 +53,3 @@ def rank_neurons(weights: Float[np.ndarray, "neuron output"], steps: int = STEPS
     order = np.lexsort((np.arange(n_neurons), -share, step))
     cutoffs = np.searchsorted(step[order], np.arange(steps + 1), side="right")
     return Ranking(order, cutoffs)
-
-
-def top_neurons(weights: Float[np.ndarray, "neuron output"], mass: float) -> Int[np.ndarray, " chosen"]:
-    """T(mass): the neurons that carry at least this share of some class's absolute weight, in ascending order."""
-    chosen: set[int] = set()
-    for column in np.ascontiguousarray(np.abs(np.asarray(weights, np.float32)).T):
-        order = np.argsort(-column, kind="stable")
-        length = 1 + np.searchsorted(np.cumsum(column[order]), np.float32(mass * float(np.sum(column))), side="left")
-        chosen.update(order[:length].tolist())
-    return np.array(sorted(chosen), np.int64)

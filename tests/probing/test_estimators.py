@@ -14,8 +14,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from jaxred.config import ProbeConfig
 from jaxred.errors import UserError
-from jaxred.probing import estimators, fit
+from jaxred.probing import fit
 from jaxred.probing.estimators import ElasticNetProbe, ElasticNetProbeRegressor, ProbeFamily
+from jaxred.probing.estimators.base import ElasticNetBase
 from jaxred.probing.families import layer_family, prefix_family
 from jaxred.probing.ranking import rank_neurons
 
@@ -31,7 +32,7 @@ def named_task(n_rows=90, seed=0):
 @pytest.fixture
 def any_arguments(monkeypatch):
     """Constructors take anything, and fit refuses what is impossible, as scikit-learn wants it."""
-    for estimator in (estimators._ElasticNet, ProbeFamily):
+    for estimator in (ElasticNetBase, ProbeFamily):
         monkeypatch.setattr(estimator, "__init__", unchecked(estimator.__init__))
 
 

@@ -42,16 +42,19 @@ def a_problem(n_outputs, seed=0):
 
 def solve(n_outputs, squared_l2, tolerance=1e-6, max_iterations=2000):
     x, y, data, problem, layout, packing = a_problem(n_outputs)
-    state, record, n = proximal.solve(
-        proximal.start(jnp.zeros((2, n_outputs)), layout, packing),
-        data,
-        jnp.float32(tolerance),
-        problem,
-        layout,
-        packing=packing,
-        max_iterations=max_iterations,
-        squared_l2=squared_l2,
+    looks = list(
+        proximal.descend(
+            proximal.start(jnp.zeros((2, n_outputs)), layout, packing),
+            data,
+            tolerance,
+            problem,
+            layout,
+            packing=packing,
+            max_iterations=max_iterations,
+            squared_l2=squared_l2,
+        )
     )
+    state = looks[-1]
     params = proximal.finish(state, problem, packing=packing)
     found = []
     for probe, columns in enumerate(OWNED):
@@ -62,7 +65,7 @@ def solve(n_outputs, squared_l2, tolerance=1e-6, max_iterations=2000):
         others = np.setdiff1d(np.arange(N_COLUMNS), columns)
         assert (dense[others] == 0).all()
         found.append((dense, np.asarray(params.bias[probe], np.float64)))
-    return x, y, found, state, np.asarray(record)[: int(n)]
+    return x, y, found, state, np.stack([look.loss for look in looks])
 
 
 def loss_and_slopes(x, y, weights, bias):
@@ -118,9 +121,9 @@ def test_the_un_squared_norm_has_the_optimum_of_long_plain_proximal_gradient():
 def test_a_residual_above_the_tolerance_is_that_of_the_parameters_returned():
     _, _, _, state, record = solve(3, True, tolerance=1e-12, max_iterations=25)
     assert np.asarray(state.iterations).tolist() == [25, 25]
-    assert len(record) == 4 == proximal.looks(25)  # before, after 10, 20 and 25
+    assert len(record) == 4  # before, after 10, 20 and 25
     _, _, data, problem, layout, packing = a_problem(3)
-    sums = proximal.accumulate(proximal.no_sums(state.params), state.params, data, problem, layout, packing=packing)
+    sums = proximal.accumulate(None, state.params, data, problem, layout, packing=packing)
     again = proximal.inspect(state, sums, problem, layout, packing=packing, squared_l2=True)
     np.testing.assert_allclose(again.residual, state.residual, rtol=1e-3)
     np.testing.assert_allclose(again.loss, record[-1], rtol=1e-6)
@@ -129,7 +132,7 @@ def test_a_residual_above_the_tolerance_is_that_of_the_parameters_returned():
 def test_a_probe_that_has_met_the_tolerance_moves_no_more():
     _, _, data, problem, layout, packing = a_problem(3)
     state = proximal.start(jnp.zeros((2, 3)), layout, packing)._replace(residual=jnp.float32([1e-9, 1]))
-    sums = proximal.accumulate(proximal.no_sums(state.ahead), state.ahead, data, problem, layout, packing=packing)
+    sums = proximal.accumulate(None, state.ahead, data, problem, layout, packing=packing)
     moved = proximal.advance(state, sums.gradient, jnp.float32(1e-6), problem, layout, packing=packing)
     assert moved.iterations.tolist() == [0, 1]
     for values, before, rows in zip(moved.params.weights, state.params.weights, layout.probes, strict=True):
@@ -146,9 +149,7 @@ def test_lanczos_finds_the_largest_eigenvalue_of_every_probes_covariance():
     data = data._replace(targets=jnp.zeros((3, 16)))
     alphas, betas = [], []
     for _ in range(8):  # more than there are columns
-        sums = proximal.accumulate(
-            proximal.no_sums(process.vector), process.vector, data, problem, layout, packing=packing
-        )
+        sums = proximal.accumulate(None, process.vector, data, problem, layout, packing=packing)
         process, alpha = proximal.lanczos_step(process, sums.gradient, problem, layout, packing=packing)
         alphas.append(np.asarray(alpha))
         betas.append(np.asarray(process.beta))
@@ -163,10 +164,11 @@ def test_all_products_are_true_float32():
     """Accelerators round the factors of a product to fewer bits unless told not to."""
     _, _, data, problem, layout, packing = a_problem(3)
     state = proximal.start(jnp.zeros((2, 3)), layout, packing)
-    solver = lambda: proximal.solve(  # noqa: E731
-        state, data, jnp.float32(1e-6), problem, layout, packing=packing, max_iterations=3
-    )
-    found = [p for e in dot_products(jax.make_jaxpr(solver)().jaxpr) for p in e.params["precision"] or [None]]
+
+    def steps_and_look():
+        return proximal.advance_and_inspect(state, data, 3, 1e-6, problem, layout, packing=packing)
+
+    found = [p for e in dot_products(jax.make_jaxpr(steps_and_look)().jaxpr) for p in e.params["precision"] or [None]]
     assert len(found) > 6
     assert set(found) == {jax.lax.Precision.HIGHEST}
 
@@ -186,8 +188,8 @@ def dot_products(jaxpr):
 def test_no_weights_are_the_optimum_where_the_penalty_is_large():
     _, y, data, problem, layout, packing = a_problem(3)
     for penalties in ({"l1": jnp.float32([9, 9])}, {"l2": jnp.float32([9, 9])}):
-        state, _, _ = proximal.solve(
-            proximal.start(jnp.zeros((2, 3)), layout, packing), data, jnp.float32(1e-6),
+        *_, state = proximal.descend(
+            proximal.start(jnp.zeros((2, 3)), layout, packing), data, 1e-6,
             problem._replace(**penalties), layout, packing=packing, max_iterations=100,
         )  # fmt: skip
         assert all((np.asarray(w) == 0).all() for w in state.params.weights)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxred.probing.ranking import STEPS, rank_neurons, top_neurons
+from jaxred.probing.ranking import STEPS, rank_neurons
 
 GOLDEN = ROOT / "tests" / "golden"
 PROBES = sorted(path.stem for path in GOLDEN.glob("probe_*.npz"))
@@ -51,7 +51,9 @@ def test_top_neurons_by_mass_are_the_originals(name):
         weights = file["W"].T
     expected = json.loads((GOLDEN / f"{name}.json").read_text())["top_neurons_by_mass"]
     assert len(expected) == 7
-    assert {mass: top_neurons(weights, float(mass)).tolist() for mass in expected} == expected
+    ranking = rank_neurons(weights)
+    cutoffs = {mass: ranking.cutoffs[round(float(mass) * STEPS)] for mass in expected}
+    assert {mass: sorted(ranking.order[:cutoff].tolist()) for mass, cutoff in cutoffs.items()} == expected
 
 
 def test_the_originals_are_there():
@@ -64,6 +66,8 @@ def test_the_originals_are_there():
 @example(weights=np.array([[0, 3]], np.float32), steps=10)  # one neuron
 @example(weights=np.array([[1], [1], [1], [1]], np.float32), steps=4)  # ties at exactly each mass
 @example(weights=np.array([[2, 0], [0, 0], [0, 1], [0, 0]], np.float32), steps=3)  # neurons that carry nothing
+@example(weights=np.array([[3], [7]], np.float32), steps=40)  # 0.7 of 10 is exactly the first neuron
+@example(weights=np.array([[15], [12], [12], [11]], np.float32), steps=40)  # 0.3 of 50 is the first, as exactly
 def test_every_step_is_what_the_definition_says(weights, steps):
     ranking = rank_neurons(weights, steps)
     assert len(ranking.cutoffs) == steps + 1
@@ -85,23 +89,6 @@ def test_inside_a_step_the_largest_share_comes_first_then_the_lower_position(wei
         assert step.tolist() == sorted(step, key=lambda neuron: (-shares[neuron], neuron))
 
 
-@given(weights=whole_weights, numerator=st.integers(0, 40))
-@example(weights=np.array([[3], [7]], np.float32), numerator=28)  # 0.7 of 10 is exactly the first neuron
-@example(weights=np.array([[15], [12], [12], [11]], np.float32), numerator=12)  # 0.3 of 50 is the first, as exactly
-def test_top_neurons_are_what_the_definition_says(weights, numerator):
-    found = top_neurons(weights, numerator / 40)
-    assert found.tolist() == sorted(carried(weights, numerator, 40))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_top_neurons_are_the_rankings_prefix_at_every_mass(seed):
-    weights = np.random.default_rng(seed).normal(size=(60, 5)).astype(np.float32)
-    weights[np.abs(weights) < 0.3] = 0
-    ranking = rank_neurons(weights, 200)
-    for i, cutoff in enumerate(ranking.cutoffs):
-        np.testing.assert_array_equal(np.sort(ranking.order[:cutoff]), top_neurons(weights, i / 200))
-
-
 def test_the_signs_of_weights_and_the_order_of_classes_do_not_matter():
     weights = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     ranking = rank_neurons(weights)
@@ -120,7 +107,6 @@ def test_no_neurons_are_ranked_as_none():
     assert ranking.order.tolist() == []
     assert ranking.cutoffs.tolist() == [0] * 1001
     assert rank_neurons(np.zeros((0, 3), np.float32), steps=4).cutoffs.tolist() == [0] * 5
-    assert top_neurons(np.zeros((0, 3), np.float32), 0.5).tolist() == []
 
 
 def test_one_neuron_is_listed_from_the_start():
@@ -133,5 +119,4 @@ def test_the_weights_are_left_as_they_are():
     weights = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     before = weights.copy()
     rank_neurons(weights)
-    top_neurons(weights, 0.5)
     np.testing.assert_array_equal(weights, before)
