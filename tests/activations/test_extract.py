@@ -52,14 +52,6 @@ def config(encoder_folder, task):
     return study_config(encoder_folder, task)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, config):
-    """The workdir of a run that nobody disturbed."""
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    extract(config, Workdir(workdir).stores)
-    return workdir
-
-
 @pytest.fixture
 def copy(undisturbed, tmp_path):
     return Path(shutil.copytree(undisturbed, tmp_path / "copy"))

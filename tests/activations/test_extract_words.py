@@ -69,13 +69,6 @@ def config(encoder_folder, task):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, config):
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    extract(config, Workdir(workdir).stores)
-    return workdir
-
-
-@pytest.fixture(scope="module")
 def expected(task, encoder, tokenizer):
     """The vectors by a plain loop: every sentence alone, its words' tokens counted one word after the other."""
 
