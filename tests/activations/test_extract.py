@@ -38,9 +38,6 @@ from jaxred.runs.workdir import Workdir
 N_TRAIN, N_TEST = 18, 6
 
 
-pytestmark = pytest.mark.usefixtures("compilations")
-
-
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     texts = {"train": sentences(N_TRAIN), "test": sentences(N_TEST, seed=1)}

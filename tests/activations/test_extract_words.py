@@ -19,8 +19,6 @@ from jaxred.errors import UserError
 from jaxred.models.tokenization import PaddedBatch
 from jaxred.runs.workdir import Workdir
 
-pytestmark = pytest.mark.usefixtures("compilations")
-
 MAX_LENGTH = 12
 EMPTY = "\u200b"  # becomes no token
 LABELS = ("X", "Y", "Z")
