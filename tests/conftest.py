@@ -1,14 +1,26 @@
+import os
 import tarfile
 
 import jax
 import pytest
 from helpers import tiny_encoder, word_pieces
 from helpers.shared import SHARED
-from jax.experimental.compilation_cache import compilation_cache
 
 from jaxred.errors import UserError
 from jaxred.models import load_encoder, pretrained
 from jaxred.models.tokenization import Tokenizer
+
+COMPILATIONS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+
+
+def pytest_configure(config):
+    """What is compiled is kept for all workers, for the processes that tests start, and for the next time that the
+    suite runs. JAX knows a program by its text, its compiler's options and version, XLA_FLAGS and the devices.
+    """
+    if hasattr(config, "cache"):  # not with -p no:cacheprovider
+        kept = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("compilations")))
+        for name, value in zip(COMPILATIONS, (kept, 0.0), strict=True):
+            jax.config.update(name, value)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -33,21 +45,10 @@ def word_piece_folder(tmp_path_factory):
     return word_pieces.write(tmp_path_factory.mktemp("word_pieces"))
 
 
-@pytest.fixture(scope="module")
-def compilations(tmp_path_factory):
-    """Keeps what is compiled for as long as a module's tests run."""
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compilations")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for values in (names, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is names:
-            yield names
+@pytest.fixture(scope="session")
+def compilations():
+    """JAX's options by which a process of a test takes the programs that the suite has compiled."""
+    return {name: getattr(jax.config, name) for name in COMPILATIONS}
 
 
 def unpack(name, folder, wanted=lambda member: True):

@@ -25,8 +25,6 @@ DAMAGES = ("flipped", "cut", "removed", "emptied")
 PLACES = ("results", "digests", "report.html", "config.json", "figures", "probes", "moments", "activations")
 N_TRIALS = 3  # of a place and damage
 
-pytestmark = pytest.mark.usefixtures("compilations")
-
 
 def run(config, folder):
     """What a launcher with --verify does, in this process."""
@@ -36,7 +34,7 @@ def run(config, folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, encoder_folder, compilations):
+def finished(tmp_path_factory, encoder_folder):
     """A tiny study that is done, and the configuration of it."""
     folder = tmp_path_factory.mktemp("damage")
     texts = tiny_encoder.sentences(36)

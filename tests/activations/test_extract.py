@@ -38,9 +38,6 @@ from jaxred.runs.workdir import Workdir
 N_TRAIN, N_TEST = 18, 6
 
 
-pytestmark = pytest.mark.usefixtures("compilations")
-
-
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     texts = {"train": sentences(N_TRAIN), "test": sentences(N_TEST, seed=1)}
@@ -50,14 +47,6 @@ def task(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(encoder_folder, task):
     return study_config(encoder_folder, task)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, config):
-    """The workdir of a run that nobody disturbed."""
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    extract(config, Workdir(workdir).stores)
-    return workdir
 
 
 @pytest.fixture

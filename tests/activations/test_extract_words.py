@@ -19,8 +19,6 @@ from jaxred.errors import UserError
 from jaxred.models.tokenization import PaddedBatch
 from jaxred.runs.workdir import Workdir
 
-pytestmark = pytest.mark.usefixtures("compilations")
-
 MAX_LENGTH = 12
 EMPTY = "\u200b"  # becomes no token
 LABELS = ("X", "Y", "Z")
@@ -66,13 +64,6 @@ def word_config(encoder_folder, task, **extraction):
 @pytest.fixture(scope="module")
 def config(encoder_folder, task):
     return word_config(encoder_folder, task)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, config):
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    extract(config, Workdir(workdir).stores)
-    return workdir
 
 
 @pytest.fixture(scope="module")
