@@ -7,10 +7,14 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
-.PHONY: demo test test-isa reference lint bench docs clean
+.PHONY: demo mpnet test test-isa reference lint bench docs clean
 
 demo: .venv/demo.installed
 	$(PY) launch/study.py --config=configs/demo.py --workdir=runs/demo $(ARGS)
+
+# The model all-mpnet-base-v2 into the user's cache, 440 MB: --config.encoder.path=all-mpnet-base-v2 then takes it.
+mpnet: .venv/demo.installed
+	$(PY) launch/install_model.py --model=all-mpnet-base-v2
 
 test: .venv/test.installed
 	$(PY) -m pytest -m "not reference" -n 2 $(ARGS)

@@ -86,7 +86,8 @@ class EncoderConfig:
     """The pretrained encoder whose redundancy is measured."""
 
     path: str = "all-MiniLM-L6-v2"
-    """A folder of a BERT, DistilBERT or XLNet, or the name of the packaged model of the `demo` extra."""
+    """A folder of a BERT, DistilBERT or XLNet, or a name: all-MiniLM-L6-v2 (the `demo` extra) or
+    all-mpnet-base-v2 (`jaxred install-model`)."""
     n_layers: int = -1
     """Run only the first so many transformer layers. -1: all."""
     compute_dtype: str = "float32"

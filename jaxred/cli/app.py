@@ -153,6 +153,16 @@ def _for_the_shell(message: str) -> str:
     return _as_commands(as_flags(message)) if _program else as_flags(message)
 
 
+def as_typed(command: str) -> str:
+    """A command `python launch/NAME.py ...` as whoever started this launcher can type it: a command of `jaxred` where
+    they did, and else with the Python that runs, where that is below the present folder (.venv/bin/python).
+    """
+    if _program:
+        return _as_commands(command)
+    python, here = Path(sys.executable), Path.cwd()
+    return command.replace("python", str(python.relative_to(here)), 1) if python.is_relative_to(here) else command
+
+
 def _as_commands(text: str) -> str:
     text = re.sub(r"(?:python )?launch/(\w+)\.py", lambda match: f"jaxred {match[1].replace('_', '-')}", text)
     return re.sub(r"--config=configs/([\w/]+)\.py", r"--config=\1", text)

@@ -21,6 +21,7 @@ COMMANDS = (
     "report",
     "convert",
     "convert-checkpoint",
+    "install-model",
 )
 _HELP = ("help", "--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
 

@@ -7,6 +7,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from jaxred.io.cache import cache_folder
+
 log = logging.getLogger("jaxred")
 
 # JAX's variables that say where it computes, what it caches and what it logs. All others change numbers, stop a run at
@@ -57,8 +59,8 @@ def _plainer(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def keep_compilations() -> None:
-    """Keeps compiled programs between runs, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/jaxred. Where that folder cannot
-    be made or written, programs are compiled again in every run.
+    """Keeps compiled programs between runs, in $JAX_COMPILATION_CACHE_DIR or the user's cache (`jaxred.io.cache`).
+    Where that folder cannot be made or written, programs are compiled again in every run.
     """
     import jax
 
@@ -71,9 +73,7 @@ def keep_compilations() -> None:
 
 def _cache_folder(named: str) -> Path | None:
     try:
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        cache = Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "jaxred"
-        cache = cache.expanduser()
+        cache = Path(named).expanduser() if named else cache_folder()
         cache.mkdir(parents=True, exist_ok=True)
         if os.access(cache, os.W_OK | os.X_OK):
             return cache

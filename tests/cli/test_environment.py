@@ -56,7 +56,7 @@ def test_without_a_home_or_where_it_cannot_be_written_compilations_are_not_kept(
     variables, tmp_path, monkeypatch, caplog
 ):
     (tmp_path / "file").touch()
-    for name in ("HOME", "XDG_CACHE_HOME"):
+    for name in ("HOME", "XDG_CACHE_HOME", "JAXRED_CACHE"):
         variables.pop(name, None)
     monkeypatch.setattr(environment.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     assert environment._cache_folder("") is None
@@ -64,6 +64,8 @@ def test_without_a_home_or_where_it_cannot_be_written_compilations_are_not_kept(
     assert environment._cache_folder(str(tmp_path / "file" / "cache")) is None
     variables["XDG_CACHE_HOME"] = str(tmp_path / "mine")
     assert environment._cache_folder("") == tmp_path / "mine" / "jaxred"
+    variables["JAXRED_CACHE"] = str(tmp_path / "jaxred's")
+    assert environment._cache_folder("") == tmp_path / "jaxred's"
     variables["HOME"] = str(tmp_path)
     assert environment._cache_folder("~/named") == tmp_path / "named"
 

@@ -32,6 +32,20 @@ def test_resolve_without_the_package(monkeypatch):
         pretrained.resolve("all-MiniLM-L6-v2")
 
 
+def test_resolve_finds_an_installed_model_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXRED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        pretrained.resolve("all-mpnet-base-v2")
+    assert "run `jaxred install-model --model=all-mpnet-base-v2`, or in a clone `make mpnet`" in str(error.value)
+
+    (tmp_path / "all-mpnet-base-v2").mkdir()  # as `hf download` leaves it
+    assert pretrained.resolve("all-mpnet-base-v2").resolve() == tmp_path / "all-mpnet-base-v2"
+    (tmp_path / "cache" / "models" / "all-mpnet-base-v2").mkdir(parents=True)
+    assert pretrained.resolve("all-mpnet-base-v2") == tmp_path / "cache" / "models" / "all-mpnet-base-v2"
+    assert pretrained.resolve("./all-mpnet-base-v2").resolve() == tmp_path / "all-mpnet-base-v2"
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -47,7 +61,7 @@ def test_resolve_of_a_hub_name_says_how_to_download_it(path, name):
 
 @pytest.mark.parametrize("path", ["bert", "./absent/bert", "/absent/bert", "../bert", "a/b/c", ""])
 def test_resolve_of_anything_else(path):
-    with pytest.raises(UserError, match="pass a Hugging Face folder, or one of all-MiniLM-L6-v2") as error:
+    with pytest.raises(UserError, match="pass a Hugging Face folder, or one of all-MiniLM-L6-v2, all-mpnet") as error:
         pretrained.resolve(path)
     assert ("hf download" in str(error.value)) == (path == "bert")
 
