@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import jaxred
+from jaxred.config import from_dict, recorded_task
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.artifacts import Artifact, get_or_make
@@ -132,7 +133,7 @@ def _program() -> list[str]:
 
 def _described(workdir: Workdir, results: dict[str, Result]) -> page.Run:
     config = workdir.saved_config() or {}
-    task = config.get("task", {}).get("name", "")
+    task = recorded_task(from_dict(config)).name if config else ""
     pipeline_encoder = getattr(results.get("pipeline"), "encoder", None)
     path = pipeline_encoder.path if pipeline_encoder else config.get("encoder", {}).get("path", "")
     versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxred.activations.store import reading
 from jaxred.activations.store.side_by_side import SideBySide
-from jaxred.config import StudyConfig, to_dict
+from jaxred.config import StudyConfig, recorded_task, to_dict
 from jaxred.errors import UserError
 from jaxred.io.result_files import fingerprint
 from jaxred.probing.features import split_of
@@ -53,7 +53,7 @@ def run_tasks(config: StudyConfig, workdir: Workdir) -> SeveralTasks:
         everyone = None if pooled is None else general_redundancy(pooled, clustering).result
         result = several_tasks({run.name: analyses[run.name] for run in runs}, clustering, everyone, reason)
         tasks = [
-            replace(task, workdir=str(run.workdir.path), task=run.config.task.name)
+            replace(task, workdir=str(run.workdir.path), task=recorded_task(run.config).name)
             for task, run in zip(result.tasks, runs, strict=True)
         ]
         return replace(result, tasks=tasks)
@@ -72,7 +72,7 @@ def run_models(config: StudyConfig, workdir: Workdir) -> TwoModels:
     """
     runs = open_runs(config)
     if len(runs) != 2:
-        raise UserError(f"Two models are compared, but config.task.data_dir names {len(runs)} runs: name two.")
+        raise UserError(f"Two models are compared, but config.source.models names {len(runs)} runs: name two.")
     both = SideBySide(runs[0].train, runs[1].train)
     task = runs[0].config.task
     decides = {

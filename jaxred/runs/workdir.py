@@ -29,7 +29,7 @@ import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
+from jaxred.config import StudyConfig, differences, from_dict, recorded_task, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.files import read_json, write_text
@@ -281,7 +281,7 @@ class Workdir:
 
 def _decides_activations(config: StudyConfig) -> str:
     """A name for all that decides a configuration's activation stores, whatever is then done with them."""
-    task = config.task
+    task = recorded_task(config)
     columns = [task.label_column, task.word_column, task.separator, task.comment]
     words = [task.max_sent_l, task.ignore_start_token, *columns]
     text = [task.name, task.kind, task.data_dir, task.limit_instances, words]
