@@ -15,6 +15,7 @@ from typing import Any
 from jaxred.activations.files.row_selection import Rows, plan_rows, report_rows
 from jaxred.activations.files.sentences import SentenceFile, layer_files
 from jaxred.activations.files.store_filling import StoreShape, fill_store
+from jaxred.activations.identity import deciding_settings
 from jaxred.activations.store import Store, is_finished
 from jaxred.config import StudyConfig
 from jaxred.data.checks import warn_of_unseen
@@ -210,15 +211,16 @@ class _Record:
 
 def _stamp(files: SplitFiles, config: StudyConfig, named: Experiment) -> dict[str, Any]:
     """The files as the file system and a glimpse know them, and the settings that decide which rows there are."""
+    decides = deciding_settings(config)
     settings = {
         "rows": "word" if named.labels_words else "sentence",
-        "kind": config.task.kind,
+        "kind": decides.rows["kind"],
         "max_sent_l": named.values["max_sent_l"] if named.labels_words else None,
-        "limit_instances": config.task.limit_instances,
-        "sample_seed": config.task.split_seed if config.task.limit_instances >= 0 else None,
+        "limit_instances": decides.rows["limit_instances"],
+        "sample_seed": decides.sample_seed,
         "num_neurons_per_layer": named.values["num_neurons_per_layer"],
         "is_brnn": named.values["is_brnn"],
-        "dtype": config.extraction.dtype,
+        "dtype": decides.extraction["dtype"],
     }
     stats = {}
     for path in (*(layer_files(files.activations) or [files.activations]), files.source, files.labels):

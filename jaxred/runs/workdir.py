@@ -24,12 +24,12 @@ that need the same ones::
 import contextlib
 import json
 import logging
-import re
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxred.config import StudyConfig, differences, from_dict, recorded_task, to_dict, validate
+from jaxred.activations.identity import folder_name
+from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.files import read_json, write_text
@@ -134,7 +134,7 @@ class Workdir:
         """Finds what the runs of a sweep have in common in the sweep's folder."""
         sweep = sweep_of(self.path)
         if sweep is not None:
-            name, split = _decides_activations(config), [config.task.split_seed, config.task.dev_fraction]
+            name, split = folder_name(config), [config.task.split_seed, config.task.dev_fraction]
             self.stores = sweep / "activations" / name
             self.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
 
@@ -277,18 +277,3 @@ class Workdir:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
-
-
-def _decides_activations(config: StudyConfig) -> str:
-    """A name for all that decides a configuration's activation stores, whatever is then done with them."""
-    task = recorded_task(config)
-    columns = [task.label_column, task.word_column, task.separator, task.comment]
-    words = [task.max_sent_l, task.ignore_start_token, *columns]
-    text = [task.name, task.kind, task.data_dir, task.limit_instances, words]
-    if task.name == "table":  # the names of other tasks' folders stay what they were
-        text += [task.text_column, task.text_pair_column, task.train_split, task.dev_split, task.test_split]
-        text += [task.test_fraction, task.split_seed]
-    sample_seed = task.split_seed if task.limit_instances >= 0 else None
-    decides = [*text, sample_seed, to_dict(config.encoder), to_dict(config.extraction)]
-    readable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII)[:40]
-    return f"{readable}-{fingerprint(decides)[:12]}"
