@@ -232,8 +232,13 @@ class Workdir:
         Raises:
             UserError: it is damaged, or of another version.
         """
+        named = self.find_with_identity(kind)
+        return None if named is None else named[0]
+
+    def find_with_identity(self, kind: type[R]) -> tuple[R, str] | None:
+        """The same, and what its file says that it is of."""
         content = load_result(self.result(kind.name))
-        return None if content is None else self._typed(kind, content)
+        return None if content is None else (self._typed(kind, content), content["identity"])
 
     def load(self, kind: type[R]) -> R:
         """The same, of a study that was run.
