@@ -10,8 +10,14 @@ The models may have any number of layers and neurons. That the rows are of the s
 the fingerprints in the stores' ledgers; other rows are rejected. Both stores are read once, together.
 """
 
-from jaxred.config import StudyConfig, TaskConfig
+from jaxred.config import SourceConfig, StudyConfig, TaskConfig, workdirs_of
+from jaxred.errors import UserError
 
 
 def get_config(workdirs: str = "") -> StudyConfig:
-    return StudyConfig(task=TaskConfig(name="models", data_dir=workdirs))
+    if not workdirs_of(workdirs):
+        raise UserError(
+            "configs/models.py needs the workdirs of two finished runs, with a comma between them: pass "
+            "--config=configs/models.py:runs/one,runs/other."
+        )
+    return StudyConfig(task=TaskConfig(name=""), source=SourceConfig(models=workdirs_of(workdirs)))

@@ -10,8 +10,14 @@ with this run's settings, as `--config.clustering.linkage=complete`, whatever th
 activations are read in place, and their moments are kept next to them.
 """
 
-from jaxred.config import StudyConfig, TaskConfig
+from jaxred.config import SourceConfig, StudyConfig, TaskConfig, workdirs_of
+from jaxred.errors import UserError
 
 
 def get_config(workdirs: str = "") -> StudyConfig:
-    return StudyConfig(task=TaskConfig(name="tasks", data_dir=workdirs))
+    if not workdirs_of(workdirs):
+        raise UserError(
+            "configs/tasks.py needs the workdirs of finished runs, with a comma between them: pass "
+            "--config=configs/tasks.py:runs/one,runs/other."
+        )
+    return StudyConfig(task=TaskConfig(name=""), source=SourceConfig(tasks=workdirs_of(workdirs)))

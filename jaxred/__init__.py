@@ -35,6 +35,7 @@ _WHERE = {
     "ProbeConfig": "config",
     "ClusteringConfig": "config",
     "SelectionConfig": "config",
+    "SourceConfig": "config",
     "UserError": "errors",
 }
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "ProbeFamily",
     "Run",
     "SelectionConfig",
+    "SourceConfig",
     "Store",
     "StudyConfig",
     "TaskConfig",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
         ExtractionConfig,
         ProbeConfig,
         SelectionConfig,
+        SourceConfig,
         StudyConfig,
         TaskConfig,
     )

@@ -29,6 +29,12 @@ MOST_LAYERS, MOST_COLUMNS = 10_000, 1_000_000
 RULES = ("delta", "one_standard_error")  # of studies/selection.py
 REPRESENTATIVES = ("random", "medoid", "lowest_layer", "highest_variance")
 REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
+SOURCES = {  # the fields of `source`, and what each names
+    "stores": "the folder of stores",
+    "original": "the experiment file",
+    "tasks": "the workdirs of finished runs",
+    "models": "the workdirs of two finished runs",
+}
 
 
 @dataclass(unsafe_hash=True)
@@ -36,13 +42,12 @@ class TaskConfig:
     """What is classified, and which of its examples are used."""
 
     name: str = "movie_reviews"
-    """The task: movie_reviews (built in), a GLUE task (sst2, ...), table, parallel, a task of labelled words
-    (configs/labeling.py), stores, or original."""
+    """The task: movie_reviews (built in), a GLUE task (sst2, ...), table, parallel, or a task of labelled words
+    (configs/labeling.py). Empty: no text is read, but what a field of `source` names."""
     kind: str = "classification"
     """classification or regression."""
     data_dir: str = ""
-    """The folder with the task's files; for table also a single file. movie_reviews does not use it; for original it is
-    the experiment file."""
+    """The folder with the task's files; for table also a single file. movie_reviews does not use it."""
     metric: str = "accuracy"
     """The score by which layers and neurons are selected: accuracy, f1, accuracy_and_f1, matthews_corrcoef; for
     regression pearson, spearman, pearson_and_spearman."""
@@ -79,6 +84,21 @@ class TaskConfig:
     """Task columns: whitespace (spaces and tabs), tab, or the text between two columns."""
     comment: str = ""
     """Task columns: lines that start with this text are skipped."""
+
+
+@dataclass(unsafe_hash=True)
+class SourceConfig:
+    """Where activations come from that are not made of a task's text: one of these fields, and an empty task.name."""
+
+    stores: str = ""
+    """A folder of activation stores: train, test and, if there is one, dev (configs/stores.py)."""
+    original: str = ""
+    """An experiment file of the original (configs/original.py)."""
+    tasks: tuple[str, ...] = ()
+    """Workdirs of finished runs, whose tasks are put together (configs/tasks.py); a sweep stands for all of its
+    runs."""
+    models: tuple[str, ...] = ()
+    """Workdirs of two finished runs, whose models are compared on the same rows (configs/models.py)."""
 
 
 @dataclass(unsafe_hash=True)
@@ -195,11 +215,34 @@ class StudyConfig:
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
     repeats: int = 1
     """Run the studies so many times, each time with another dev split, other initial weights and other
     representatives."""
     repeat_split: bool = True
     """Repeats draw dev from train again, where dev has no file. False: all repeats use one split."""
+
+
+def source_kind(config: StudyConfig) -> str:
+    """The field of `config.source` that is given; empty where a task's text is read."""
+    return next((each.name for each in dataclasses.fields(SourceConfig) if getattr(config.source, each.name)), "")
+
+
+def recorded_task(config: StudyConfig) -> TaskConfig:
+    """The task as results name it, and as it enters their identity.
+
+    Where no text is read, its name is the kind of the source, and its folder the file or folder that the source names.
+    """
+    kind = source_kind(config)
+    if not kind:
+        return config.task
+    named = getattr(config.source, kind)
+    return dataclasses.replace(config.task, name=kind, data_dir=named if isinstance(named, str) else ",".join(named))
+
+
+def workdirs_of(text: str) -> tuple[str, ...]:
+    """The folders that a text names, with commas between them."""
+    return tuple(folder.strip() for folder in text.split(",") if folder.strip())
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -212,12 +255,13 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def from_dict(content: dict[str, Any]) -> StudyConfig:
     """The configuration from which `to_dict` made this content. A field that an older version did not save has its
-    default.
+    default, and a source that it saved as a task is a source.
 
     Raises:
         UserError: a field is not known.
     """
     config, values = StudyConfig(), {}
+    content = _with_source(content)
     for name, value in content.items():
         section = getattr(config, name, None)
         fields = value if isinstance(value, dict) else {}
@@ -227,6 +271,16 @@ def from_dict(content: dict[str, Any]) -> StudyConfig:
         inner = {field: _tuples(saved) for field, saved in fields.items()}
         values[name] = dataclasses.replace(section, **inner) if isinstance(value, dict) else value
     return dataclasses.replace(config, **values)
+
+
+def _with_source(content: dict[str, Any]) -> dict[str, Any]:
+    """The content as it is saved now: older versions had the source in `task`, as its name and folder."""
+    task = content.get("task")
+    if "source" in content or not isinstance(task, dict) or task.get("name") not in SOURCES:
+        return content
+    named = str(task.get("data_dir", ""))
+    source = {task["name"]: named if isinstance(getattr(SourceConfig(), task["name"]), str) else workdirs_of(named)}
+    return {**content, "task": {**task, "name": "", "data_dir": ""}, "source": source}
 
 
 def _tuples(value: Any) -> Any:
@@ -308,6 +362,7 @@ def validate(config: StudyConfig) -> None:
     task, encoder, extraction = config.task, config.encoder, config.extraction
     probe, clustering = config.probe, config.clustering
 
+    validate_source(config)
     _choice("task.kind", task.kind, ("classification", "regression"))
     _choice("task.metric", task.metric, METRICS)
     if (task.kind == "regression") != (task.metric in REGRESSION_METRICS):
@@ -390,6 +445,44 @@ def validate(config: StudyConfig) -> None:
     _choice("selection.rule", selection.rule, RULES)
     _choice("selection.search", selection.search, ("auto", "full", "early"))
     _whole("repeats", config.repeats, 1, 1000, "from 1 to 1000")
+
+
+def validate_source(config: StudyConfig) -> None:
+    """Rejects a source next to another or next to a task, and a configuration with neither.
+
+    Raises:
+        UserError: naming the fields, and the one that is meant.
+    """
+    task, source = config.task, config.source
+    given = [name for name in SOURCES if getattr(source, name)]
+    if task.name in SOURCES:
+        raise UserError(
+            f"config.task.name={task.name!r} is no task: leave it empty, and pass {SOURCES[task.name]} as "
+            f"config.source.{task.name}."
+        )
+    if len(given) > 1:
+        fields = " and ".join(f"config.source.{name}" for name in given)
+        raise UserError(f"{fields} are given together, but activations have one source: leave the others out.")
+    if not given and not task.name:
+        unread = f"config.task.data_dir={task.data_dir!r} is for the files of a task, but no task is named"
+        raise UserError(
+            f"{unread if task.data_dir else 'No task is named, and no source of activations'}: pass a folder of stores "
+            "as config.source.stores, or the name of a task as config.task.name."
+        )
+    if given and task.name:
+        raise UserError(
+            f"config.task.name={task.name!r} names a task whose text is read, and config.source.{given[0]} activations "
+            f"that are there already: leave one of them empty."
+        )
+    if given and task.data_dir:
+        raise UserError(
+            f"config.task.data_dir={task.data_dir!r} is for the files of a task, which is not read here: leave it out, "
+            f"or pass {SOURCES[given[0]]} as config.source.{given[0]}."
+        )
+    for name in ("tasks", "models"):
+        named = getattr(source, name)
+        fits = isinstance(named, tuple) and all(isinstance(folder, str) for folder in named)
+        _require(fits, f"source.{name}", named, f"a tuple of {SOURCES[name]}")
 
 
 def _number(value: Any) -> bool:

@@ -4,7 +4,7 @@
     python launch/convert.py --input=tagged/train --text=train.word --output=shared/train.json
     python launch/convert.py --config=configs/glue.py:sst2 --config.task.data_dir=glue_data --output=sst2
 
-The first makes a store; a study reads such stores by `--config=configs/stores.py --config.task.data_dir=tagged`. The
+The first makes a store; a study reads such stores by `--config=configs/stores.py --config.source.stores=tagged`. The
 second writes a file in the format that --output ends in (.json, .hdf5, .npy, .npz). The third writes train.word,
 train.label and so on. See docs/stores.md.
 """

@@ -9,11 +9,16 @@ from jaxred.config import (
     METRICS,
     REGRESSION_METRICS,
     ClusteringConfig,
+    SourceConfig,
     StudyConfig,
+    TaskConfig,
     differences,
     from_dict,
+    recorded_task,
+    source_kind,
     to_dict,
     validate,
+    workdirs_of,
 )
 from jaxred.errors import UserError
 
@@ -285,3 +290,56 @@ def test_fields_that_an_older_version_did_not_save_are_the_defaults():
 def test_a_saved_field_that_is_not_known_is_refused(saved):
     with pytest.raises(UserError, match=r"config\.\w+(\.\w+)? is not known"):
         from_dict(saved)
+
+
+SOURCES = {"stores": "folder", "original": "experiment.json", "tasks": ("runs/a", "runs/b"), "models": ("runs/a",)}
+
+
+@pytest.mark.parametrize(("kind", "named"), SOURCES.items())
+def test_a_source_takes_the_place_of_a_task(kind, named):
+    config = StudyConfig(task=TaskConfig(name=""), source=SourceConfig(**{kind: named}))
+    validate(config)
+    assert source_kind(config) == kind
+    assert source_kind(StudyConfig()) == ""
+    assert recorded_task(StudyConfig()) == StudyConfig().task
+    recorded = recorded_task(config)
+    assert (recorded.name, workdirs_of(recorded.data_dir)) == (kind, named if isinstance(named, tuple) else (named,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"task__name": ""}, "No task is named, and no source .*config.source.stores, .*config.task.name"),
+        (
+            {"task__name": "", "task__data_dir": "stores"},
+            "data_dir='stores' .* no task is named: .*config.source.stores",
+        ),
+        ({"task__name": "stores"}, "'stores' is no task: .* the folder of stores as config.source.stores"),
+        ({"task__name": "original"}, "the experiment file as config.source.original"),
+        ({"task__name": "tasks"}, "the workdirs of finished runs as config.source.tasks"),
+        ({"task__name": "models"}, "the workdirs of two finished runs as config.source.models"),
+        ({"source__stores": "a"}, "config.task.name='movie_reviews' .*config.source.stores .* leave one of them empty"),
+        ({"task__name": "", "source__stores": "a", "task__data_dir": "b"}, "data_dir='b' .*as config.source.stores"),
+        ({"task__name": "", "source__original": "a", "task__data_dir": "b"}, "experiment file as config.source.orig"),
+        (
+            {"task__name": "", "source__stores": "a", "source__models": ("b",)},
+            "config.source.stores and config.source.models are given together",
+        ),
+        ({"task__name": "", "source__tasks": (1, 2)}, r"config.source.tasks=\(1, 2\) is not possible: .*workdirs"),
+    ],
+)
+def test_what_is_named_in_the_wrong_place_is_refused_by_the_right_field(fields, words):
+    with pytest.raises(UserError, match=words):
+        validate(changed(**fields))
+
+
+@pytest.mark.parametrize(("kind", "named"), SOURCES.items())
+def test_a_source_that_older_versions_saved_as_a_task_is_understood(kind, named):
+    config = StudyConfig(task=TaskConfig(name="", dev_fraction=0.3), source=SourceConfig(**{kind: named}))
+    old = to_dict(config)
+    del old["source"]
+    old["task"] |= {"name": kind, "data_dir": named if isinstance(named, str) else ", ".join(named)}
+    assert from_dict(json.loads(json.dumps(old))) == config
+    old["task"] |= {"name": "sst2", "data_dir": "stores"}
+    assert recorded_task(from_dict(old)).name == "sst2"
+    assert source_kind(from_dict(old)) == ""

@@ -37,7 +37,7 @@ def test_a_study_of_stores_ends_in_table_and_report_with_advice_that_can_be_foll
     done = launch(
         "study",
         "--config=configs/stores.py",
-        f"--config.task.data_dir={tmp_path / 'stores'}",
+        f"--config.source.stores={tmp_path / 'stores'}",
         "--config.probe.epochs=2",
         f"--workdir={tmp_path / 'run'}",
     )

@@ -177,6 +177,18 @@ def test_redundancy_and_report_alone(study, tmp_path):
             ["--config=configs/original.py"],
             ["needs an experiment file", '"train_activations": ', '"performance_deltas": '],
         ),
+        (
+            ["--config=configs/models.py"],
+            ["needs the workdirs of two", "configs/models.py:runs/one,runs/other"],
+        ),
+        (
+            ["--config=configs/tasks.py:,"],
+            ["needs the workdirs of finished", "configs/tasks.py:runs/one,runs"],
+        ),
+        (
+            ["--config=configs/stores.py", "--config.task.data_dir=mine", "--workdir=WORKDIR"],
+            ["config.task.data_dir='mine' is for", "pass a folder of stores as --config.source.stores"],
+        ),
         (["--config=configs/original.py:none.json"], ["experiment file none.json does not exist"]),
         (["--config=configs/sweeps/regularisation.py"], ["--workdir", "the sweep keeps its runs"]),
         (
@@ -353,7 +365,7 @@ def stores(tmp_path):
 
 
 def redundancy_of(stores, name, *flags):
-    config = ["--config=configs/stores.py", f"--config.task.data_dir={stores / name}"]
+    config = ["--config=configs/stores.py", f"--config.source.stores={stores / name}"]
     return launch("redundancy", *config, f"--workdir={stores / f'run_{name}'}", *flags)
 
 

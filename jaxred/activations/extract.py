@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxred.activations import identity
 from jaxred.activations.batching import justified_budget, plan_batches, word_batches
 from jaxred.activations.in_memory import HiddenStates, MemoryWriter
 from jaxred.activations.store import Ledger, Store, StoreWriter, is_finished, writing
@@ -74,18 +75,12 @@ def _extract(
 ) -> dict[str, Store]:
     words = isinstance(dataset, WordDataset)
     _refuse_unseen(dataset, config.task.fallback_label)  # now, and not when probes are to be trained, hours later
-    pooling_name = config.extraction.word_pooling if words else config.extraction.pooling
     folder = pretrained.resolve(config.encoder.path)
-    shared = {
-        "encoder": pretrained.weights_digest(folder),
-        "tokenizer": tokenization.tokenizer_digest(folder),
-        "transformer_layers": config.encoder.n_layers,
-        "compute_dtype": config.encoder.compute_dtype,
-        "dtype": config.extraction.dtype,
-        "pooling": pooling_name,
-        "max_length": config.extraction.max_length,
+    files = pretrained.weights_digest(folder), tokenization.tokenizer_digest(folder)
+    identities = {
+        split: identity.ledger_identity(config, words, *files, source=_source(examples))
+        for split, examples in dataset.splits.items()
     }
-    identities = {split: {**shared, "source": _source(examples)} for split, examples in dataset.splits.items()}
 
     def unfinished() -> list[str]:
         places = {split: stores / split for split in dataset.splits}
@@ -96,6 +91,7 @@ def _extract(
         held.enter_context(lock(stores, wait=True))
         missing = unfinished()  # another process may have finished them meanwhile
     if missing:
+        pooling_name = identity.pooling(config, words)
         model, tokenizer, encode_batch = _encoder(folder, config.encoder, config.extraction, pooling_name)
         for split in missing:
             tokenizer.check_text(_texts(dataset, split), f"the {split} split", config.extraction.max_length)

@@ -261,9 +261,9 @@ def _config() -> StudyConfig:
 
 def _own_workdir(config: StudyConfig) -> str:
     """The workdir that the configuration brings: an experiment file of the original says where its results go."""
-    if config.task.name != experiment.TASK:
+    if not config.source.original:
         return ""
-    return str(experiment.load(config.task.data_dir).output_directory)
+    return str(experiment.load(config.source.original).output_directory)
 
 
 def _own_error(error: BaseException | None) -> UserError | None:

@@ -30,30 +30,39 @@ class Artifact(Generic[T]):
     title: str = ""  # in the log, where it is said that the artifact was kept
 
 
-def get_or_make(artifact: Artifact[T], make: Callable[[], Any], then: str) -> T:
+def of_files(root: Path, name: str, identity: str, files: Sequence[Path]) -> Artifact[bool]:
+    """An artifact of which nothing is loaded, such as a figure: what it is of, its note alone says."""
+    return Artifact(root, name, identity, files, lambda: digests.identity(root, name) == identity or None)
+
+
+def get_or_make(artifact: Artifact[T], make: Callable[[], Any], then: str, force: bool = False) -> T:
     """What the artifact's files hold, if they are whole and of its identity; else what `make` writes into them.
 
     Args:
         artifact: what is asked for.
-        make: writes all files.
+        make: writes all files; it may return those that are to be noted as well, where they are not known before.
         then: what happens to damaged files, for the warning: "the pipeline is run again".
+        force: make them in any case.
     """
     kept = kept_or_none(artifact, then)
-    if kept is not None:
+    if kept is not None and not force:
         if artifact.title:
             log.info("%s: kept", artifact.title)
         return kept
-    make()
-    digests.record(artifact.root, artifact.name, artifact.identity, artifact.files)
+    also = make() or ()
+    digests.record(artifact.root, artifact.name, artifact.identity, dict.fromkeys([*artifact.files, *also]))
     made = artifact.load()
     assert made is not None, f"{artifact.name} was just made"
     return made
 
 
 def kept_or_none(artifact: Artifact[T], then: str) -> T | None:
-    """What the artifact's files hold, if they are whole and of its identity; what is damaged is named."""
+    """What the artifact's files hold, if they are whole and of its identity; what is damaged is named, and what
+    somebody else has changed since.
+    """
     kept = artifact.load()
     if kept is None and digests.identity(artifact.root, artifact.name) != artifact.identity:
+        digests.warn_of_changes(artifact.root, artifact.name, artifact.files, then)
         return None  # never made, or of other settings
     faults = digests.faults(artifact.root, artifact.name, artifact.identity)
     digests.warn(artifact.root, faults, then)

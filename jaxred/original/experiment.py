@@ -14,6 +14,7 @@ from jaxred.config import (
     EncoderConfig,
     ProbeConfig,
     SelectionConfig,
+    SourceConfig,
     StudyConfig,
     TaskConfig,
 )
@@ -21,7 +22,7 @@ from jaxred.errors import UserError
 from jaxred.io.files import read_json
 from jaxred.io.paths import local
 
-TASK = "original"  # the config.task.name of a study that comes from an experiment file
+ORIGINAL = "original"  # the source of a study that comes from an experiment file, and its task's name in results
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def load(path: str | Path) -> Experiment:
         UserError: the file cannot be read, is not a JSON object, lacks keys or has unknown ones, a value is not of its
             type, or asks for what jaxred does not do.
     """
-    path = local(path, "config.task.data_dir")
+    path = local(path, "config.source.original")
     values = _read(path)
     labels_words = any(name in values for name in DEV_KEYS)
     expected = {name for name in KEYS if labels_words or name not in DEV_KEYS}
@@ -196,13 +197,13 @@ def study_config(experiment: Experiment) -> StudyConfig:
     values = experiment.values
     return StudyConfig(
         task=TaskConfig(
-            name=TASK,
+            name="",
             kind=values["model_type"],
-            data_dir=str(experiment.path),
             metric=values["metric"],
             limit_instances=values["limit_instances"],
             fallback_label=values["task_specific_tag"] if values["model_type"] == "classification" else "",
         ),
+        source=SourceConfig(original=str(experiment.path)),
         encoder=EncoderConfig(path=values["train_activations"]),
         probe=ProbeConfig(
             l1=float(values["lambda_l1"]),

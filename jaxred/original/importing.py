@@ -15,6 +15,7 @@ from typing import Any
 from jaxred.activations.files.row_selection import Rows, plan_rows, report_rows
 from jaxred.activations.files.sentences import SentenceFile, layer_files
 from jaxred.activations.files.store_filling import StoreShape, fill_store
+from jaxred.activations.identity import deciding_settings
 from jaxred.activations.store import Store, is_finished
 from jaxred.config import StudyConfig
 from jaxred.data.checks import warn_of_unseen
@@ -30,8 +31,8 @@ from jaxred.original.experiment import Experiment, SplitFiles
 
 log = logging.getLogger("jaxred")
 
-STORES = "stores"  # the config.task.name of a study of stores that are there already
-IMPORTED = (STORES, experiment.TASK)  # the tasks whose activations are made elsewhere, not by config.encoder
+STORES = "stores"  # the source of a study of stores that are there already, and its task's name in results
+IMPORTED = (STORES, experiment.ORIGINAL)  # the sources whose activations are made elsewhere, not by config.encoder
 
 
 def import_activations(config: StudyConfig, folder: Path, overwrite: bool = False) -> dict[str, Store]:
@@ -43,7 +44,7 @@ def import_activations(config: StudyConfig, folder: Path, overwrite: bool = Fals
     of it.
 
     Args:
-        config: of an experiment file, which its `task.data_dir` names.
+        config: of an experiment file, which its `source.original` names.
         folder: where the stores go.
         overwrite: replace activations of other files or settings.
 
@@ -57,7 +58,7 @@ def import_activations(config: StudyConfig, folder: Path, overwrite: bool = Fals
 def _import_activations(
     config: StudyConfig, stores: Path, overwrite: bool, held: contextlib.ExitStack
 ) -> dict[str, Store]:
-    named = experiment.load(config.task.data_dir)
+    named = experiment.load(config.source.original)
     _report_encoder_layers(config)
     record = _Record(stores / "import.json")
     train_classes: set[Any] | None = None
@@ -103,21 +104,21 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
     """The stores of a folder, as `jaxred convert` makes them, by split.
 
     Args:
-        config: its `task.data_dir` is the folder, with the stores `train`, `test` and, if there is one, `dev`.
+        config: its `source.stores` is the folder, with the stores `train`, `test` and, if there is one, `dev`.
 
     Raises:
         UserError: a store is missing or unfinished, rows are of words in one and of sentences in another, labels are
             not of the task's kind, or training rows are all of one class.
     """
     task = config.task
-    folder = local(task.data_dir, "config.task.data_dir")
-    if not task.data_dir or not folder.is_dir():
+    folder = local(config.source.stores, "config.source.stores")
+    if not folder.is_dir():
         raise UserError(
-            f"config.task.data_dir={task.data_dir!r} is no folder, but one with the stores train and test is expected: "
-            "pass it as config.task.data_dir."
+            f"config.source.stores={config.source.stores!r} is no folder, but one with the stores train and test is "
+            "expected: pass it as config.source.stores."
         )
     if not (folder / "train").exists():
-        hint = f"{folder} has no store train: check config.task.data_dir. {reader_of(folder, STORES)}"
+        hint = f"{folder} has no store train: check config.source.stores. {reader_of(folder, STORES)}"
         raise UserError(hint.rstrip())
     if task.limit_instances >= 0:
         raise UserError("config.task.limit_instances is of text that is still to be read: leave it out, for stores.")
@@ -210,15 +211,16 @@ class _Record:
 
 def _stamp(files: SplitFiles, config: StudyConfig, named: Experiment) -> dict[str, Any]:
     """The files as the file system and a glimpse know them, and the settings that decide which rows there are."""
+    decides = deciding_settings(config)
     settings = {
         "rows": "word" if named.labels_words else "sentence",
-        "kind": config.task.kind,
+        "kind": decides.rows["kind"],
         "max_sent_l": named.values["max_sent_l"] if named.labels_words else None,
-        "limit_instances": config.task.limit_instances,
-        "sample_seed": config.task.split_seed if config.task.limit_instances >= 0 else None,
+        "limit_instances": decides.rows["limit_instances"],
+        "sample_seed": decides.sample_seed,
         "num_neurons_per_layer": named.values["num_neurons_per_layer"],
         "is_brnn": named.values["is_brnn"],
-        "dtype": config.extraction.dtype,
+        "dtype": decides.extraction["dtype"],
     }
     stats = {}
     for path in (*(layer_files(files.activations) or [files.activations]), files.source, files.labels):

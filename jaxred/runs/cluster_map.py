@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from jaxred.io import digests
+import jaxred
+from jaxred.config import to_dict
+from jaxred.io.artifacts import get_or_make, of_files
 from jaxred.io.files import write_text
+from jaxred.io.result_files import fingerprint
 from jaxred.io.tables import as_csv
-from jaxred.runs.finished import open_run
+from jaxred.runs.finished import Finished, open_run
 from jaxred.runs.workdir import locked
 from jaxred.statistics.cluster_map import cluster_map
 from jaxred.statistics.clustering import cluster_tree
@@ -23,21 +26,27 @@ def draw_map(workdir: Path) -> Path:
 
 
 def _draw_map(workdir: Path) -> Path:
+    run = open_run(workdir, workdir.name)
+    task, clustering = run.config.task, run.config.clustering
+    file = run.workdir.figures / "cluster_map.png"
+    table = run.workdir.result("redundancy").with_name("redundancy_neurons.csv")
+    split = [task.split_seed, task.dev_fraction, "dev" in run.stores]
+    identity = fingerprint(["cluster_map", jaxred.__version__, run.train.ledger.identity, split, to_dict(clustering)])
+    drawn = of_files(run.workdir.path, "cluster_map", identity, [file, table])
+    get_or_make(drawn, lambda: _make(run, file, table), "the cluster map is drawn again")
+    return file
+
+
+def _make(run: Finished, file: Path, table: Path) -> None:
     from jaxred.report import figures  # here, because importing matplotlib takes a second
 
-    run = open_run(workdir, workdir.name)
     clustering, hidden_size = run.config.clustering, run.train.hidden_size
     first, second = run.sums()
     correlation = Moments.of(first + second).correlation()
     tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
     found = cluster_map(correlation, tree, hidden_size, clustering.distance)
-    file = run.workdir.figures / "cluster_map.png"
-    digests.warn_of_changes(run.workdir.path, "cluster_map", [file], "the cluster map is drawn again")
     figures.draw_cluster_map(file, found, clustering.window_threshold)
     labels = tree.cut(clustering.window_threshold)
     lines = [[neuron, *divmod(neuron, hidden_size), labels[neuron]] for neuron in found.order.tolist()]
     head = ["neuron", "layer", "index", f"cluster_at_{clustering.window_threshold:g}"]
-    table = run.workdir.result("redundancy").with_name("redundancy_neurons.csv")
     write_text(table, as_csv([head, *lines]))
-    digests.record(run.workdir.path, "cluster_map", run.train.location, [file, table])
-    return file

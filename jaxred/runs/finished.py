@@ -1,11 +1,11 @@
-"""The finished activations of other runs, which `task.name` tasks or models puts together."""
+"""The finished activations of other runs, which `source.tasks` or `source.models` puts together."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxred.activations.store import Store
-from jaxred.config import StudyConfig
+from jaxred.config import StudyConfig, source_kind, workdirs_of
 from jaxred.errors import UserError
 from jaxred.io.paths import local
 from jaxred.original.importing import STORES, open_stores
@@ -14,7 +14,7 @@ from jaxred.runs.sweep_folder import MARK, runs_of
 from jaxred.runs.workdir import Workdir
 from jaxred.statistics.moments import Sums
 
-TASKS, MODELS = "tasks", "models"  # the config.task.name of several tasks together, and of two models
+TASKS, MODELS = "tasks", "models"  # the fields of config.source that put runs together, and the results' names
 TOGETHER = (TASKS, MODELS)
 
 
@@ -37,19 +37,20 @@ class Finished:
 
 
 def open_runs(config: StudyConfig) -> list[Finished]:
-    """The runs that `task.data_dir` names: folders, or sweeps for all of their runs, with commas between them.
+    """The runs that `source.tasks` or `source.models` names: folders, or sweeps for all of their runs.
 
     Raises:
         UserError: if they are not at least two different finished ones.
     """
-    texts = [text.strip() for text in config.task.data_dir.split(",")]
-    named = [local(text, "config.task.data_dir") for text in texts if text]
+    kind = source_kind(config)
+    texts = [text for named in getattr(config.source, kind) for text in workdirs_of(named)]
+    named = [local(text, f"config.source.{kind}") for text in texts]
     paths = [path / run for path in named for run in (runs_of(path) if (path / MARK).is_file() else [""])]
-    where = f"config.task.data_dir={config.task.data_dir!r}"
+    where = f"config.source.{kind}={','.join(texts)!r}"
     if len(paths) < 2:
         raise UserError(
             f"{where} must name at least two workdirs of finished runs, with a comma between them: pass "
-            f"--config=configs/{config.task.name}.py:runs/one,runs/other."
+            f"--config=configs/{kind}.py:runs/one,runs/other."
         )
     twice = [path for path, n in Counter(path.resolve() for path in paths).items() if n > 1]
     if twice:
@@ -65,9 +66,9 @@ def open_run(path: Path, name: str) -> Finished:
         UserError: if they are not.
     """
     workdir, config = Workdir.open(path)
-    if config.task.name in TOGETHER:
+    if source_kind(config) in TOGETHER:
         raise UserError(f"{path} puts other runs together: name those, and not it.")
-    if config.task.name == STORES:
+    if source_kind(config) == STORES:
         stores = open_stores(config)
     else:
         splits = [split for split in ("train", "dev") if split == "train" or workdir.activations(split).exists()]

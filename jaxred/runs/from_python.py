@@ -12,7 +12,7 @@ from jaxred.activations.extract import extract, in_memory
 from jaxred.activations.files.row_selection import UNLABELLED
 from jaxred.activations.in_memory import HiddenStates, as_activations
 from jaxred.activations.store import Store
-from jaxred.config import ClusteringConfig, EncoderConfig, ExtractionConfig, StudyConfig, validate
+from jaxred.config import ClusteringConfig, EncoderConfig, ExtractionConfig, StudyConfig, source_kind, validate
 from jaxred.data.examples import Dataset, Example
 from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.table import class_of, hold_out, score_of
@@ -88,6 +88,11 @@ def study(
     if kind == "regression" and metric == "accuracy":  # which is the default of classification
         metric = "pearson"
     of_texts = _are_texts(texts)
+    if source_kind(settings):
+        raise UserError(
+            f"config.source.{source_kind(settings)} names activations, but study takes those that it is given: leave "
+            "it out, or pass the stores as `texts`."
+        )
     task = replace(settings.task, name="texts" if of_texts else IN_MEMORY, kind=kind, metric=metric, data_dir="")
     settings = replace(settings, task=task)
     if of_texts:

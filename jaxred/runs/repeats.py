@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxred.activations.store import Store
-from jaxred.config import StudyConfig
+from jaxred.config import StudyConfig, recorded_task, source_kind
 from jaxred.errors import UserError
 from jaxred.original import experiment
 from jaxred.probing.features import Features, load_features
@@ -54,14 +54,14 @@ def run_each(
         UserError: if the data cannot be loaded, such as for a class that another split leaves no training row.
     """
     loaded: list[Features] = []
-    by_rows = config.task.name == experiment.TASK
+    by_rows = source_kind(config) == experiment.ORIGINAL
 
     def load(repeat: int, one: StudyConfig) -> Features:
         if loaded and loaded[0].data_split is not None and config.repeat_split:
             loaded.clear()  # before the next is read
         if not loaded:
             try:
-                loaded.append(load_features(stores, one.task, one.probe, scratch, by_rows))
+                loaded.append(load_features(stores, recorded_task(one), one.probe, scratch, by_rows))
             except UserError as error:
                 if repeat == 0:
                     raise

@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import jaxred
+from jaxred.config import from_dict, recorded_task
 from jaxred.errors import UserError
-from jaxred.io import digests
-from jaxred.io.artifacts import Artifact, get_or_make
+from jaxred.io.artifacts import get_or_make, of_files
 from jaxred.io.files import write_text
-from jaxred.io.result_files import fingerprint, load_result
+from jaxred.io.result_files import fingerprint
 from jaxred.io.tables import as_csv, latex, markdown
 from jaxred.original.importing import IMPORTED, STORES
 from jaxred.probing.probe_files import load_probes
@@ -38,11 +38,17 @@ def results_of(workdir: Workdir) -> dict[str, Result]:
     Raises:
         UserError: if there is none.
     """
-    results = {name: workdir.find(kind) for name, kind in RESULTS.items()}
-    present = {name: result for name, result in results.items() if result is not None}
+    return _read(workdir)[0]
+
+
+def _read(workdir: Workdir) -> tuple[dict[str, Result], str]:
+    """The results that are there, and the identity of what is shown of them."""
+    read = {name: workdir.find_with_identity(kind) for name, kind in RESULTS.items()}
+    present = {name: result for name, result in read.items() if result is not None}
     if not present:
         raise UserError(f"{workdir.path} holds no results: run jaxred study workdir={str(workdir.path)!r} first.")
-    return present
+    identities = {name: identity for name, (_, identity) in present.items()}
+    return {name: result for name, (result, _) in present.items()}, fingerprint([jaxred.__version__, identities])
 
 
 def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> None:
@@ -57,26 +63,25 @@ def write(workdir: Workdir, force: bool = False, also: Sequence[str] = ()) -> No
         UserError: if the workdir holds no results.
     """
     with locked(workdir.path):
-        results = results_of(workdir)
-        _write_tables(workdir, results)
-        _write_page(workdir, results, force, also)
+        results, identity = _read(workdir)
+        _write_tables(workdir, results, identity)
+        _write_page(workdir, results, identity, force, also)
 
 
-def _write_page(workdir: Workdir, results: dict[str, Result], force: bool, also: Sequence[str]) -> None:
-    identity = _identity(workdir, results)
-    if not force and not digests.faults(workdir.path, NOTED, identity):
-        return
-    digests.warn_of_changes(workdir.path, NOTED, [workdir.report], "the report and its figures are made again")
-    from jaxred.report import figures  # here, because importing matplotlib takes a second
+def _write_page(workdir: Workdir, results: dict[str, Result], identity: str, force: bool, also: Sequence[str]) -> None:
+    def make() -> list[Path]:
+        from jaxred.report import figures  # here, because importing matplotlib takes a second
 
-    files = figures.draw(workdir.figures, results, also)
-    images = {name: path.read_bytes() for name, path in files.items()}
-    write_text(workdir.report, page.html(results, images, _described(workdir, results), identity))
-    vector = [path.with_suffix(f".{form}") for form in also for path in files.values()]
-    digests.record(workdir.path, NOTED, identity, [workdir.report, *files.values(), *vector])
+        files = figures.draw(workdir.figures, results, also)
+        images = {name: path.read_bytes() for name, path in files.items()}
+        write_text(workdir.report, page.html(results, images, _described(workdir, results), identity))
+        return [*files.values(), *(path.with_suffix(f".{form}") for form in also for path in files.values())]
+
+    shown = of_files(workdir.path, NOTED, identity, [workdir.report])
+    get_or_make(shown, make, "the report and its figures are made again", force)
 
 
-def _write_tables(workdir: Workdir, results: dict[str, Result]) -> None:
+def _write_tables(workdir: Workdir, results: dict[str, Result], identity: str) -> None:
     """Of the main study results/table.md, .csv and .tex and results/neurons.csv; of every other, its own table."""
     study = page.main_study(results)
     texts = {}
@@ -99,12 +104,7 @@ def _write_tables(workdir: Workdir, results: dict[str, Result]) -> None:
             write_text(neurons, as_csv(_neurons(workdir, study)))
 
     made = [*files, *([neurons] if with_neurons else [])]
-    identity = _identity(workdir, results)
-    get_or_make(
-        Artifact(workdir.path, TABLES, identity, made, lambda: made if all(map(os.path.exists, made)) else None),
-        make,
-        "the tables are made again",
-    )
+    get_or_make(of_files(workdir.path, TABLES, identity, made), make, "the tables are made again")
 
 
 def _numbers(result: Result) -> list[Sequence[object]]:
@@ -118,12 +118,6 @@ def _neurons(workdir: Workdir, study: ProbeStudy) -> Iterable[Sequence[object]]:
     return neuron_table(study, load_probes(workdir.probes(study.name))[study.oracle_probe])
 
 
-def _identity(workdir: Workdir, results: dict[str, Result]) -> str:
-    """Of all that is shown."""
-    identities = {name: (load_result(workdir.result(name)) or {}).get("identity") for name in results}
-    return fingerprint([jaxred.__version__, identities])
-
-
 def _program() -> list[str]:
     """What was run, as a user would type it."""
     path = Path(sys.argv[0])
@@ -132,7 +126,7 @@ def _program() -> list[str]:
 
 def _described(workdir: Workdir, results: dict[str, Result]) -> page.Run:
     config = workdir.saved_config() or {}
-    task = config.get("task", {}).get("name", "")
+    task = recorded_task(from_dict(config)).name if config else ""
     pipeline_encoder = getattr(results.get("pipeline"), "encoder", None)
     path = pipeline_encoder.path if pipeline_encoder else config.get("encoder", {}).get("path", "")
     versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)

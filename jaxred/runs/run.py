@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxred.activations.store import Store
-from jaxred.config import StudyConfig
+from jaxred.config import StudyConfig, recorded_task
 from jaxred.errors import UserError
 from jaxred.probing import Probe
 from jaxred.probing.probe_files import load_probes
@@ -63,7 +63,7 @@ class Run:
     def __repr__(self) -> str:
         study = self.study
         what = "activations" if study is None else headline(study).split(": ")[0].split(", a difference")[0]
-        return f"<Run {self.path.name} of {self.config.task.name}: {what}>"
+        return f"<Run {self.path.name} of {recorded_task(self.config).name}: {what}>"
 
     @property
     def path(self) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxred.activations.extract import extract
 from jaxred.activations.in_memory import HiddenStates
 from jaxred.activations.store import Ledger, Store, StoreWriter
-from jaxred.config import StudyConfig
+from jaxred.config import StudyConfig, source_kind
 from jaxred.data import load_task
 from jaxred.data.examples import Dataset
 from jaxred.data.labels import encode_labels
@@ -18,7 +18,7 @@ from jaxred.io.files import array_digest
 from jaxred.original import experiment
 from jaxred.original.importing import STORES, import_activations, open_stores
 
-IN_MEMORY = "activations"  # the config.task.name of a study of activations that Python gave
+IN_MEMORY = "activations"  # the name of the task of a study of activations that Python gave
 
 
 @runtime_checkable
@@ -104,6 +104,6 @@ class Arrays:
 
 
 def source_of(config: StudyConfig) -> Source:
-    """The source that `config.task.name` names."""
-    kinds = {STORES: FinishedStores, experiment.TASK: OriginalExperiment}
-    return kinds.get(config.task.name, TaskFiles)()
+    """The source that `config.source` names, or else the task's files."""
+    kinds = {STORES: FinishedStores, experiment.ORIGINAL: OriginalExperiment}
+    return kinds.get(source_kind(config), TaskFiles)()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from jaxred.activations.store import Store
-from jaxred.config import StudyConfig, to_dict
+from jaxred.config import StudyConfig, recorded_task, to_dict
 from jaxred.data.labeling import LABELING_TASKS
 from jaxred.io.artifacts import Artifact, get_or_make
 from jaxred.io.files import write_text
@@ -67,7 +67,7 @@ class Ran:
 
 def run_redundancy(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> GeneralRedundancy:
     """General redundancy: results/redundancy.json, and as CSV the curve, the windows, and CKA by pairs of layers."""
-    settings = [to_dict(config.task), to_dict(config.clustering)]
+    settings = [to_dict(recorded_task(config)), to_dict(config.clustering)]
     identity = fingerprint(["redundancy", REDUNDANCY_FORMAT, stores["train"].ledger.identity, settings])
 
     def work() -> GeneralRedundancy:
@@ -181,7 +181,8 @@ def _kept_or_run(
     """
     name, title = kind.name, kind.name.replace("_", " ")
     activations = {split: store.ledger.identity for split, store in stores.items()}
-    settings = [to_dict(getattr(config, section)) for section in sections]
+    recorded = replace(config, task=recorded_task(config))
+    settings = [to_dict(getattr(recorded, section)) for section in sections]
     identity = fingerprint([name, activations, settings, config.repeats, config.repeat_split])
     file, probes = workdir.result(name), workdir.probes(name)
 
@@ -223,4 +224,4 @@ def _progress(title: str) -> Iterator[Progress]:
 
 def _pooling(config: StudyConfig) -> str | None:
     """How an encoder's sentence vectors were made; None for words, and for activations that others made."""
-    return None if config.task.name in (*IMPORTED, *LABELING_TASKS) else config.extraction.pooling
+    return None if recorded_task(config).name in (*IMPORTED, *LABELING_TASKS) else config.extraction.pooling

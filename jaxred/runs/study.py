@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxred.activations.store import Store, reading
-from jaxred.config import StudyConfig
+from jaxred.config import StudyConfig, source_kind, validate_source
 from jaxred.errors import UserError
 from jaxred.io.devices import require_devices
 from jaxred.io.result_files import fingerprint
@@ -28,7 +28,7 @@ STAGES = {
     "cluster_sweep": stages.run_cluster_sweep,
     "minimal_neurons": stages.run_minimal_neurons,
 }
-TOGETHER = {TASKS: run_tasks, MODELS: run_models}  # general redundancy of other runs, by task.name
+TOGETHER = {TASKS: run_tasks, MODELS: run_models}  # general redundancy of other runs, by source
 STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of jaxred study
 
 
@@ -56,15 +56,16 @@ def run_stages(
         workdir: where it keeps what it makes.
         overwrite: replace what another configuration left there.
         wanted: the stages, in order; see `STAGES`.
-        source: of the activations; by default what `config.task.name` names.
+        source: of the activations; by default what the configuration names.
     """
     require_devices()
+    validate_source(config)  # before anything that it names is opened
     with locked(workdir):
         return _run_stages(config, workdir, overwrite, wanted, source or source_of(config))
 
 
 def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...], source: Source) -> Workdir:
-    if config.task.name in TOGETHER:
+    if source_kind(config) in TOGETHER:
         return _run_together(config, workdir, overwrite, wanted)
     if isinstance(source, OriginalExperiment):
         return _run_original(config, workdir, overwrite, wanted, source)
@@ -76,7 +77,7 @@ def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tupl
 
 def result_of(stage: str, config: StudyConfig) -> str:
     """The name of a stage's results."""
-    return config.task.name if config.task.name in TOGETHER else stage
+    return kind if (kind := source_kind(config)) in TOGETHER else stage
 
 
 def printed(stage: str, config: StudyConfig, folder: Workdir) -> str:
@@ -89,11 +90,11 @@ def _run_together(config: StudyConfig, workdir: str, overwrite: bool, wanted: tu
     """General redundancy of other runs, whose activations lie in their own workdirs."""
     if wanted != ("redundancy",):
         raise UserError(
-            f"config.task.name={config.task.name!r} puts other runs together, which jaxred redundancy alone does: "
+            f"config.source.{source_kind(config)} puts other runs together, which jaxred redundancy alone does: "
             "give this launcher the `config` of one task."
         )
     folder = Workdir.claim(workdir, config, overwrite)
-    timed("redundancy", lambda: TOGETHER[config.task.name](config, folder))
+    timed("redundancy", lambda: TOGETHER[source_kind(config)](config, folder))
     return folder
 
 
@@ -101,7 +102,7 @@ def _run_original(
     config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...], source: Source
 ) -> Workdir:
     """The same of an experiment file, with all_results.json where it says."""
-    output, published = experiment.load(config.task.data_dir).output_directory, publishing.published_stage(wanted)
+    output, published = experiment.load(config.source.original).output_directory, publishing.published_stage(wanted)
     with publishing.locked(output) if published else contextlib.nullcontext():
         if published:
             publishing.check(output, Workdir(workdir), published, overwrite)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from jaxred.config import from_dict, to_dict
 from jaxred.errors import UserError
 from jaxred.io.files import read_json
 from jaxred.io.result_files import without_digest
@@ -36,10 +37,14 @@ def saved(folder: Path) -> dict[str, Any] | None:
         content = read_json(file)
         if set(content) != {"base", "axes", "runs"}:  # as older versions wrote it
             content = without_digest(content)
-        return {"base": dict(content["base"]), "axes": content["axes"], "runs": list(map(str, content["runs"]))}
+        base, axes, names = dict(content["base"]), content["axes"], list(map(str, content["runs"]))
     except UserError:
         raise
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"Cannot read {file} ({error!r}): delete it (the runs are kept) or choose another.") from error
+    try:
+        return {"base": to_dict(from_dict(base)), "axes": axes, "runs": names}  # as it would be saved now
+    except UserError as error:
+        raise UserError(f"{file}: {error} Delete it (the runs are kept) or choose another.") from error

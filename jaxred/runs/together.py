@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from jaxred.activations.identity import MODEL
 from jaxred.activations.store import reading
 from jaxred.activations.store.side_by_side import SideBySide
-from jaxred.config import StudyConfig, to_dict
+from jaxred.config import StudyConfig, recorded_task, to_dict
 from jaxred.errors import UserError
 from jaxred.io.result_files import fingerprint
 from jaxred.probing.features import split_of
@@ -23,7 +24,6 @@ from jaxred.studies.several_tasks import add_around, several_tasks
 from jaxred.studies.two_models import two_models
 
 TASKS_FORMAT, MODELS_FORMAT = 1, 1  # of results/tasks.json and models.json
-DECIDES_MODEL = ("encoder", "tokenizer", "transformer_layers", "pooling")  # of a ledger's identity
 
 
 def run_tasks(config: StudyConfig, workdir: Workdir) -> SeveralTasks:
@@ -53,7 +53,7 @@ def run_tasks(config: StudyConfig, workdir: Workdir) -> SeveralTasks:
         everyone = None if pooled is None else general_redundancy(pooled, clustering).result
         result = several_tasks({run.name: analyses[run.name] for run in runs}, clustering, everyone, reason)
         tasks = [
-            replace(task, workdir=str(run.workdir.path), task=run.config.task.name)
+            replace(task, workdir=str(run.workdir.path), task=recorded_task(run.config).name)
             for task, run in zip(result.tasks, runs, strict=True)
         ]
         return replace(result, tasks=tasks)
@@ -72,7 +72,7 @@ def run_models(config: StudyConfig, workdir: Workdir) -> TwoModels:
     """
     runs = open_runs(config)
     if len(runs) != 2:
-        raise UserError(f"Two models are compared, but config.task.data_dir names {len(runs)} runs: name two.")
+        raise UserError(f"Two models are compared, but config.source.models names {len(runs)} runs: name two.")
     both = SideBySide(runs[0].train, runs[1].train)
     task = runs[0].config.task
     decides = {
@@ -102,12 +102,12 @@ def run_models(config: StudyConfig, workdir: Workdir) -> TwoModels:
 def why_not_pooled(runs: Sequence[Finished]) -> str | None:
     """Why the rows of the runs may not be pooled; None where all are vectors of one encoder."""
     for run in runs:
-        if any(name not in run.train.ledger.identity for name in DECIDES_MODEL):
+        if any(name not in run.train.ledger.identity for name in MODEL):
             return f"{run.name} does not say which encoder its activations are of"
     first = runs[0]
     for run in runs[1:]:
         identities = first.train.ledger.identity, run.train.ledger.identity
-        differ = [name.replace("_", " ") for name in DECIDES_MODEL if identities[0][name] != identities[1][name]]
+        differ = [name.replace("_", " ") for name in MODEL if identities[0][name] != identities[1][name]]
         if differ:
             return f"{first.name} and {run.name} are of another {' and '.join(differ)}"
     return None

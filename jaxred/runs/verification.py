@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 
 from jaxred.activations.store import Store, read_ledger
-from jaxred.config import StudyConfig
+from jaxred.config import StudyConfig, source_kind, validate_source
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.result_files import load_result
@@ -27,6 +27,7 @@ def verify(config: StudyConfig, path: str) -> None:
     Raises:
         UserError: if activations are damaged. All else is named, and what comes next makes it again or says how.
     """
+    validate_source(config)
     folder = Workdir(path)
     if path and folder.saved_config() is not None:
         folder, _ = Workdir.open(path)
@@ -48,9 +49,10 @@ def verify(config: StudyConfig, path: str) -> None:
 
 def _stores(config: StudyConfig, folder: Workdir) -> Iterator[Store]:
     """The finished stores that the results are of."""
-    if config.task.name == STORES:
+    kind = source_kind(config)
+    if kind == STORES:
         yield from open_stores(config).values()
-    elif config.task.name in TOGETHER:
+    elif kind in TOGETHER:
         for run in open_runs(config):
             yield from run.stores.values()
     elif folder.stores.is_dir():

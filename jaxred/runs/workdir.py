@@ -24,11 +24,11 @@ that need the same ones::
 import contextlib
 import json
 import logging
-import re
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jaxred.activations.identity import folder_name
 from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
 from jaxred.errors import UserError
 from jaxred.io import digests
@@ -134,7 +134,7 @@ class Workdir:
         """Finds what the runs of a sweep have in common in the sweep's folder."""
         sweep = sweep_of(self.path)
         if sweep is not None:
-            name, split = _decides_activations(config), [config.task.split_seed, config.task.dev_fraction]
+            name, split = folder_name(config), [config.task.split_seed, config.task.dev_fraction]
             self.stores = sweep / "activations" / name
             self.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
 
@@ -232,8 +232,13 @@ class Workdir:
         Raises:
             UserError: it is damaged, or of another version.
         """
+        named = self.find_with_identity(kind)
+        return None if named is None else named[0]
+
+    def find_with_identity(self, kind: type[R]) -> tuple[R, str] | None:
+        """The same, and what its file says that it is of."""
         content = load_result(self.result(kind.name))
-        return None if content is None else self._typed(kind, content)
+        return None if content is None else (self._typed(kind, content), content["identity"])
 
     def load(self, kind: type[R]) -> R:
         """The same, of a study that was run.
@@ -277,18 +282,3 @@ class Workdir:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
-
-
-def _decides_activations(config: StudyConfig) -> str:
-    """A name for all that decides a configuration's activation stores, whatever is then done with them."""
-    task = config.task
-    columns = [task.label_column, task.word_column, task.separator, task.comment]
-    words = [task.max_sent_l, task.ignore_start_token, *columns]
-    text = [task.name, task.kind, task.data_dir, task.limit_instances, words]
-    if task.name == "table":  # the names of other tasks' folders stay what they were
-        text += [task.text_column, task.text_pair_column, task.train_split, task.dev_split, task.test_split]
-        text += [task.test_fraction, task.split_seed]
-    sample_seed = task.split_seed if task.limit_instances >= 0 else None
-    decides = [*text, sample_seed, to_dict(config.encoder), to_dict(config.extraction)]
-    readable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII)[:40]
-    return f"{readable}-{fingerprint(decides)[:12]}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxred.config import differences, to_dict
 from jaxred.errors import UserError
-from jaxred.io import digests
+from jaxred.io.artifacts import get_or_make, of_files
 from jaxred.io.files import write_text
 from jaxred.io.paths import local
 from jaxred.io.result_files import fingerprint, plain, with_digest
@@ -115,10 +115,10 @@ def _time_left(seconds: list[float], n_left: int) -> str:
 def _write_tables(folder: Path, runs: list[Run], found: dict[str, dict[str, Any]], failed: dict[str, str]) -> None:
     makers = (table.as_markdown, table.as_csv)
     texts = {folder / name: make(runs, found, failed) for name, make in zip(sweep_folder.TABLES, makers, strict=True)}
-    identity = fingerprint(list(texts.values()))
-    if not digests.faults(folder, sweep_folder.NOTED, identity):
-        return
-    digests.warn_of_changes(folder, sweep_folder.NOTED, texts, "the sweep's tables are written again")
-    for file, text in texts.items():
-        write_text(file, text)
-    digests.record(folder, sweep_folder.NOTED, identity, texts)
+
+    def make() -> None:
+        for file, text in texts.items():
+            write_text(file, text)
+
+    tables = of_files(folder, sweep_folder.NOTED, fingerprint(list(texts.values())), list(texts))
+    get_or_make(tables, make, "the sweep's tables are written again")

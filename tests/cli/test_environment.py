@@ -87,7 +87,7 @@ def test_a_study_among_all_that_people_leave_exported_finds_the_same_numbers(tmp
         "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
         "PYTHONWARNINGS": "error",
     }
-    flags = ["--config=configs/stores.py", f"--config.task.data_dir={tmp_path / 'stores'}", "--config.probe.epochs=2"]
+    flags = ["--config=configs/stores.py", f"--config.source.stores={tmp_path / 'stores'}", "--config.probe.epochs=2"]
     oracles = []
     for name, more in (("plain", {}), ("exported", exported)):
         command = [sys.executable, str(ROOT / "launch" / "study.py"), *flags, f"--workdir={tmp_path / name}"]

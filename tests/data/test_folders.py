@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from jaxred.config import StudyConfig, TaskConfig
+from jaxred.config import SourceConfig, StudyConfig, TaskConfig
 from jaxred.data import load_task
 from jaxred.data.folders import reader_of
 from jaxred.errors import UserError
@@ -81,7 +81,7 @@ def test_table_and_stores_name_the_reader(tmp_path):
     with pytest.raises(UserError, match=r"train\.word and train\.label: it is read by --config=configs/parallel\.py"):
         load_task(TaskConfig("table", data_dir=str(tmp_path)))
     with pytest.raises(UserError, match=r"has no store train: .* it is read by --config=configs/parallel\.py"):
-        open_stores(StudyConfig(TaskConfig("stores", data_dir=str(tmp_path))))
+        open_stores(StudyConfig(TaskConfig(""), source=SourceConfig(stores=str(tmp_path))))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from jaxred.io.artifacts import Artifact, get_or_make
+from jaxred.io.artifacts import Artifact, get_or_make, of_files
 
 
 class Thing:
@@ -71,3 +71,27 @@ def test_what_was_killed_before_its_note_is_made_again(thing, monkeypatch):
     monkeypatch.undo()
     assert thing.get() == "other"
     assert thing.n_made == 3
+
+
+def test_files_of_which_nothing_is_loaded_are_known_by_their_note(tmp_path, caplog):
+    file, other, made = tmp_path / "figure", tmp_path / "other", []
+
+    def make():
+        made.append(1)
+        for path in (file, other):
+            path.write_text("drawn")
+        return [other]
+
+    def get(identity, force=False):
+        assert get_or_make(of_files(tmp_path, "figure", identity, [file]), make, "it is drawn again", force)
+        return len(made)
+
+    assert (get("one"), get("one"), get("two"), get("two"), get("two", force=True)) == (1, 1, 2, 2, 3)
+    assert not caplog.text
+    other.write_text("by hand")
+    assert get("three") == 4
+    assert f"{other} " in caplog.text
+    assert "it is drawn again" in caplog.text
+    file.unlink()
+    assert get("three") == 5
+    assert f"{file} is missing" in caplog.text

@@ -9,7 +9,7 @@ from absl import flags
 from jaxred.activations.files.conversion import Options, convert
 from jaxred.cli import app
 from jaxred.cli.flag_names import as_flags
-from jaxred.config import EncoderConfig, StudyConfig, TaskConfig
+from jaxred.config import EncoderConfig, SourceConfig, StudyConfig, TaskConfig
 from jaxred.data import load_task
 from jaxred.errors import UserError
 from jaxred.io.paths import is_url, local
@@ -25,7 +25,7 @@ URLS = ["s3://bucket/x", "gs://bucket/x", "file:///x", "http://host/x", "hf://a/
 
 
 def _together(place):
-    return open_runs(StudyConfig(task=TaskConfig(name="tasks", data_dir=f"runs/one,{place}")))
+    return open_runs(StudyConfig(task=TaskConfig(name=""), source=SourceConfig(tasks=("runs/one", place))))
 
 
 PLACES = {
@@ -33,7 +33,7 @@ PLACES = {
     "sweep": lambda place: runner.run(lambda *_: None, Sweep(axes={"probe.seed": (1,)}), place),
     "data_dir": lambda place: load_task(TaskConfig(name="parallel", data_dir=place)),
     "words": lambda place: load_task(TaskConfig(name="ud_pos", data_dir=place)),
-    "stores": lambda place: open_stores(StudyConfig(task=TaskConfig(name="stores", data_dir=place))),
+    "stores": lambda place: open_stores(StudyConfig(task=TaskConfig(name=""), source=SourceConfig(stores=place))),
     "together": _together,
     "experiment": lambda place: experiment.load(place),
     "encoder": lambda place: pretrained.resolve(EncoderConfig(path=place).path),

@@ -64,7 +64,7 @@ def test_the_study_is_what_the_file_says(write):
     path = write(**changes)
     config = experiment.study_config(experiment.load(path))
     validate(config)
-    assert (config.task.name, config.task.data_dir, config.task.kind) == ("original", str(path), "classification")
+    assert (config.task.name, config.source.original, config.task.kind) == ("", str(path), "classification")
     assert (config.task.metric, config.task.limit_instances, config.task.fallback_label) == ("f1", 500, "X")
     assert (config.probe.epochs, config.probe.batch_size, config.probe.l1, config.probe.l2) == (3, 64, 0.0, 0.5)
     assert config.clustering.thresholds == (0.2, -1.0)

@@ -9,7 +9,7 @@ from helpers import tiny_encoder
 import jaxred
 from jaxred.activations.in_memory import HiddenStates
 from jaxred.activations.store import Store
-from jaxred.config import ExtractionConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
+from jaxred.config import ExtractionConfig, ProbeConfig, SelectionConfig, SourceConfig, StudyConfig, TaskConfig
 from jaxred.report.findings import headline
 from jaxred.runs import study as by_command
 from jaxred.runs.run import Run
@@ -238,6 +238,7 @@ def test_scores_are_a_regression(encoder_folder):
         ({"labels": ["even"] * 20}, "All .* training rows have the label 'even'"),
         ({"labels": ["even", ""] * 10}, "train, row 2"),
         ({"texts": "one text"}, "texts is one text"),
+        ({"config": StudyConfig(source=SourceConfig(stores="a"))}, "config.source.stores names activations, but study"),
         ({"test": ["a", "b", "c"]}, r"test is a list, but a pair is expected: test=\(texts, labels\)"),
         ({"test": (["a"],)}, "test is a tuple, but a pair"),
         ({"model": (["a"], ["b"])}, r"pass test texts and their labels as test="),

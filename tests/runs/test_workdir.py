@@ -4,7 +4,7 @@ import re
 import pytest
 from helpers.tiny_encoder import contents, modified
 
-from jaxred.config import ClusteringConfig, ProbeConfig, StudyConfig, TaskConfig, to_dict
+from jaxred.config import ClusteringConfig, ProbeConfig, SourceConfig, StudyConfig, TaskConfig, to_dict
 from jaxred.errors import UserError
 from jaxred.runs.workdir import Workdir
 
@@ -65,6 +65,22 @@ def test_a_folder_older_than_a_setting_was_run_at_its_default(tmp_path):
     with pytest.raises(UserError, match=r"configuration: clustering\.linkage was 'average' and is now 'single'"):
         Workdir.claim(tmp_path, StudyConfig(clustering=ClusteringConfig(linkage="single")))
     Workdir.claim(tmp_path, StudyConfig())
+
+
+def test_a_folder_whose_source_was_saved_as_a_task_is_kept_and_opened(tmp_path):
+    config = StudyConfig(task=TaskConfig(name=""), source=SourceConfig(stores="my_stores"))
+    Workdir.claim(tmp_path, config)
+    (tmp_path / "report.html").write_text("report")
+    old = saved(tmp_path)
+    del old["source"]
+    old["task"] |= {"name": "stores", "data_dir": "my_stores"}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    before = modified(tmp_path)
+    Workdir.claim(tmp_path, config)
+    assert Workdir.open(tmp_path)[1] == config
+    assert modified(tmp_path) == before
+    with pytest.raises(UserError, match=r"source\.stores was 'my_stores' and is now 'others'"):
+        Workdir.claim(tmp_path, StudyConfig(task=TaskConfig(name=""), source=SourceConfig(stores="others")))
 
 
 MADE = ("results/pipeline.json", "results/redundancy.csv", "probes/pipeline/0", "figures/a.png", "report.html")

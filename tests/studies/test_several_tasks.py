@@ -8,7 +8,7 @@ import pytest
 from helpers import small_study
 from helpers.tiny_encoder import modified
 
-from jaxred.config import ClusteringConfig, StudyConfig, TaskConfig
+from jaxred.config import ClusteringConfig, SourceConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
 from jaxred.report import figures, tables
 from jaxred.runs import report, study
@@ -34,9 +34,9 @@ def activations(name):
 
 
 def config_of(*folders, name="tasks", **clustering):
-    named = ",".join(map(str, folders))
     settings = {"sweep_thresholds": THRESHOLDS, "window_threshold": 0.5, **clustering}
-    return StudyConfig(task=TaskConfig(name=name, data_dir=named), clustering=ClusteringConfig(**settings))
+    source = SourceConfig(**{name: tuple(map(str, folders))})
+    return StudyConfig(task=TaskConfig(name=""), source=source, clustering=ClusteringConfig(**settings))
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +182,7 @@ def test_a_sweep_stands_for_its_runs(tmp_path):
 @pytest.mark.parametrize(
     ("named", "said"),
     [
-        ([], "must name at least two workdirs"),
-        (["sst2"], r"--config=configs/tasks.py:runs/one,runs/other"),
+        (["sst2"], r"must name at least two workdirs .*--config=configs/tasks.py:runs/one,runs/other"),
         (["sst2", "nowhere"], "nowhere is not the folder of a run"),
         (["sst2", "./sst2"], "more than once"),
         (["sst2", "narrow"], "3 layers x 4 neurons and .*sst2 of 3 x 8.*configs/models.py"),
@@ -194,8 +193,8 @@ def test_a_sweep_stands_for_its_runs(tmp_path):
 def test_runs_that_cannot_be_put_together_are_refused(named, said, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(runs[0].parent)
     small_study.finished_run(tmp_path / "narrow", activations("rte")[:, :, :4])
-    for name, task in (("empty", TaskConfig()), ("together", TaskConfig(name="tasks"))):
-        small_study.Workdir.claim(tmp_path / name, StudyConfig(task=task))
+    for name, config in (("empty", StudyConfig()), ("together", config_of("a", "b"))):
+        small_study.Workdir.claim(tmp_path / name, config)
     folders = [name if "sst2" in name else tmp_path / name for name in named]
     with pytest.raises(UserError, match=said):
         study.run_stages(config_of(*folders), str(tmp_path / "run"), False, ("redundancy",))
@@ -204,7 +203,7 @@ def test_runs_that_cannot_be_put_together_are_refused(named, said, runs, tmp_pat
 
 @pytest.mark.parametrize("name", ["tasks", "models"])
 def test_other_launchers_refuse_them(name, tmp_path):
-    with pytest.raises(UserError, match=f"config.task.name='{name}' puts other runs together"):
+    with pytest.raises(UserError, match=f"config.source.{name} puts other runs together"):
         study.run_stages(config_of("a", "b", name=name), str(tmp_path), False, ("pipeline",))
 
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import small_study
 from helpers.tiny_encoder import modified
 
-from jaxred.config import ClusteringConfig, StudyConfig, TaskConfig
+from jaxred.config import ClusteringConfig, SourceConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
 from jaxred.report import tables
 from jaxred.runs import report, study
@@ -32,9 +32,9 @@ def activations(name):
 
 
 def config_of(*folders):
-    named = ",".join(map(str, folders))
+    source = SourceConfig(models=tuple(map(str, folders)))
     clustering = ClusteringConfig(sweep_thresholds=THRESHOLDS, window_threshold=0.5)
-    return StudyConfig(task=TaskConfig(name="models", data_dir=named), clustering=clustering)
+    return StudyConfig(task=TaskConfig(name=""), source=source, clustering=clustering)
 
 
 @pytest.fixture(scope="module")

@@ -301,6 +301,22 @@ def test_another_base_is_refused_once_work_is_there(base, tmp_path):
     assert after != before
 
 
+def test_a_sweep_that_an_older_version_saved_is_known(base, tmp_path):
+    swept = replace(base, axes={"probe.l1": (0.0,)})
+    runner.run(redundancy, swept, str(tmp_path))
+    file = tmp_path / "sweep.json"
+    old = json.loads(file.read_text())
+    del old["digest"], old["base"]["source"]
+    file.write_text(json.dumps(old))
+    before = modified(tmp_path)
+    runner.run(redundancy, swept, str(tmp_path))
+    assert modified(tmp_path) == before
+    old["base"]["newer"] = 1
+    file.write_text(json.dumps(old))
+    with pytest.raises(UserError, match=r"sweep.json: config.newer is not known: .* Delete it"):
+        runner.run(redundancy, swept, str(tmp_path))
+
+
 def test_the_table_has_no_results_of_another_configuration(base, tmp_path):
     """One stage is run, then another with --overwrite: what the first has found is not of the second's base."""
     swept = replace(base, axes={"clustering.seed": (1,)})

@@ -16,7 +16,7 @@ from jaxred.activations.files import exporting
 from jaxred.activations.files.conversion import Options, convert, to_store
 from jaxred.activations.files.exporting import to_file
 from jaxred.activations.store import Store, StoreWriter, read_ledger
-from jaxred.config import ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
+from jaxred.config import ProbeConfig, SelectionConfig, SourceConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
 from jaxred.io import files
 from jaxred.original.importing import open_stores
@@ -261,7 +261,8 @@ def test_a_study_runs_on_converted_stores(tmp_path, kind):
         task.store(f"stores/{name}")
     metric = "pearson" if kind == "regression" else "accuracy"
     config = StudyConfig(
-        task=TaskConfig(name="stores", kind=kind, data_dir=str(tmp_path / "stores"), metric=metric),
+        task=TaskConfig(name="", kind=kind, metric=metric),
+        source=SourceConfig(stores=str(tmp_path / "stores")),
         probe=ProbeConfig(epochs=1),
         selection=SelectionConfig(deltas=((1.0, 1.0),)),
     )
@@ -273,7 +274,7 @@ def test_a_study_runs_on_converted_stores(tmp_path, kind):
 
 def test_stores_that_a_study_cannot_use_are_named(tmp_path):
     Task(tmp_path, name="train").store("stores/train")
-    config = StudyConfig(task=TaskConfig(name="stores", data_dir=str(tmp_path / "stores")))
+    config = StudyConfig(task=TaskConfig(name=""), source=SourceConfig(stores=str(tmp_path / "stores")))
     with pytest.raises(UserError, match="test is not an activation store"):
         open_stores(config)
     test = Task(tmp_path, words=False, name="test")
@@ -283,7 +284,7 @@ def test_stores_that_a_study_cannot_use_are_named(tmp_path):
     config.task.kind = "regression"
     with pytest.raises(UserError, match=r"labels that are classes, but config\.task\.kind is 'regression'"):
         open_stores(config)
-    config.task.data_dir = str(tmp_path / "none")
+    config.source.stores = str(tmp_path / "none")
     with pytest.raises(UserError, match=r"is no folder, but one with the stores train and test"):
         open_stores(config)
 
