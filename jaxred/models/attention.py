@@ -139,3 +139,8 @@ def visible_tokens(
     if window:
         visible &= jnp.abs(distance) < window
     return visible
+
+
+def token_positions(attention_mask: Bool[Array, "batch token"]) -> Int[Array, "batch token"]:
+    """Where each real token stands in its sentence, from 0, whichever side the padding is on."""
+    return jnp.maximum(jnp.cumsum(attention_mask, axis=1) - 1, 0)

@@ -59,6 +59,7 @@ class BertEmbeddings(nnx.Module):
         self.token_type = Embedding(config.type_vocab_size, size, dtype, rngs) if config.type_vocab_size else None
         self.position = Embedding(config.max_position_embeddings, size, dtype, rngs)
         self.norm = layer_norm(size, config.layer_norm_eps, rngs)
+        self.pad_token_id = config.pad_token_id
 
     def size(self, config: Any) -> int:
         """The size of the embeddings."""

@@ -14,7 +14,10 @@ log = logging.getLogger("jaxred")
 
 ARCHITECTURES = {
     "bert": ("bert", "Bert"),
+    "camembert": ("roberta", "Camembert"),
     "distilbert": ("distilbert", "DistilBert"),
+    "roberta": ("roberta", "Roberta"),
+    "xlm-roberta": ("roberta", "XLMRoberta"),
     "xlnet": ("xlnet", "XLNet"),
 }
 """model_type of a `config.json` -> the module of this package, and the encoder in it."""

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from helpers import tiny_encoder
+from jaxred.models import load_encoder
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
+from jaxred.models.encoder import Encoder
 from jaxred.models.xlnet import XLNet, XLNetConfig
+
+forward = jax.jit(Encoder.__call__)
 
 _SHAPE = {"vocab_size": 37, "hidden_size": 12, "n_layers": 3, "n_heads": 2, "intermediate_size": 20}
 TINY = {
@@ -80,6 +84,46 @@ def pytorch_hidden_states(model, batch, rows_alone=False, token_types=True):
             return torch.stack(model(**tokens, **segments, output_hidden_states=True).hidden_states).numpy()
 
     return np.concatenate([run([i]) for i in range(len(ids))], 1) if rows_alone else run(np.arange(len(ids)))
+
+
+def assert_equals_pytorch(their_model, folder, seed, padding_side="right", bound=2e-6, n_tokens=None, **their_inputs):
+    """Every layer of a PyTorch model with random weights, saved and loaded, is that of PyTorch on a padded batch.
+
+    Args:
+        their_model: a model of transformers without a head.
+        folder: a place for its files.
+        seed: of its weights and of the batch: 4 sentences of random lengths, one of them full.
+        padding_side: right or left; where it is left, causal models of PyTorch are given the positions of the tokens.
+        bound: the largest relative error (Frobenius) of a layer.
+        n_tokens: the length of the batch; drawn, and odd as often as even, where it is not given.
+        their_inputs: inputs of PyTorch's model beside ids, mask and, where the model looks at them, segments.
+    """
+    torch = pytest.importorskip("torch")
+    randomise(their_model, seed).save_pretrained(folder)
+    ours = load_encoder(folder)
+    rng = np.random.default_rng(seed)
+    n_tokens = n_tokens or int(rng.integers(2, 20))
+    config = ours.config
+    lengths = rng.permutation(np.append(n_tokens, rng.integers(1, n_tokens + 1, 3)))[:, None]
+    place = np.arange(n_tokens) - (n_tokens - lengths if padding_side == "left" else 0)
+    mask = (place >= 0) & (place < lengths)
+    pad = getattr(config, "pad_token_id", 0)
+    ids = rng.integers(0, config.vocab_size, mask.shape).astype(np.int32)
+    ids = np.where(mask, np.where(ids == pad, (ids + 1) % config.vocab_size, ids), pad).astype(np.int32)
+    types = (np.where(mask, place, 0) * 2 // n_tokens % max(config.type_vocab_size, 1)).astype(np.int32)
+    if padding_side == "left" and config.tokens.sentence_position is None:
+        their_inputs["position_ids"] = torch.tensor(np.maximum(np.cumsum(mask, 1) - 1, 0))
+    if config.type_vocab_size:
+        their_inputs["token_type_ids"] = torch.tensor(types).long()
+    with torch.inference_mode():
+        outputs = their_model(
+            input_ids=torch.tensor(ids).long(),
+            attention_mask=torch.tensor(mask).long(),
+            output_hidden_states=True,
+            **their_inputs,
+        )
+    theirs = torch.stack(outputs.hidden_states).numpy()
+    assert_layers_agree(np.asarray(forward(ours, ids, mask, types)), theirs, mask, bound)
 
 
 def assert_layers_agree(found, expected, mask, bound):
