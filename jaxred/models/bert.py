@@ -18,7 +18,7 @@ from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import FeedForward
 from jaxred.models.layer import PostNormLayer
-from jaxred.models.linear import Embedding
+from jaxred.models.linear import Embedding, linear
 from jaxred.models.norms import layer_norm
 from jaxred.models.token_layout import FAST, TokenLayout
 
@@ -60,10 +60,15 @@ class BertEmbeddings(nnx.Module):
         self.position = Embedding(config.max_position_embeddings, size, dtype, rngs)
         self.norm = layer_norm(size, config.layer_norm_eps, rngs)
         self.pad_token_id = config.pad_token_id
+        self.projection = linear(size, config.hidden_size, dtype, rngs) if self.is_mapped(config) else None
 
     def size(self, config: Any) -> int:
         """The size of the embeddings."""
         return config.hidden_size
+
+    def is_mapped(self, config: Any) -> bool:
+        """Whether a linear map leads from the embeddings to the hidden size: where that is another size."""
+        return self.size(config) != config.hidden_size
 
     def __call__(
         self,
@@ -76,7 +81,8 @@ class BertEmbeddings(nnx.Module):
         embedded = self.word(input_ids)
         if self.token_type is not None:
             embedded += self.token_type(token_type_ids)
-        return self.norm(embedded + self.position(self.positions(input_ids)))
+        embedded = self.norm(embedded + self.position(self.positions(input_ids)))
+        return embedded if self.projection is None else self.projection(embedded).astype(jnp.float32)
 
     def positions(self, input_ids: Int[Array, "batch token"]) -> Int[Array, "rows token"]:
         """The row of the position embeddings that each token has; one row for all sentences, where it is one."""

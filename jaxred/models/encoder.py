@@ -48,6 +48,7 @@ class Encoder(nnx.Module):
         """
         dtype = jnp.dtype(compute_dtype)
         self.config = config
+        self.depth = config.n_layers  # of the whole encoder, also once it is cut
         self.embeddings = self.embeddings_type(config, dtype, rngs=rngs)
         self.shared = self.shared_by_layers(config, dtype, rngs)
         n_stored = self._n_stored(config.n_layers)
@@ -190,7 +191,7 @@ class Encoder(nnx.Module):
         Args:
             attention_mask: True at real tokens.
             token_type_ids: the segment of each token.
-            queries: where those tokens stand that attend to the others.
+            queries: where those tokens stand that attend to the others: all, in their order, or one of each row.
         """
         del token_type_ids
         return Relations(visible_tokens(attention_mask, queries))

@@ -13,9 +13,12 @@ from jaxred.models.encoder import Encoder
 log = logging.getLogger("jaxred")
 
 ARCHITECTURES = {
+    "albert": ("albert", "Albert"),
     "bert": ("bert", "Bert"),
     "camembert": ("roberta", "Camembert"),
     "distilbert": ("distilbert", "DistilBert"),
+    "electra": ("electra", "Electra"),
+    "mpnet": ("mpnet", "MPNet"),
     "roberta": ("roberta", "Roberta"),
     "xlm-roberta": ("roberta", "XLMRoberta"),
     "xlnet": ("xlnet", "XLNet"),

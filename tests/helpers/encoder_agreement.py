@@ -11,17 +11,21 @@ import pytest
 
 from helpers import tiny_encoder
 from jaxred.models import load_encoder
+from jaxred.models.albert import Albert, AlbertConfig
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.models.encoder import Encoder
+from jaxred.models.mpnet import MPNet, MPNetConfig
 from jaxred.models.xlnet import XLNet, XLNetConfig
 
 forward = jax.jit(Encoder.__call__)
 
 _SHAPE = {"vocab_size": 37, "hidden_size": 12, "n_layers": 3, "n_heads": 2, "intermediate_size": 20}
 TINY = {
+    Albert: AlbertConfig(**_SHAPE, max_position_embeddings=16, embedding_size=8),
     Bert: BertConfig(**_SHAPE, max_position_embeddings=16),
     DistilBert: DistilBertConfig(**_SHAPE, max_position_embeddings=16),
+    MPNet: MPNetConfig(**_SHAPE, max_position_embeddings=18),
     XLNet: XLNetConfig(**_SHAPE),
 }
 
