@@ -1,7 +1,7 @@
-"""Claims: an XLNet of xlnet-base-cased's size runs as fast as PyTorch's at 128 tokens, at least three times as fast on
-real lengths as when every sentence is padded to 128, and takes at most 1.4 times BERT's time.
+"""Claims: encoders of base size run as fast as PyTorch's at 128 tokens, and at least three times as fast on real lengths
+as when every sentence is padded to 128; XLNet takes at most 1.4 times BERT's time.
 
-    python benchmarks/encoder_timing.py [--glue=glue_data] [--encoders=xlnet,bert] [--n_sentences=384] [--rounds=5]
+    python benchmarks/encoder_timing.py [--glue=glue_data] [--encoders=xlnet,bert|all] [--n_sentences=384] [--rounds=5]
 
 Encoders of 12 layers x 768 with random weights, in float32, every layer's sentence vector kept, in one run: jaxred and
 PyTorch on the same batch of 32 x 128 tokens, and jaxred on the lengths of SST-2's sentences, sorted into its buckets.
@@ -10,6 +10,7 @@ The lengths are those of the dev file's words, or of the built-in corpus where t
 what they are does not change the time. Compiling is not counted; each way has one warm-up, and then its turn in every
 round, so that a change of the machine's speed meets all. Prints seconds, and sentences/s and ratios twice: of the
 medians over the rounds, which hold unless most rounds were disturbed, and of the minima, the least disturbed.
+`--encoders` are names as config.json has them (model_type), of one at a time where memory is short.
 """
 
 import json
@@ -28,16 +29,19 @@ from jaxred.activations.batching import plan_batches
 from jaxred.activations.encode import encode_fn
 from jaxred.data.glue import load_glue
 from jaxred.data.movie_reviews import load_movie_reviews
-from jaxred.models import bert, xlnet
-from jaxred.models.loading import architecture
+from jaxred.models.loading import ARCHITECTURES, architecture
 from jaxred.models.tokenization import PaddedBatch
 
 GLUE = flags.DEFINE_string("glue", "", "The folder of GLUE, for SST-2's lengths.")
-ENCODERS = flags.DEFINE_list("encoders", ["xlnet", "bert"], "Which encoders to time.")
+ENCODERS = flags.DEFINE_list("encoders", ["xlnet", "bert"], "Which encoders to time; all: every architecture.")
 N_SENTENCES = flags.DEFINE_integer("n_sentences", 384, "Sentences of real lengths.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "How often every way is timed.", lower_bound=1)
 SMALLEST = flags.DEFINE_bool("smallest", False, "A quick run that shows that the benchmark works.")
 WAYS = "jaxred_128", "pytorch_128", "jaxred_real_lengths"
+
+
+def names() -> list[str]:
+    return [*ARCHITECTURES] if ENCODERS.value == ["all"] else ENCODERS.value
 
 
 def padded(name: str, lengths: np.ndarray, length: int, n_rows: int) -> PaddedBatch:
@@ -57,27 +61,36 @@ def encoders(name: str) -> tuple[Callable[[PaddedBatch], Any], Callable[[PaddedB
     import torch  # pyright: ignore[reportMissingImports]
     import transformers
 
-    n_layers = 1 if SMALLEST.value else 12
-    if name == "xlnet":
-        config = xlnet.XLNetConfig(hidden_size=768, n_layers=n_layers, n_heads=12, intermediate_size=3072)
-        model = xlnet.XLNet(config, rngs=nnx.Rngs(0))
-        rival = transformers.XLNetModel(transformers.XLNetConfig.from_dict(config.to_dict()))
-    else:
-        config = bert.BertConfig(n_layers=n_layers)
-        model = bert.Bert(config, rngs=nnx.Rngs(0))
-        rival = transformers.BertModel(transformers.BertConfig.from_dict(config.to_dict()), add_pooling_layer=False)
+    encoder_type = architecture(name)
+    config_type = encoder_type.config_type
+    settings = {
+        "vocab_size": 32000,
+        "hidden_size": 768,
+        "num_hidden_layers": 1 if SMALLEST.value else 12,
+        "num_attention_heads": 12,
+        config_type.keys.get("intermediate_size", ("intermediate_size",))[0]: 3072,
+        "pad_token_id": 0,
+    }
+    if config_type.tokens.sentence_position is None and name != "gpt2":
+        settings |= {"num_key_value_heads": 4, "head_dim": 64}
+    theirs = transformers.AutoConfig.for_model(name, **settings)
+    model = encoder_type(config_type.from_dict(theirs.to_dict(), Path(name)), rngs=nnx.Rngs(0))
+    rival = transformers.AutoModel.from_config(theirs)
     rival.eval()  # type: ignore[no-untyped-call]
-    encode = encode_fn(model, "cls", "float32")
+    causal = config_type.tokens.sentence_position is None
+    encode = encode_fn(model, "last" if causal else "cls", "float32")
+    segments = bool(config_type.tokens.pad_token_type_id or getattr(theirs, "type_vocab_size", 0))
 
     def by_pytorch(batch: PaddedBatch) -> Any:
         with torch.inference_mode():
             outputs = rival(
                 input_ids=torch.from_numpy(batch.input_ids).long(),
                 attention_mask=torch.from_numpy(batch.attention_mask).long(),
-                token_type_ids=torch.from_numpy(batch.token_type_ids).long(),
                 output_hidden_states=True,
+                **({"token_type_ids": torch.from_numpy(batch.token_type_ids).long()} if segments else {}),
             )
-            return torch.stack([h[:, batch.positions[0]] for h in outputs.hidden_states], 1).numpy()
+            at = -1 if causal else batch.positions[0]
+            return torch.stack([h[:, at] for h in outputs.hidden_states], 1).numpy()
 
     return lambda batch: np.asarray(encode(batch)), by_pytorch
 
@@ -93,11 +106,11 @@ def real_lengths() -> np.ndarray:
 def ratios(seconds_a_sentence: dict[str, float]) -> dict[str, float]:
     """Of sentences/s to PyTorch's and to padding, and of XLNet's time to BERT's."""
     found = {}
-    for name in ENCODERS.value:
+    for name in names():
         jaxred, pytorch, real = (seconds_a_sentence[f"{name}_{way}"] for way in WAYS)
         found[f"{name}_times_pytorch_at_128"] = pytorch / jaxred
         found[f"{name}_real_lengths_times_padded_to_128"] = jaxred / real
-    if {"xlnet", "bert"} <= set(ENCODERS.value):
+    if {"xlnet", "bert"} <= set(names()):
         for way in ("jaxred_128", "jaxred_real_lengths"):
             found[f"xlnet_time_over_bert_{way}"] = (
                 seconds_a_sentence[f"xlnet_{way}"] / seconds_a_sentence[f"bert_{way}"]
@@ -113,7 +126,7 @@ def main(argv: list[str]) -> None:
     plan = plan_batches(lengths, 2048 if jax.default_backend() == "cpu" else 65536)
     n_rows = 8 if SMALLEST.value else 32
     ways: dict[str, tuple[int, Callable[[], Any]]] = {}
-    for name in ENCODERS.value:
+    for name in names():
         jaxred, pytorch = encoders(name)
         full = [padded(name, np.full(n_rows, 128), 128, n_rows)]
         by_length = [padded(name, lengths[batch.rows], batch.length, batch.n_rows) for batch in plan]

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from jaxred.errors import UserError
 
 DTYPES = ("float32", "bfloat16", "float16")
+POOLINGS = ("cls", "mean", "last", "max")
 WORD_POOLINGS = ("last", "first", "average")
 METRICS = (
     "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
@@ -106,8 +107,8 @@ class EncoderConfig:
     """The pretrained encoder whose redundancy is measured."""
 
     path: str = "all-MiniLM-L6-v2"
-    """A folder of a BERT, DistilBERT or XLNet, or a name: all-MiniLM-L6-v2 (the `demo` extra) or
-    all-mpnet-base-v2 (`jaxred install-model`)."""
+    """A Hugging Face folder of a supported architecture (docs/encoders.md), or a name: all-MiniLM-L6-v2 (the `demo`
+    extra) or all-mpnet-base-v2 (`jaxred install-model`)."""
     n_layers: int = -1
     """Run only the first so many transformer layers. -1: all."""
     compute_dtype: str = "float32"
@@ -119,7 +120,8 @@ class ExtractionConfig:
     """How text becomes rows of activations."""
 
     pooling: str = "cls"
-    """The sentence vector: cls (the position of [CLS] or <cls>) or mean (over all real tokens)."""
+    """The sentence vector: cls (the position of [CLS] or <cls>; not of causal models), mean or max (over all real
+    tokens), or last (the last real token)."""
     word_pooling: str = "last"
     """Labelled words: the vector of a word is that of its last or first sub-word, or their average: last, first,
     average."""
@@ -387,7 +389,7 @@ def validate(config: StudyConfig) -> None:
     layers = "-1 (all layers) or the number of layers to run"
     _whole("encoder.n_layers", encoder.n_layers, -1, MOST_LAYERS, layers)
     _choice("encoder.compute_dtype", encoder.compute_dtype, ("float32", "bfloat16"))
-    _choice("extraction.pooling", extraction.pooling, ("cls", "mean"))
+    _choice("extraction.pooling", extraction.pooling, POOLINGS)
     _choice("extraction.word_pooling", extraction.word_pooling, WORD_POOLINGS)
     _choice("extraction.dtype", extraction.dtype, DTYPES)
     _whole("extraction.max_length", extraction.max_length, 4, MOST_TOKENS, "at least 4 tokens")

@@ -62,7 +62,7 @@ NAN, INF = math.nan, math.inf
         ("extraction.word_pooling", "mean", "choose one of last, first, average"),
         ("encoder.n_layers", -2, r"-1 \(all layers\) or the number of layers"),
         ("encoder.compute_dtype", "float16", "choose one of float32, bfloat16"),
-        ("extraction.pooling", "max", "choose one of cls, mean"),
+        ("extraction.pooling", "sum", "choose one of cls, mean, last, max"),
         ("extraction.dtype", "float64", "choose one of float32, bfloat16, float16"),
         ("extraction.max_length", 3, "at least 4 tokens"),
         ("extraction.token_budget", 127, r"0 \(automatic\) or at least .*128"),

@@ -167,6 +167,11 @@ def _encoder(
 
     model = load_encoder(folder, encoder.n_layers, encoder.compute_dtype)
     tokenizer = Tokenizer(folder, model.config)
+    if pooling_name == "cls" and tokenizer.layout.sentence_position is None:
+        raise UserError(
+            f"config.extraction.pooling='cls' is not possible with {model.config.title}: it has no token that stands "
+            "for the sentence; choose last (the last token, which has seen all others) or mean."
+        )
     tokenizer.encode([], None, extraction.max_length)  # rejects a max_length the model does not take
     return model, tokenizer, encode_fn(model, pooling_name, extraction.dtype)
 

@@ -1,8 +1,8 @@
 """MPNet, a BERT with a bias by distance that all layers share.
 
-References: Song, Tan, Qin, Lu, Liu, "MPNet: Masked and Permuted Pre-training for Language Understanding" (NeurIPS 2020);
-the bias by distance is that of Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
-Transformer" (JMLR 2020). The numbers are those of Hugging Face's `MPNetModel`.
+References: Song, Tan, Qin, Lu, Liu, "MPNet: Masked and Permuted Pre-training for Language Understanding" (NeurIPS
+2020); the bias by distance is that of Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
+Text-to-Text Transformer" (JMLR 2020). The numbers are those of Hugging Face's `MPNetModel`.
 """
 
 import math

@@ -159,16 +159,21 @@ class Tokenizer:
         self._check_length(max_length)
         if not texts:
             return self._batch([])
-        return self._batch(
-            tokenizer_checks.encode(
-                self._tokenizer,
-                self._folder,
-                list(texts),
-                None if pairs is None else list(pairs),
-                truncation="longest_first",
-                max_length=max_length,
-            )
+        encodings = tokenizer_checks.encode(
+            self._tokenizer,
+            self._folder,
+            list(texts),
+            None if pairs is None else list(pairs),
+            truncation="longest_first",
+            max_length=max_length,
         )
+        empty = next((text for text, encoding in zip(texts, encodings, strict=True) if not encoding.ids), None)
+        if empty is not None:
+            raise UserError(
+                f"The text {empty!r} becomes no token with the tokenizer of {self._folder}, which adds none of its "
+                "own: leave it out."
+            )
+        return self._batch(encodings)
 
     def encode_words(self, sentences: Sequence[Sequence[str]], max_length: int) -> TokenizedWords:
         """Tokenises sentences that are cut into words, each word separately.

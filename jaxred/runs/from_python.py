@@ -124,7 +124,8 @@ def hidden_states(
     Args:
         texts: sentences, or pairs of them.
         model: a folder of a pretrained encoder, or the packaged default.
-        pooling: the vector of a text: cls (where [CLS] or <cls> is) or mean (over its tokens).
+        pooling: the vector of a text: cls (where [CLS] or <cls> is; not of causal models), mean or max (over its
+            tokens), or last (its last token).
         max_length: tokens that a text is truncated to, special ones included.
         n_layers: run only the first so many transformer layers; -1: all.
         dtype: the type that a store keeps: float32, bfloat16 or float16.

@@ -1,4 +1,4 @@
-"""Every architecture beside BERT from text to activations, and one on to the report, by the launchers."""
+"""Every architecture from text to activations and a study, with its own kind of tokenizer."""
 
 import json
 import shutil
@@ -7,13 +7,62 @@ import jax
 import numpy as np
 import pytest
 from helpers import tiny_encoder
+from helpers.encoder_agreement import TINY, random_tiny
 from helpers.processes import launch
+from helpers.trained_tokenizers import write_tokenizer
 
+import jaxred
 from jaxred.activations.store import Store
+from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.models.tokenization import Tokenizer
 from jaxred.models.xlnet import XLNet, XLNetConfig
+
+TEXTS = [
+    f"{subject} {verb} {how}{end}"
+    for subject in ("the film", "A plot", "its Ending", "nobody's café", "Überraschung")
+    for verb in ("is", "was", "seems", "stays")
+    for how in ("fine", "dull", "rather slow -- very slow", "over-long")
+    for end in (".", " !")
+]
+LABELS = [str("fine" in text or "slow" in text) for text in TEXTS]
+
+
+@pytest.fixture(params=TINY, ids=lambda encoder_type: encoder_type.__name__)
+def folder_with_tokenizer(request, tmp_path):
+    encoder_type = request.param
+    config = encoder_type.config_type
+    n_tokens = write_tokenizer(tmp_path / "encoder", config.model_type, TEXTS)
+    longer = {"max_position_embeddings": 40} if encoder_type is not XLNet else {}
+    checkpoint.save(random_tiny(encoder_type, vocab_size=n_tokens, n_layers=2, **longer), tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def test_vectors_of_texts_are_those_of_each_text_alone(folder_with_tokenizer):
+    model = load_encoder(folder_with_tokenizer)
+    tokenizer = Tokenizer(folder_with_tokenizer, model.config)
+    tokens = tokenizer.encode(TEXTS, None, 32)
+    pooling = "last" if model.config.tokens.sentence_position is None else "mean"
+    found = np.asarray(jaxred.hidden_states(TEXTS, folder_with_tokenizer, pooling=pooling, max_length=32))
+    ids, types = tokens.ids[71][None], tokens.token_type_ids[71][None]
+    alone = np.asarray(jax.jit(type(model).__call__)(model, ids, np.ones(ids.shape, bool), types))[:, 0]
+    expected = alone[:, -1] if pooling == "last" else alone.mean(1)
+    assert tiny_encoder.row_error(found[71][None], expected[None]) <= 1e-6
+    if pooling == "last":
+        with pytest.raises(UserError, match=r"pooling='cls' is not possible with .*: .*; choose last .* or mean"):
+            jaxred.hidden_states(TEXTS, folder_with_tokenizer)
+
+
+def test_a_study(folder_with_tokenizer, tmp_path):
+    config = jaxred.StudyConfig(
+        extraction=jaxred.ExtractionConfig(pooling="mean", max_length=32), probe=jaxred.ProbeConfig(epochs=1)
+    )
+    run = jaxred.study(
+        TEXTS[:120], LABELS[:120], model=folder_with_tokenizer, test=(TEXTS[120:], LABELS[120:]), config=config,
+        workdir=tmp_path / "run", stages="pipeline",
+    )  # fmt: skip
+    assert run.to_frame()["n_neurons"].max() == 36
 
 
 def assert_rows_are_of_each_sentence_alone(folder, workdir, examples, max_length):

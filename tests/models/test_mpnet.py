@@ -2,10 +2,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.encoder_agreement import assert_equals_pytorch, assert_hugging_face_defaults
+from helpers.encoder_agreement import (
+    assert_equals_pytorch,
+    assert_hugging_face_defaults,
+    assert_layers_agree,
+    forward,
+    pytorch_hidden_states,
+)
 
+from jaxred.data.conllu import read_conllu
 from jaxred.errors import UserError
+from jaxred.models import load_encoder, pretrained
 from jaxred.models.mpnet import MPNetConfig, buckets_of_distances
+from jaxred.models.tokenization import Tokenizer
 
 
 def test_absent_keys_have_hugging_face_defaults():
@@ -57,3 +66,35 @@ def test_every_layer_equals_pytorch(seed, tmp_path):
     )
     model = transformers.MPNetModel(config, add_pooling_layer=bool(seed % 2))
     assert_equals_pytorch(model, tmp_path, seed, padding_side=("right", "left")[seed % 2], n_tokens=n_tokens)
+
+
+@pytest.fixture(scope="module")
+def mpnet_folder():
+    try:
+        return pretrained.resolve("all-mpnet-base-v2")
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.mpnet
+@pytest.mark.shared
+@pytest.mark.reference
+@pytest.mark.parametrize("text", ["500 sentences of SST-2", "200 pairs of MRPC", "words of 200 sentences of EWT"])
+def test_the_real_model_equals_pytorch(text, mpnet_folder, glue_dev, labelling_data):
+    pytest.importorskip("torch")
+    from transformers import MPNetModel
+
+    ours = load_encoder(mpnet_folder)
+    tokenizer = Tokenizer(mpnet_folder, ours.config)
+    if "words" in text:
+        sentences = read_conllu(labelling_data["ud_pos"] / "en_ewt-ud-dev.conllu", "upos")[:200]
+        tokens = tokenizer.encode_words([sentence.words for sentence in sentences], 128).tokens
+    else:
+        examples = glue_dev["mrpc"][:200] if "pairs" in text else glue_dev["sst2"][:500]
+        pairs = [example.pair for example in examples] if "pairs" in text else None
+        tokens = tokenizer.encode([example.text for example in examples], pairs, 128)
+    theirs = MPNetModel.from_pretrained(mpnet_folder, add_pooling_layer=False).eval()
+    for rows in np.array_split(np.argsort(tokens.lengths), 8):
+        batch = tokenizer.pad(tokens, rows, int(tokens.lengths[rows].max()), len(rows))
+        expected = pytorch_hidden_states(theirs, batch, token_types=False)
+        assert_layers_agree(np.asarray(forward(ours, *batch[:3])), expected, batch.attention_mask, 1e-5)

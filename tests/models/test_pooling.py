@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxred.models import pooling
 
@@ -47,3 +48,14 @@ def test_means_of_words_are_over_their_tokens_alone():
     bare = pooling.word_means(jnp.ones((1, 2, 3), jnp.bfloat16), *(jnp.zeros(2, int) for _ in range(3)))
     assert bare.dtype == jnp.bfloat16
     np.testing.assert_array_equal(bare, 0)
+
+
+@pytest.mark.parametrize("side", [slice(None), slice(None, None, -1)], ids=["right", "left"])
+def test_the_last_real_token_and_the_largest_values(side):
+    mask = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], bool)[:, side]
+    hidden = np.where(mask[:, :, None], HIDDEN, np.nan)
+    last = [np.flatnonzero(row)[-1] for row in mask]
+    np.testing.assert_array_equal(pooling.last(jnp.asarray(hidden), jnp.asarray(mask)), HIDDEN[range(3), last])
+    largest = [HIDDEN[i, mask[i]].max(0) for i in range(3)]
+    np.testing.assert_array_equal(pooling.max(jnp.asarray(hidden), jnp.asarray(mask)), largest)
+    np.testing.assert_array_equal(pooling.max(jnp.asarray(hidden), jnp.zeros((3, 5), bool)), 0)
