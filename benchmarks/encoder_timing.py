@@ -1,5 +1,6 @@
-"""Claims: encoders of base size run as fast as PyTorch's at 128 tokens, and at least three times as fast on real lengths
-as when every sentence is padded to 128; XLNet takes at most 1.4 times BERT's time.
+"""Claims: encoders of base size run as fast as PyTorch's at 128 tokens, and at least three times as fast on real
+lengths as when every sentence is padded to 128; XLNet takes at most 1.4 times BERT's time.
+
 
     python benchmarks/encoder_timing.py [--glue=glue_data] [--encoders=xlnet,bert|all] [--n_sentences=384] [--rounds=5]
 
