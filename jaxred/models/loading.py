@@ -15,6 +15,7 @@ log = logging.getLogger("jaxred")
 ARCHITECTURES = {
     "bert": ("bert", "Bert"),
     "camembert": ("roberta", "Camembert"),
+    "deberta-v2": ("deberta", "DebertaV2"),
     "distilbert": ("distilbert", "DistilBert"),
     "roberta": ("roberta", "Roberta"),
     "xlm-roberta": ("roberta", "XLMRoberta"),

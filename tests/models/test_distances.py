@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxred.models.distances import by_token, of_tokens
+from jaxred.models.distances import by_token, log_buckets, of_tokens
 
 
 @pytest.mark.parametrize(("n_tokens", "n_distances"), [(5, 10), (1, 2), (8, 16), (5, 6)])
@@ -20,3 +20,14 @@ def test_scores_of_some_tokens_are_those_of_all():
     rows, columns = np.array([6, 0, 3]), np.array([2, 2, 5, 0])
     found = of_tokens(scores[:, rows], jnp.asarray(rows), jnp.asarray(columns), 7)
     np.testing.assert_array_equal(found, np.asarray(by_token(scores))[:, rows][:, :, columns])
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("n_buckets", "n_positions"), [(256, 512), (2, 9), (16, 13), (33, 21), (64, 49), (128, 1024)])
+def test_buckets_are_pytorchs_at_any_distance(n_buckets, n_positions):
+    torch = pytest.importorskip("torch")
+    from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+
+    distances = np.arange(-1500, 1501)
+    expected = make_log_bucket_position(torch.tensor(distances), n_buckets, n_positions).long().numpy()
+    np.testing.assert_array_equal(log_buckets(distances, n_buckets, n_positions), expected)
