@@ -15,7 +15,16 @@ Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and o
 _MOST = 10**7  # of whole numbers: beyond any model, and products of three of them still fit what counts elements
 _MOST_LAYERS = 10**4
 # The least values of whole numbers; of the others 1.
-_LEAST = {"n_layers": 0, "pad_token_id": 0, "clamp_len": -1, "type_vocab_size": 0, "sliding_window": 0}
+_LEAST = {
+    "n_layers": 0,
+    "pad_token_id": 0,
+    "clamp_len": -1,
+    "type_vocab_size": 0,
+    "sliding_window": 0,
+    "max_relative_positions": -1,
+    "position_buckets": -1,
+    "embedding_size": 0,
+}
 
 _AnyArchitecture = TypeVar("_AnyArchitecture", bound="ArchitectureConfig")
 

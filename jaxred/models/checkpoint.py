@@ -70,7 +70,7 @@ class WeightTable:
 
     names: Mapping[str, str | Stored]  # path in the model -> name in the checkpoint
     prefix: str  # what a checkpoint with a task head puts before those names
-    ignored: str  # pattern of whole names that are not part of the encoder: heads and buffers
+    ignored: str  # pattern of whole names that are no weights of the encoder, unless this one has them: heads, buffers
     renamed: Mapping[str, str] = field(default_factory=dict)  # old ending of a name -> its present one
     absent: Collection[str] = ()  # names that checkpoints do not have, of parameters that are not used
 
@@ -211,7 +211,7 @@ def _open_tensors(folder: Path, table: WeightTable, expected: Collection[str]) -
     found: dict[str, tuple[Any, str]] = {}
     for file, stored_name in stored:
         name = table.canonical(stored_name.removeprefix(wrapper))
-        if re.fullmatch(table.ignored, name):
+        if name not in expected and re.fullmatch(table.ignored, name):
             continue
         if name in found:
             raise UserError(f"{folder} holds {name} twice, as {found[name][1]} and as {stored_name}.")

@@ -16,6 +16,7 @@ ARCHITECTURES = {
     "albert": ("albert", "Albert"),
     "bert": ("bert", "Bert"),
     "camembert": ("roberta", "Camembert"),
+    "deberta-v2": ("deberta", "DebertaV2"),
     "distilbert": ("distilbert", "DistilBert"),
     "electra": ("electra", "Electra"),
     "mpnet": ("mpnet", "MPNet"),

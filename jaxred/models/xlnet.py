@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.errors import UserError
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.distances import by_token, of_tokens
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import FeedForward
 from jaxred.models.layer import PostNormLayer
@@ -191,7 +192,11 @@ class XLNetAttention(nnx.Module):
 
             by_distance = scores(biased(position_bias), distance)
             total = scores(biased(content_bias), key)
-            total += _by_key(by_distance) if wanted is None else _by_key_of(queries, by_distance, key.shape[1])
+            n_tokens = key.shape[1]
+            if wanted is None:
+                total += by_token(by_distance)
+            else:
+                total += of_tokens(by_distance, queries, jnp.arange(n_tokens), n_tokens)
             segment = jnp.sum(biased(segment_bias) * segments, -1, keepdims=True)
             total += jnp.where(other_segment, segment, 0.0)
             weights = jax.nn.softmax(jnp.where(visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
@@ -284,23 +289,3 @@ def relative_positions(config: XLNetConfig, n_tokens: int) -> Float[np.ndarray, 
         distances = np.clip(distances, -config.clamp_len, config.clamp_len)
     angles = np.float64(distances[:, None] * frequencies)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
-
-
-def _by_key(scores: Float[Array, "head token distance"]) -> Float[Array, "head token token"]:
-    """Scores by distance n, n - 1, ... become scores by key: the one of query i and key j is at n - i + j.
-
-    In the flattened rows a key's score is one place further to the left than that of the query before; so the rows
-    are cut again, one shorter, after the first n places. No copy is made by loops or gathers. With attention to what
-    came before alone, the distances end at 0, and what stands at later keys is never seen.
-    """
-    n_tokens, n_distances = scores.shape[-2:]
-    flat = scores.reshape(*scores.shape[:-2], n_tokens * n_distances)[..., n_tokens:]
-    return flat.reshape(*scores.shape[:-2], n_tokens, n_distances - 1)[..., :n_tokens]
-
-
-def _by_key_of(
-    queries: Int[Array, " query"], scores: Float[Array, "head query distance"], n_tokens: int
-) -> Float[Array, "head query token"]:
-    """`_by_key` of a few queries, wherever they stand: the places of each one's keys among the distances are picked."""
-    places = n_tokens - queries[:, None] + jnp.arange(n_tokens)[None]
-    return jnp.take_along_axis(scores, places[None], axis=-1, mode="clip")

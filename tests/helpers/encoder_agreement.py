@@ -13,6 +13,7 @@ from helpers import tiny_encoder
 from jaxred.models import load_encoder
 from jaxred.models.albert import Albert, AlbertConfig
 from jaxred.models.bert import Bert, BertConfig
+from jaxred.models.deberta import DebertaV2, DebertaV2Config
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.models.encoder import Encoder
 from jaxred.models.mpnet import MPNet, MPNetConfig
@@ -24,6 +25,17 @@ _SHAPE = {"vocab_size": 37, "hidden_size": 12, "n_layers": 3, "n_heads": 2, "int
 TINY = {
     Albert: AlbertConfig(**_SHAPE, max_position_embeddings=16, embedding_size=8),
     Bert: BertConfig(**_SHAPE, max_position_embeddings=16),
+    DebertaV2: DebertaV2Config(
+        **_SHAPE,
+        max_position_embeddings=16,
+        type_vocab_size=2,
+        relative_attention=True,
+        position_buckets=6,
+        pos_att_type=("c2p", "p2c"),
+        share_att_key=True,
+        norm_rel_ebd="layer_norm",
+        embedding_size=10,
+    ),
     DistilBert: DistilBertConfig(**_SHAPE, max_position_embeddings=16),
     MPNet: MPNetConfig(**_SHAPE, max_position_embeddings=18),
     XLNet: XLNetConfig(**_SHAPE),

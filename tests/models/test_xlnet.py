@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import encoder_agreement
@@ -22,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder
 from jaxred.models.tokenization import Tokenizer
-from jaxred.models.xlnet import XLNet, XLNetConfig, _by_key, relative_positions
+from jaxred.models.xlnet import XLNet, XLNetConfig, relative_positions
 
 TINY = encoder_agreement.TINY[XLNet]
 
@@ -218,16 +217,6 @@ def test_relative_positions_are_pytorchs_at_any_distance(size):
     found = relative_positions(dataclasses.replace(TINY, hidden_size=size), 512)
     assert torch.get_default_dtype() == torch.float32
     assert relative_error(found, expected) <= 2e-6
-
-
-@pytest.mark.parametrize(("n_tokens", "n_distances"), [(5, 10), (1, 2), (8, 16), (5, 6)])
-def test_scores_by_distance_become_scores_by_key(n_tokens, n_distances):
-    scores = np.random.default_rng(0).normal(size=(3, n_tokens, n_distances)).astype(np.float32)
-    found = np.asarray(_by_key(jnp.asarray(scores)))
-    assert found.shape == (3, n_tokens, n_tokens)
-    for i in range(n_tokens):
-        for j in range(n_tokens if n_distances == 2 * n_tokens else i + 1):
-            np.testing.assert_array_equal(found[..., i, j], scores[..., i, n_tokens - (i - j)])
 
 
 # What must not change a sentence's vectors -------------------------------------------------------------------------
