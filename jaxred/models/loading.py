@@ -16,6 +16,7 @@ ARCHITECTURES = {
     "bert": ("bert", "Bert"),
     "camembert": ("roberta", "Camembert"),
     "distilbert": ("distilbert", "DistilBert"),
+    "gpt2": ("gpt2", "GPT2"),
     "roberta": ("roberta", "Roberta"),
     "xlm-roberta": ("roberta", "XLMRoberta"),
     "xlnet": ("xlnet", "XLNet"),

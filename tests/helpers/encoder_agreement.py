@@ -2,6 +2,7 @@
 not depend on a sentence's company."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from jaxred.models import load_encoder
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.models.encoder import Encoder
+from jaxred.models.gpt2 import GPT2, GPT2Config
 from jaxred.models.xlnet import XLNet, XLNetConfig
 
 forward = jax.jit(Encoder.__call__)
@@ -22,6 +24,7 @@ _SHAPE = {"vocab_size": 37, "hidden_size": 12, "n_layers": 3, "n_heads": 2, "int
 TINY = {
     Bert: BertConfig(**_SHAPE, max_position_embeddings=16),
     DistilBert: DistilBertConfig(**_SHAPE, max_position_embeddings=16),
+    GPT2: GPT2Config(**_SHAPE, hidden_act="gelu", max_position_embeddings=16),
     XLNet: XLNetConfig(**_SHAPE),
 }
 
@@ -68,7 +71,7 @@ def randomise(model, seed):
     with torch.no_grad():
         for name, weight in model.named_parameters():
             n_in = weight.shape[0] if weight.dim() == 3 else weight.shape[-1]
-            weight.normal_(1.0 if name.lower().endswith("norm.weight") else 0.0, n_in**-0.5)
+            weight.normal_(1.0 if re.search(r"(norm|\bln_.)\.weight$", name.lower()) else 0.0, n_in**-0.5)
     return model.eval()
 
 
