@@ -17,6 +17,7 @@ ARCHITECTURES = {
     "camembert": ("roberta", "Camembert"),
     "distilbert": ("distilbert", "DistilBert"),
     "gpt2": ("gpt2", "GPT2"),
+    "modernbert": ("modernbert", "ModernBert"),
     "roberta": ("roberta", "Roberta"),
     "xlm-roberta": ("roberta", "XLMRoberta"),
     "xlnet": ("xlnet", "XLNet"),

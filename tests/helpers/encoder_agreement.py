@@ -16,6 +16,7 @@ from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.models.encoder import Encoder
 from jaxred.models.gpt2 import GPT2, GPT2Config
+from jaxred.models.modernbert import ModernBert, ModernBertConfig
 from jaxred.models.xlnet import XLNet, XLNetConfig
 
 forward = jax.jit(Encoder.__call__)
@@ -25,6 +26,7 @@ TINY = {
     Bert: BertConfig(**_SHAPE, max_position_embeddings=16),
     DistilBert: DistilBertConfig(**_SHAPE, max_position_embeddings=16),
     GPT2: GPT2Config(**_SHAPE, hidden_act="gelu", max_position_embeddings=16),
+    ModernBert: ModernBertConfig(**_SHAPE, max_position_embeddings=16, local_attention=6, pad_token_id=0),
     XLNet: XLNetConfig(**_SHAPE),
 }
 

@@ -24,21 +24,24 @@ from jaxred.models.bert import Bert
 from jaxred.models.distilbert import DistilBert
 from jaxred.models.encoder import Encoder
 from jaxred.models.gpt2 import GPT2
+from jaxred.models.modernbert import ModernBert
 from jaxred.models.xlnet import XLNet
 
 forward = jax.jit(Encoder.__call__)
 
-ROUNDING = {Bert: 2e-2, DistilBert: 2e-2, GPT2: 2e-2, XLNet: 3e-2}  # what bfloat16 costs at most
+ROUNDING = {Bert: 2e-2, DistilBert: 2e-2, GPT2: 2e-2, ModernBert: 2e-2, XLNet: 3e-2}  # what bfloat16 costs at most
 COMPILED = {
     Bert: 1e-6,
     DistilBert: 1e-6,
     GPT2: 1e-6,
+    ModernBert: 1e-6,
     XLNet: 1e-5,
 }  # how far one compilation may be from another, beside 1e-5 of it
 PRODUCTS = {
     Bert: 6,
     DistilBert: 6,
     GPT2: 6,
+    ModernBert: 6,
     XLNet: 8,
 }  # XLNet's further ones: the distances, and the queries with them
 
