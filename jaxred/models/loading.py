@@ -19,6 +19,8 @@ ARCHITECTURES = {
     "deberta-v2": ("deberta", "DebertaV2"),
     "distilbert": ("distilbert", "DistilBert"),
     "electra": ("electra", "Electra"),
+    "gpt2": ("gpt2", "GPT2"),
+    "modernbert": ("modernbert", "ModernBert"),
     "mpnet": ("mpnet", "MPNet"),
     "roberta": ("roberta", "Roberta"),
     "xlm-roberta": ("roberta", "XLMRoberta"),

@@ -193,4 +193,7 @@ def _checked(value: Any, what: str, name: str) -> Any:
             raise UserError(
                 f"{what}={str(value)[:60]} is not possible: it must be {'numbers' if many else 'a number'} above 0."
             )
-    return tuple(map(float, numbers)) if many else value
+    if name == "original_max_position_embeddings":
+        return value
+    floats = tuple(map(float, numbers))
+    return floats if many else floats[0]

@@ -2,6 +2,7 @@
 not depend on a sentence's company."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import jax
@@ -16,6 +17,8 @@ from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.deberta import DebertaV2, DebertaV2Config
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.models.encoder import Encoder
+from jaxred.models.gpt2 import GPT2, GPT2Config
+from jaxred.models.modernbert import ModernBert, ModernBertConfig
 from jaxred.models.mpnet import MPNet, MPNetConfig
 from jaxred.models.xlnet import XLNet, XLNetConfig
 
@@ -37,7 +40,9 @@ TINY = {
         embedding_size=10,
     ),
     DistilBert: DistilBertConfig(**_SHAPE, max_position_embeddings=16),
+    GPT2: GPT2Config(**_SHAPE, hidden_act="gelu", max_position_embeddings=16),
     MPNet: MPNetConfig(**_SHAPE, max_position_embeddings=18),
+    ModernBert: ModernBertConfig(**_SHAPE, max_position_embeddings=16, local_attention=6, pad_token_id=0),
     XLNet: XLNetConfig(**_SHAPE),
 }
 
@@ -84,7 +89,7 @@ def randomise(model, seed):
     with torch.no_grad():
         for name, weight in model.named_parameters():
             n_in = weight.shape[0] if weight.dim() == 3 else weight.shape[-1]
-            weight.normal_(1.0 if name.lower().endswith("norm.weight") else 0.0, n_in**-0.5)
+            weight.normal_(1.0 if re.search(r"(norm|\bln_.)\.weight$", name.lower()) else 0.0, n_in**-0.5)
     return model.eval()
 
 

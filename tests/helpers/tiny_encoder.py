@@ -36,7 +36,12 @@ def random_encoder(encoder_type: type[Encoder], config: Any, seed: int = 0) -> A
     for path, leaf in nnx.to_flat_state(state):
         centre = 1.0 if path[-1] == "scale" else 0.0
         n_in = leaf.shape[-2] if path[-1] == "kernel" else leaf.shape[1] if len(leaf.shape) == 4 else 11
-        filled.append((path, leaf.replace(rng.normal(centre, n_in**-0.5, leaf.shape).astype(np.float32))))
+        drawn = rng.normal(centre, n_in**-0.5, leaf.shape).astype(np.float32)
+        used = np.ones_like(drawn)  # what no checkpoint has stays 1
+        views = encoder_type.weights.slots(path, drawn)
+        for name, slot in encoder_type.weights.slots(path, used).items():
+            slot.view[...] = views[name].view
+        filled.append((path, leaf.replace(used)))
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
 
 

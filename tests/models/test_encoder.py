@@ -20,19 +20,19 @@ from helpers.encoder_agreement import (
 
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder, pooling
+from jaxred.models.albert import Albert
 from jaxred.models.bert import Bert
 from jaxred.models.deberta import DebertaV2
-from jaxred.models.distilbert import DistilBert
 from jaxred.models.encoder import Encoder
 from jaxred.models.xlnet import XLNet
 
 forward = jax.jit(Encoder.__call__)
 
-ROUNDING = {Bert: 2e-2, DebertaV2: 2e-2, DistilBert: 2e-2, XLNet: 3e-2}  # what bfloat16 costs at most
-# How far one compilation may be from another, beside 1e-5 of it.
-COMPILED = {Bert: 1e-6, DebertaV2: 1e-6, DistilBert: 1e-6, XLNet: 1e-5}
-# XLNet's further ones: the distances, and the queries with them; DeBERTa's, also of keys with them, and of embeddings.
-PRODUCTS = {Bert: 6, DebertaV2: 10, DistilBert: 6, XLNet: 8}
+ROUNDING = {XLNet: 3e-2}  # what bfloat16 costs at most; of the others 2e-2
+COMPILED = {XLNet: 1e-5}  # how far one compilation may be from another, beside 1e-5 of it; of the others 1e-6
+# XLNet's further products are of the distances, and of the queries with them; DeBERTa's also of the keys with them and
+# of the embeddings, as ALBERT's; the others have 6.
+PRODUCTS = {Albert: 7, DebertaV2: 10, XLNet: 8}
 
 every_encoder = pytest.mark.parametrize("encoder_type", TINY, ids=lambda encoder_type: encoder_type.__name__)
 
@@ -48,7 +48,7 @@ def batch(model):
 
 
 def sentence_token(config):
-    return -1 if config.tokens.sentence_position == "last" else 0
+    return 0 if config.tokens.sentence_position == "first" else -1
 
 
 # What must not change a sentence's vectors, and what must ----------------------------------------------------------
@@ -156,7 +156,7 @@ def test_reduce_is_applied_to_every_layer_inside_the_scan(model, batch):
 def test_every_product_is_true_float32(model, batch):
     jaxpr = str(jax.make_jaxpr(model.__call__)(*batch))
     n_exact = jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
-    assert jaxpr.count("dot_general[") == n_exact == PRODUCTS[type(model)]
+    assert jaxpr.count("dot_general[") == n_exact == PRODUCTS.get(type(model), 6)
 
 
 def test_bfloat16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(tmp_path, model, batch):
@@ -166,11 +166,12 @@ def test_bfloat16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(tmp_path,
         exact, found = forward(model, *batch), forward(rounded, *batch)
     types = {".".join(path): leaf.dtype for path, leaf in nnx.to_flat_state(nnx.state(rounded))}
     assert types["layers.feed_forward.output.kernel"] == types["embeddings.word.embedding"] == jnp.bfloat16
-    assert types["layers.output_norm.scale"] == found.dtype == jnp.float32
+    norms = {dtype for name, dtype in types.items() if name.endswith(".scale")}
+    assert norms == {found.dtype} == {jnp.dtype(jnp.float32)}
     for layer in range(4):
-        assert 1e-4 < relative_error(found[layer][batch[1]], exact[layer][batch[1]]) < ROUNDING[type(model)]
+        assert 1e-4 < relative_error(found[layer][batch[1]], exact[layer][batch[1]]) < ROUNDING.get(type(model), 2e-2)
     jaxpr = str(jax.make_jaxpr(rounded.__call__)(*batch))
-    assert jaxpr.count("dot_general[") == PRODUCTS[type(model)]
+    assert jaxpr.count("dot_general[") == PRODUCTS.get(type(model), 6)
     for function in ("exp", "erf", "rsqrt"):
         lines = [line for line in jaxpr.splitlines() if f"= {function} " in line]
         assert lines
@@ -201,11 +202,11 @@ def test_split_merge_jit_and_strict_promotion(model, batch):
     graphdef, state = nnx.split(model)
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         found = jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch)
-    np.testing.assert_allclose(found, forward(model, *batch), rtol=1e-5, atol=COMPILED[type(model)])
+    np.testing.assert_allclose(found, forward(model, *batch), rtol=1e-5, atol=COMPILED.get(type(model), 1e-6))
 
 
 IN_TREE_MODE = """
-import sys, jax, numpy as np
+import dataclasses, sys, jax, numpy as np
 from pathlib import Path
 from flax import nnx
 from jaxred.models import load_encoder
@@ -215,7 +216,8 @@ for folder in map(Path, sys.argv[1:]):
     graphdef, state = nnx.split(model)
     hidden_states = jax.jit(lambda state, *batch: nnx.merge(graphdef, state)(*batch))(state, *batch.values())
     np.save(folder / "found.npy", hidden_states)
-    assert type(model)(model.config, rngs=nnx.Rngs(0)).n_parameters(2) == model.n_parameters(2)
+    whole = dataclasses.replace(model.config, n_layers=3)
+    assert type(model)(whole, rngs=nnx.Rngs(0)).n_parameters(2) == model.n_parameters(2)
 """
 
 
@@ -234,7 +236,7 @@ def in_tree_mode(tmp_path_factory):
 
 def test_tree_mode(in_tree_mode, model, batch):
     expected, found = forward(model, *batch)[:3], np.load(in_tree_mode[type(model)] / "found.npy")
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=COMPILED[type(model)])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=COMPILED.get(type(model), 1e-6))
 
 
 def test_round_trip_is_bit_exact(tmp_path, model):
