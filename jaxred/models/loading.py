@@ -16,6 +16,8 @@ ARCHITECTURES = {
     "bert": ("bert", "Bert"),
     "camembert": ("roberta", "Camembert"),
     "distilbert": ("distilbert", "DistilBert"),
+    "gemma2": ("gemma2", "Gemma2"),
+    "gemma3_text": ("gemma3", "Gemma3"),
     "llama": ("llama", "Llama"),
     "mistral": ("mistral", "Mistral"),
     "qwen2": ("qwen2", "Qwen2"),

@@ -44,19 +44,22 @@ def random_scaling(rng, kind, head_dim):
     return {"rope_type": kind, "rope_theta": float(rng.choice([50.0, 1e4])), **settings[kind]}
 
 
-def random_fields(rng, shares_hidden_size=True):
+def random_fields(rng, shares_hidden_size=True, least_hidden_size=1):
     """Settings of a small decoder, without its rotary ones.
 
     Args:
         rng: the source.
         shares_hidden_size: the hidden size divides into heads, as some models of transformers ask, also where the size
             of a head is given.
+        least_hidden_size: a smaller one is made larger.
     """
     n_key_heads = int(rng.integers(1, 4))
     n_heads = n_key_heads * int(rng.integers(1, 4))
+    vocab_size = int(rng.integers(20, 60))
+    hidden_size = n_heads * int(rng.integers(1, 6)) if shares_hidden_size else int(rng.integers(1, 30))
     return {
-        "vocab_size": int(rng.integers(20, 60)),
-        "hidden_size": n_heads * int(rng.integers(1, 6)) if shares_hidden_size else int(rng.integers(1, 30)),
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size * -(-least_hidden_size // hidden_size),
         "num_hidden_layers": int(rng.integers(1, 5)),
         "num_attention_heads": n_heads,
         "num_key_value_heads": n_key_heads,
