@@ -20,7 +20,7 @@ _LEAST = {
     "pad_token_id": 0,
     "clamp_len": -1,
     "type_vocab_size": 0,
-    "sliding_window": 0,
+    "max_window_layers": 0,
     "max_relative_positions": -1,
     "position_buckets": -1,
     "embedding_size": 0,
@@ -32,8 +32,8 @@ _AnyArchitecture = TypeVar("_AnyArchitecture", bound="ArchitectureConfig")
 class ArchitectureConfig:
     """The shape of an architecture: a frozen dataclass of this kind, its defaults Hugging Face's.
 
-    A text must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough. Fields
-    that are neither texts nor numbers are read by `structures`.
+    A text must be an activation or among the field's `choices`, a fraction above 0, a whole number large enough; null
+    is a value where a number's type has None. Fields that are neither texts nor numbers are read by `structures`.
     """
 
     model_type: ClassVar[str]  # as `config.json` has it
@@ -125,16 +125,20 @@ class ArchitectureConfig:
         return {"architectures": [self.model_class], "model_type": self.model_type, **named}
 
 
-_CHECKED = (str, bool, int, float)
+_NULLABLE = {int | None: int, float | None: float}  # types of which null is a value -> those of the other values
+_CHECKED = (str, bool, int, float, *_NULLABLE)
 
 
 def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], texts: tuple[str, ...]) -> None:
+    if value is None and field.type in _NULLABLE:
+        return
+    kind: Any = _NULLABLE.get(field.type, field.type)  # type: ignore[arg-type]
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if field.type is str:
+    if kind is str:
         valid, allowed = isinstance(value, str) and value in texts, f"one of {', '.join(texts)}"
-    elif field.type is bool:
+    elif kind is bool:
         valid, allowed = isinstance(value, bool), "true or false"
-    elif field.type is float:
+    elif kind is float:
         valid, allowed = number and 0 < value < math.inf, "a number above 0"
     else:
         least = _LEAST.get(field.name, 1)

@@ -79,6 +79,25 @@ class Rotary:
             values.setdefault("factor", max_positions / values["original_max_position_embeddings"])
         return cls(**values)
 
+    def check_head(self, head_size: int, path: Path) -> None:
+        """Rejects settings that do not fit the size of a head.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        n_pairs = int(head_size * self.partial_rotary_factor) // 2
+        for name in ("short_factor", "long_factor"):
+            factors = getattr(self, name)
+            if self.rope_type == "longrope" and len(factors) != n_pairs:
+                raise UserError(
+                    f"{path}: {name} has {len(factors)} numbers, not one for each of the {n_pairs} pairs of a head's "
+                    f"values: take the file of the model."
+                )
+        if self.rope_type == "dynamic" and n_pairs < 2:
+            raise UserError(
+                f"{path}: rope_type='dynamic' is not possible with {n_pairs} pair of a head's values: it needs two."
+            )
+
     def to_raw(self) -> dict[str, Any]:
         """The object that `read` reads back."""
         defaults = Rotary(self.rope_theta)
@@ -181,6 +200,16 @@ def rotation_of(
     return jnp.asarray(cos)[positions], jnp.asarray(sin)[positions]
 
 
+def checked_theta(raw: Mapping[str, Any], path: Path, key: str, default: float) -> float:
+    """The base of a configuration that names it beside its object of rotary settings.
+
+    Raises:
+        UserError: naming the key, if it is no number above 0.
+    """
+    value = raw.get(key)
+    return default if value is None else _checked(value, f"{path}: {key}", "rope_theta")
+
+
 def _checked(value: Any, what: str, name: str) -> Any:
     if name == "truncate":
         if not isinstance(value, bool):
@@ -194,6 +223,7 @@ def _checked(value: Any, what: str, name: str) -> Any:
                 f"{what}={str(value)[:60]} is not possible: it must be {'numbers' if many else 'a number'} above 0."
             )
     if name == "original_max_position_embeddings":
-        return value
-    floats = tuple(map(float, numbers))
-    return floats if many else floats[0]
+        if value != int(value):
+            raise UserError(f"{what}={value!r} is not possible: it must be a whole number.")
+        return int(value)
+    return tuple(map(float, numbers)) if many else float(value)
