@@ -112,7 +112,9 @@ def test_position_embeddings_that_are_not_used_and_heads_are_ignored(tmp_path):
 
 
 def test_position_embeddings_that_are_used_are_needed(tmp_path):
-    checkpoint.save(random_tiny(DebertaV2), tmp_path)
+    model = random_tiny(DebertaV2)
+    checkpoint.save(model, tmp_path)
+    encoder_agreement.assert_same_weights(load_encoder(tmp_path), model)
     tensors = load_file(tmp_path / "model.safetensors")
     del tensors["embeddings.position_embeddings.weight"]
     save_file(tensors, tmp_path / "model.safetensors")
