@@ -80,7 +80,8 @@ class ArchitectureConfig:
             value = raw.get(key, field.default)
             if value is None and field.name in cls.or_default():
                 value = field.default
-            _check(path, key, value, field, cls.choices.get(field.name, tuple(sorted(ACTIVATIONS))))
+            if value is not None or field.type not in _NULLABLE:
+                _check(path, key, value, field, cls.choices.get(field.name, tuple(sorted(ACTIVATIONS))))
             values[field.name] = value
         values |= cls.structures(raw, values, path)
         config = cls(**values)
@@ -130,8 +131,6 @@ _CHECKED = (str, bool, int, float, *_NULLABLE)
 
 
 def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], texts: tuple[str, ...]) -> None:
-    if value is None and field.type in _NULLABLE:
-        return
     kind: Any = _NULLABLE.get(field.type, field.type)  # type: ignore[arg-type]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is str:

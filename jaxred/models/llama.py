@@ -129,11 +129,8 @@ class Llama(Encoder):
 
         def relations(window: int, rotary: Rotary) -> Relations:
             visible = visible_tokens(attention_mask, queries, causal=True, window=window)
-            turns = (
-                rotation_of(rotary, config.head_size, config.max_position_embeddings, n_tokens, positions)
-                for positions in (queries_at, keys_at)
-            )
-            return Relations(visible, *turns)
+            turns = (rotary, config.head_size, config.max_position_embeddings, n_tokens)
+            return Relations(visible, rotation_of(*turns, queries_at), rotation_of(*turns, keys_at))
 
         full = relations(0, config.rotary)
         if not any(config.sliding):

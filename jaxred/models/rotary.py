@@ -223,7 +223,7 @@ def _checked(value: Any, what: str, name: str) -> Any:
                 f"{what}={str(value)[:60]} is not possible: it must be {'numbers' if many else 'a number'} above 0."
             )
     if name == "original_max_position_embeddings":
-        if value != int(value):
+        if numbers[0] != int(numbers[0]):
             raise UserError(f"{what}={value!r} is not possible: it must be a whole number.")
-        return int(value)
-    return tuple(map(float, numbers)) if many else float(value)
+        return int(numbers[0])
+    return tuple(map(float, numbers)) if many else float(numbers[0])

@@ -17,7 +17,10 @@ from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.deberta import DebertaV2, DebertaV2Config
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
 from jaxred.models.encoder import Encoder
+from jaxred.models.gemma2 import Gemma2, Gemma2Config
+from jaxred.models.gemma3 import Gemma3, Gemma3Config
 from jaxred.models.gpt2 import GPT2, GPT2Config
+from jaxred.models.llama import Llama, LlamaConfig
 from jaxred.models.modernbert import ModernBert, ModernBertConfig
 from jaxred.models.mpnet import MPNet, MPNetConfig
 from jaxred.models.xlnet import XLNet, XLNetConfig
@@ -25,6 +28,14 @@ from jaxred.models.xlnet import XLNet, XLNetConfig
 forward = jax.jit(Encoder.__call__)
 
 _SHAPE = {"vocab_size": 37, "hidden_size": 12, "n_layers": 3, "n_heads": 2, "intermediate_size": 20}
+_GEMMA = {
+    "max_position_embeddings": 16,
+    "num_key_value_heads": 1,
+    "head_dim": 4,
+    "query_pre_attn_scalar": 4,
+    "sliding_window": 3,
+    "layer_types": ("sliding_attention", "full_attention", "sliding_attention"),
+}
 TINY = {
     Albert: AlbertConfig(**_SHAPE, max_position_embeddings=16, embedding_size=8),
     Bert: BertConfig(**_SHAPE, max_position_embeddings=16),
@@ -44,6 +55,9 @@ TINY = {
     MPNet: MPNetConfig(**_SHAPE, max_position_embeddings=18),
     ModernBert: ModernBertConfig(**_SHAPE, max_position_embeddings=16, local_attention=6, pad_token_id=0),
     XLNet: XLNetConfig(**_SHAPE),
+    Llama: LlamaConfig(**_SHAPE, max_position_embeddings=16, num_key_value_heads=1),
+    Gemma2: Gemma2Config(**_SHAPE, **_GEMMA),
+    Gemma3: Gemma3Config(**_SHAPE, **_GEMMA),
 }
 
 

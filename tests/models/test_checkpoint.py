@@ -223,9 +223,9 @@ def test_a_weight_under_two_names(folder):
 
 
 def test_an_architecture_that_is_not_known(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
     with pytest.raises(
-        UserError, match=r"config\.json.* model_type='roberta' is not supported: jaxred runs .*bert.*jaxred convert"
+        UserError, match=r"config\.json.* model_type='t5' is not supported: jaxred runs .*bert.*jaxred convert"
     ):
         load_encoder(tmp_path)
 

@@ -24,12 +24,17 @@ from jaxred.models.albert import Albert
 from jaxred.models.bert import Bert
 from jaxred.models.deberta import DebertaV2
 from jaxred.models.encoder import Encoder
+from jaxred.models.gemma2 import Gemma2
+from jaxred.models.gemma3 import Gemma3
+from jaxred.models.llama import Llama
 from jaxred.models.xlnet import XLNet
 
 forward = jax.jit(Encoder.__call__)
 
-ROUNDING = {XLNet: 3e-2}  # what bfloat16 costs at most; of the others 2e-2
-COMPILED = {XLNet: 1e-5}  # how far one compilation may be from another, beside 1e-5 of it; of the others 1e-6
+# What bfloat16 costs at most; of the others 2e-2.
+ROUNDING = dict.fromkeys((XLNet, Llama, Gemma2, Gemma3), 3e-2)
+# How far one compilation may be from another, beside 1e-5 of it; of the others 1e-6.
+COMPILED = dict.fromkeys((XLNet, Llama, Gemma2, Gemma3), 1e-5)
 # XLNet's further products are of the distances, and of the queries with them; DeBERTa's also of the keys with them and
 # of the embeddings, as ALBERT's; the others have 6.
 PRODUCTS = {Albert: 7, DebertaV2: 10, XLNet: 8}
@@ -48,6 +53,7 @@ def batch(model):
 
 
 def sentence_token(config):
+    """A token that sees all others."""
     return 0 if config.tokens.sentence_position == "first" else -1
 
 
@@ -172,7 +178,10 @@ def test_bfloat16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(tmp_path,
         assert 1e-4 < relative_error(found[layer][batch[1]], exact[layer][batch[1]]) < ROUNDING.get(type(model), 2e-2)
     jaxpr = str(jax.make_jaxpr(rounded.__call__)(*batch))
     assert jaxpr.count("dot_general[") == PRODUCTS.get(type(model), 6)
-    for function in ("exp", "erf", "rsqrt"):
+    activation = {"gelu": "erf", "gelu_new": "tanh", "silu": "logistic", "gelu_pytorch_tanh": "tanh"}[
+        model.config.hidden_act
+    ]
+    for function in ("exp", activation, "rsqrt"):
         lines = [line for line in jaxpr.splitlines() if f"= {function} " in line]
         assert lines
         assert all("f32" in line for line in lines)
