@@ -29,7 +29,8 @@ from jaxred.models.gemma3 import Gemma3
 from jaxred.models.llama import Llama
 from jaxred.models.xlnet import XLNet
 
-forward = jax.jit(Encoder.__call__)
+forward = jax.jit(Encoder.__call__)  # of one shape of batch, so that an architecture is compiled few times
+at = jax.jit(Encoder.at)
 
 # What bfloat16 costs at most; of the others 2e-2.
 ROUNDING = dict.fromkeys((XLNet, Llama, Gemma2, Gemma3), 3e-2)
@@ -62,7 +63,7 @@ def sentence_token(config):
 
 def test_same_vectors_alone_in_a_batch_and_padded(model):
     ids, _, types = random_batch(model.config, n_tokens=9)
-    assert_same_vectors(model, ids[0], types[0], ((1, 0, 10), (4, 3, 9), (7, 2, 14), (1, 0, 16)))
+    assert_same_vectors(model, ids[0], types[0], ((4, 3, 9), (7, 2, 16)))
 
 
 def test_padding_tokens_do_not_matter_and_empty_rows_are_finite(model, batch):
@@ -99,7 +100,8 @@ def test_tokens_their_order_the_mask_and_segments_matter(model, batch):
 def test_first_layers(model, batch, n_layers):
     cut = model.first_layers(n_layers)
     assert (cut.config.n_layers, model.config.n_layers) == (n_layers, 3)
-    for found, expected in zip(forward(cut, *batch), forward(model, *batch)[: n_layers + 1], strict=True):
+    found_layers, all_layers = (np.asarray(forward(encoder, *batch)) for encoder in (cut, model))
+    for found, expected in zip(found_layers, all_layers[: n_layers + 1], strict=True):
         assert relative_error(found, expected) <= 5e-7  # not bit-equal: XLA unrolls a scan of one layer
     assert sum(leaf.size for leaf in jax.tree.leaves(cut)) == model.n_parameters(n_layers) == cut.n_parameters(n_layers)
 
@@ -108,7 +110,7 @@ def test_first_layers(model, batch, n_layers):
     ("encoder_type", "fields", "n_layers", "lengths"),
     [
         *((encoder_type, {}, n_layers, (9,)) for encoder_type in TINY for n_layers in (0, 1)),
-        *((encoder_type, {}, 3, (1, 2, 16)) for encoder_type in TINY),
+        *((encoder_type, {}, 3, (1, 9)) for encoder_type in TINY),
         (XLNet, {"attn_type": "uni"}, 3, (9,)),
         (XLNet, {"attn_type": "uni", "same_length": True}, 3, (9,)),
     ],
@@ -116,11 +118,11 @@ def test_first_layers(model, batch, n_layers):
 def test_one_token_of_each_row_is_that_of_all_tokens(encoder_type, fields, n_layers, lengths):
     model = random_tiny(encoder_type, n_layers=n_layers, **fields)
     for seed, n_tokens in enumerate(lengths):
-        batch = random_batch(model.config, n_rows=5, n_tokens=n_tokens, seed=seed)
-        positions = np.random.default_rng(seed).integers(0, n_tokens, 5)
-        found = jax.jit(lambda positions, *batch: model.at(positions, *batch))(positions, *batch)
-        assert found.shape == (n_layers + 1, 5, 12)
-        for layer, expected in zip(found, forward(model, *batch)[:, np.arange(5), positions], strict=True):
+        batch = random_batch(model.config, n_tokens=n_tokens, seed=seed)
+        positions = np.random.default_rng(seed).integers(0, n_tokens, 4)
+        found = np.asarray(at(model, positions, *batch))
+        assert found.shape == (n_layers + 1, 4, 12)
+        for layer, expected in zip(found, np.asarray(forward(model, *batch))[:, np.arange(4), positions], strict=True):
             assert relative_error(layer, expected) <= 1e-6
 
 
@@ -151,9 +153,9 @@ def test_reduce_is_applied_to_every_layer_inside_the_scan(model, batch):
     def pooled(hidden):
         return pooling.cls(hidden, jnp.arange(len(ids)) % 3).astype(jnp.bfloat16)
 
-    rows = jax.jit(lambda *batch: model(*batch, pooled))(*batch)
+    rows = jax.jit(lambda model, *batch: model(*batch, pooled))(model, *batch)
     assert rows.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(rows, jax.vmap(pooled)(jax.jit(lambda *batch: model(*batch))(*batch)))
+    np.testing.assert_array_equal(rows, jnp.stack([*map(pooled, forward(model, *batch))]))
     jaxpr = str(jax.make_jaxpr(lambda *batch: model(*batch, pooled))(*batch))
     assert "f32[4,9,12]" in jaxpr  # one layer's tokens
     assert "f32[3,4,9,12]" not in jaxpr  # never every layer's
@@ -168,8 +170,9 @@ def test_every_product_is_true_float32(model, batch):
 def test_bfloat16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(tmp_path, model, batch):
     checkpoint.save(model, tmp_path)
     rounded = load_encoder(tmp_path, compute_dtype="bfloat16")
+    exact = np.asarray(forward(model, *batch))
     with jax.numpy_dtype_promotion("strict"):
-        exact, found = forward(model, *batch), forward(rounded, *batch)
+        found = np.asarray(forward(rounded, *batch))
     types = {".".join(path): leaf.dtype for path, leaf in nnx.to_flat_state(nnx.state(rounded))}
     assert types["layers.feed_forward.output.kernel"] == types["embeddings.word.embedding"] == jnp.bfloat16
     norms = {dtype for name, dtype in types.items() if name.endswith(".scale")}

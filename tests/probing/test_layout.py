@@ -22,22 +22,27 @@ def dense_outputs(weights, bias, mask, x):
     return jnp.einsum("rc,pco->pro", x, weights * mask[:, :, None], precision="highest") + bias[:, None]
 
 
-def dense_data_loss(weights, bias, mask, x, y):
+def dense_loss(weights, bias, mask, x, y, rows, l1, l2):
+    """Each probe's loss of a batch; `rows` weighs its rows: 0 where a row only fills the batch up."""
+    weights = weights * mask[:, :, None]
     z = dense_outputs(weights, bias, mask, x)
     if y.dtype.kind == "f":
-        return ((z[:, :, 0] - y) ** 2).mean(1)
-    return -jnp.take_along_axis(jax.nn.log_softmax(z), y[None, :, None], 2)[:, :, 0].mean(1)
-
-
-def dense_loss(weights, bias, mask, x, y):
-    weights = weights * mask[:, :, None]
+        loss = (z[:, :, 0] - y) ** 2
+    else:
+        loss = -jnp.take_along_axis(jax.nn.log_softmax(z), y[None, :, None], 2)[:, :, 0]
     squares = (weights**2).sum((1, 2))
     norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-    return dense_data_loss(weights, bias, mask, x, y) + L1 * jnp.abs(weights).sum((1, 2)) + L2 * norm
+    return (loss * rows).sum(1) + l1 * jnp.abs(weights).sum((1, 2)) + l2 * norm
 
 
-dense_gradients = jax.jit(jax.grad(lambda *problem: dense_loss(*problem).sum(), (0, 1)))
-dense_data_gradients = jax.jit(jax.grad(lambda *problem: dense_data_loss(*problem).sum(), (0, 1)))
+@jax.jit
+def dense_losses_and_gradients(*problem):
+    def summed(weights, bias):
+        losses = dense_loss(weights, bias, *problem[2:])
+        return losses.sum(), losses
+
+    (_, losses), gradients = jax.value_and_grad(summed, (0, 1), has_aux=True)(*problem[:2])
+    return losses, gradients
 
 
 def dense_training(params, mask, batches, epochs):
@@ -45,16 +50,16 @@ def dense_training(params, mask, batches, epochs):
     first, second, count, record = [0, 0], [0, 0], 0, []
     for _ in range(epochs):
         record.append(0)
-        for x, y in batches:
-            record[-1] += jax.jit(dense_loss)(*params, mask, x, y)
-            gradients = dense_gradients(*params, mask, x, y)
+        for batch in batches:
+            losses, gradients = dense_losses_and_gradients(*params, mask, *batch, L1, L2)
+            record[-1] += np.asarray(losses)
             count += 1
-            for i, gradient in enumerate(gradients):
+            for i, gradient in enumerate(map(np.asarray, gradients)):
                 first[i] = 0.9 * first[i] + 0.1 * gradient
                 second[i] = 0.999 * second[i] + 0.001 * gradient**2
                 mean, square = first[i] / (1 - 0.9**count), second[i] / (1 - 0.999**count)
-                params[i] = params[i] - RATE * mean / (jnp.sqrt(square) + 1e-8)
-    return params, jnp.stack(record)
+                params[i] = params[i] - RATE * mean / (np.sqrt(square) + 1e-8)
+    return params, np.stack(record)
 
 
 # A random family of each kind
@@ -81,10 +86,18 @@ class Case:
         (self.part,) = parts.all_parts(self.family, n_outputs, config, parts.settings_of(config, self.family.n_probes))
         matrix = FeatureMatrix.from_rows(self.x, BATCH)
         self.data = Batches(*(jnp.asarray(a) for a in (matrix.blocks, matrix.batched(self.y), matrix.counts)))
-        self.batches = [(self.x[i : i + BATCH], jnp.asarray(self.y[i : i + BATCH])) for i in range(0, N_ROWS, BATCH)]
+        self.batches = [self.batch(slice(i, i + BATCH)) for i in range(0, N_ROWS, BATCH)]
         self.mask = np.zeros((self.family.n_probes, N_COLUMNS), np.float32)
         for probe in range(self.family.n_probes):
             self.mask[probe, self.family.owned(probe)] = 1
+
+    def batch(self, rows):
+        """Rows, targets and weights of the rows, whose sum is 1; a last batch is filled up with ones that weigh 0."""
+        x, y = self.x[rows], self.y[rows]
+        n_missing = BATCH - len(x)
+        weights = np.full(len(x), 1 / len(x), np.float32)
+        x = np.pad(x, ((0, n_missing), (0, 0)), constant_values=1)
+        return x, np.pad(y, (0, n_missing), constant_values=1), np.pad(weights, (0, n_missing))
 
     def dense(self, params):
         """Packed parameters as [probe, column, output] and bias."""
@@ -94,7 +107,7 @@ class Case:
             columns = self.part.family.columns[segment.start : segment.stop]
             for owner, values in zip(segment.owners, array, strict=True):
                 weights[owner, columns] = np.asarray(values).T
-        return [jnp.asarray(weights), jnp.asarray(params.bias)]
+        return [weights, np.asarray(params.bias)]
 
     def train(self, data, epochs):
         part = self.part
@@ -126,12 +139,13 @@ def test_products_are_those_of_dense_masked_matrices(case):
 
 def test_losses_and_gradients_are_those_of_dense_masked_matrices(case):
     part, dense = case.part, case.dense(case.part.params)
-    for index, (x, y) in enumerate(case.batches):
+    for index, (x, y, rows) in enumerate(case.batches):
         columns = layout.segment_columns(case.data.blocks, jnp.int32(index), part.weight_map.columns, part.packing)
-        valid = jnp.where(jnp.arange(BATCH) < len(x), 1 / len(x), 0).astype(jnp.float32)
-        loss, gradient = layout.loss_and_gradient(part.params, columns, case.data.targets[index], valid, part.packing)
-        np.testing.assert_allclose(loss, dense_data_loss(*dense, case.mask, x, y), rtol=1e-5)
-        expected = dense_data_gradients(*dense, case.mask, x, y)
+        loss, gradient = layout.loss_and_gradient(
+            part.params, columns, case.data.targets[index], jnp.asarray(rows), part.packing
+        )
+        expected_loss, expected = dense_losses_and_gradients(*dense, case.mask, x, y, rows, 0.0, 0.0)
+        np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
         weights, bias = case.dense(gradient)  # also of weights that do not exist; their rates are 0
         assert_close((weights * case.mask[:, :, None], bias), expected, 1e-6)
 
