@@ -116,7 +116,8 @@ class MPNet(Encoder):
         buckets = jnp.asarray(buckets_of_distances(n_tokens))
         rows = queries[:1] if n_queries == n_tokens else queries  # all, in their order: the same in every row
         distances = jnp.arange(n_tokens)[None, None] - rows[:, :, None]
-        biases: Float[Array, "rows query token head"] = self.shared(buckets[distances + n_tokens - 1])
+        assert self.shared is not None
+        biases = self.shared(buckets[distances + n_tokens - 1])
         return Relations(visible_tokens(attention_mask, queries), bias=jnp.moveaxis(biases, -1, 1))
 
 
