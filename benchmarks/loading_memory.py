@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import _machine
 import ml_dtypes
@@ -81,9 +80,9 @@ def write_model(folder: Path, hidden_size: int, n_layers: int, vocab_size: int) 
 
 def run(folder: Path) -> None:
     """Loads a checkpoint and runs a batch; prints the peak memory of this process, in bytes, after each."""
-    import jax
-
+    from jaxred.activations.encode import encode_fn
     from jaxred.models import load_encoder
+    from jaxred.models.tokenization import PaddedBatch
 
     def peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -91,12 +90,8 @@ def run(folder: Path) -> None:
     model = load_encoder(folder, compute_dtype="bfloat16")
     loaded = peak()
     ids = np.random.default_rng(0).integers(0, model.config.vocab_size, (BATCH.value, N_TOKENS.value)).astype(np.int32)
-
-    def vectors(model: Any, *batch: jax.Array) -> jax.Array:
-        return model(*batch, lambda hidden: hidden.mean(1))
-
-    found = jax.jit(vectors)(model, ids, np.ones(ids.shape, bool), np.zeros_like(ids))
-    assert np.isfinite(found).all()
+    batch = PaddedBatch(ids, np.ones(ids.shape, bool), np.zeros_like(ids), np.zeros(len(ids), np.int32))
+    assert np.isfinite(encode_fn(model, "mean", "float32")(batch)).all()
     print(json.dumps({"loaded": loaded, "run": peak()}))
 
 

@@ -24,7 +24,7 @@ def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., ja
     graph, state = nnx.split(model)
     given_dtype = "float32" if dtype == "float16" and jax.default_backend() == "cpu" else dtype
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=_compiler_options(state))
     def encode(state: Any, batch: PaddedBatch, words: WordSlots | None = None) -> jax.Array:
         input_ids, attention_mask, token_type_ids, positions = (jnp.asarray(array) for array in batch)
         encoder, tokens = nnx.merge(graph, state), (input_ids, attention_mask, token_type_ids)
@@ -36,6 +36,18 @@ def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., ja
         return vectors.swapaxes(0, 1).astype(given_dtype)
 
     return functools.partial(encode, state)
+
+
+def _compiler_options(state: Any) -> dict[str, str] | None:
+    """What keeps a CPU from holding a second copy of bfloat16 weights.
+
+    XLA multiplies bfloat16 numbers as float32 on CPUs, and would convert the kernels of all layers before the scan over
+    them: twice the weights' memory beside them (benchmarks/loading_memory.py). In the scan, a layer's are converted.
+    """
+    rounded = any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))
+    if jax.default_backend() != "cpu" or not rounded:
+        return None
+    return {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
 
 
 def _pool(name: str, attention_mask: jax.Array, words: WordSlots | None) -> Callable[..., Any]:
