@@ -34,7 +34,7 @@ from jaxred.data.labels import encode_labels
 from jaxred.errors import UserError
 from jaxred.io.locks import LOCK_FILE, lock
 from jaxred.io.progress import progress_bar
-from jaxred.models import pretrained, tokenization
+from jaxred.models import pretrained, tokenizer_files
 from jaxred.models.tokenization import TokenBatch, TokenizedWords, Tokenizer
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _extract(
     words = isinstance(dataset, WordDataset)
     _refuse_unseen(dataset, config.task.fallback_label)  # now, and not when probes are to be trained, hours later
     folder = pretrained.resolve(config.encoder.path)
-    files = pretrained.weights_digest(folder), tokenization.tokenizer_digest(folder)
+    files = pretrained.weights_digest(folder), tokenizer_files.tokenizer_digest(folder)
     identities = {
         split: identity.ledger_identity(config, words, *files, source=_source(examples))
         for split, examples in dataset.splits.items()

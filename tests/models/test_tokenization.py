@@ -9,7 +9,8 @@ from helpers.word_pieces import CONFIG, VOCABULARY
 from jaxred.errors import UserError
 from jaxred.models import pretrained
 from jaxred.models.bert import BertConfig
-from jaxred.models.tokenization import Tokenizer, files, tokenizer_digest
+from jaxred.models.tokenization import Tokenizer
+from jaxred.models.tokenizer_files import files, tokenizer_digest
 from jaxred.models.xlnet import XLNetConfig
 
 TEXTS = ["The movie was badly good.", "", "movies", "the bad, the good and the movie was a movie and a movie"]
