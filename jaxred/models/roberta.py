@@ -58,7 +58,7 @@ class CamembertConfig(XLMRobertaConfig):
 
 def positions_after_padding(input_ids: Int[Array, "batch token"], pad_token_id: int) -> Int[Array, "batch token"]:
     """Tokens count from one after the padding's number; padding, and text that is a padding token, stays there."""
-    real = input_ids != pad_token_id
+    real = (input_ids != pad_token_id).astype(input_ids.dtype)
     return jnp.cumsum(real, axis=1) * real + pad_token_id
 
 

@@ -31,7 +31,7 @@ _GEMMA = {
     "max_position_embeddings": 16,
     "num_key_value_heads": 1,
     "head_dim": 4,
-    "query_pre_attn_scalar": 4,
+    "query_pre_attn_scalar": 16,
     "sliding_window": 3,
     "layer_types": ("sliding_attention", "full_attention", "sliding_attention"),
 }

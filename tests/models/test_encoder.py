@@ -206,7 +206,10 @@ def test_a_batch_longer_than_the_positions_is_refused(encoder_type):
 @every_encoder
 def test_layers_are_stacked_and_drawn_apart(encoder_type):
     layers = encoder_type(TINY[encoder_type], rngs=nnx.Rngs(0)).layers
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(layers)} == {3}
+    n_stored = 1 if encoder_type is Albert else 3
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(layers)} == {n_stored}
+    if n_stored == 1:
+        return
     assert not np.allclose(layers.feed_forward.output.kernel[0], layers.feed_forward.output.kernel[1])
 
 
