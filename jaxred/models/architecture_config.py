@@ -1,7 +1,6 @@
 """A Hugging Face `config.json` to the frozen dataclass of an architecture, every setting checked."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -14,6 +13,7 @@ Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and o
 
 _MOST = 10**7  # of whole numbers: beyond any model, and products of three of them still fit what counts elements
 _MOST_LAYERS = 10**4
+_LARGEST = 1e30  # of fractions: beyond any, and a float
 # The least values of whole numbers; of the others 1.
 _LEAST = {
     "n_layers": 0,
@@ -77,12 +77,12 @@ class ArchitectureConfig:
                 continue
             names = cls.keys.get(field.name, (field.name,))
             key = next((name for name in names if name in raw), names[0])
-            value = raw.get(key, field.default)
+            value: Any = raw.get(key, field.default)
             if value is None and field.name in cls.or_default():
                 value = field.default
             if value is not None or field.type not in _NULLABLE:
                 _check(path, key, value, field, cls.choices.get(field.name, tuple(sorted(ACTIVATIONS))))
-            values[field.name] = value
+            values[field.name] = float(value) if field.type in (float, float | None) and value is not None else value
         values |= cls.structures(raw, values, path)
         config = cls(**values)
         config.check_heads(path)
@@ -138,7 +138,7 @@ def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], text
     elif kind is bool:
         valid, allowed = isinstance(value, bool), "true or false"
     elif kind is float:
-        valid, allowed = number and 0 < value < math.inf, "a number above 0"
+        valid, allowed = number and 0 < value < _LARGEST, "a number above 0"
     else:
         least = _LEAST.get(field.name, 1)
         most = _MOST_LAYERS if field.name == "n_layers" else _MOST

@@ -123,13 +123,13 @@ class Llama(Encoder):
     ) -> tuple[Relations, Relations]:
         """What layers without a window attend by, and what those with one do; as `Encoder.relate`."""
         del token_type_ids
-        config, n_tokens = self.config, attention_mask.shape[1]
+        config = self.config
         keys_at = token_positions(attention_mask)
         queries_at = jnp.take_along_axis(keys_at, queries, axis=1)
 
         def relations(window: int, rotary: Rotary) -> Relations:
             visible = visible_tokens(attention_mask, queries, causal=True, window=window)
-            turns = (rotary, config.head_size, config.max_position_embeddings, n_tokens)
+            turns = (rotary, config.head_size, config.max_position_embeddings, attention_mask)
             return Relations(visible, rotation_of(*turns, queries_at), rotation_of(*turns, keys_at))
 
         full = relations(0, config.rotary)

@@ -255,13 +255,13 @@ class ModernBert(Encoder):
     ) -> tuple[Relations, Relations]:
         """What layers attend by that see the whole text, and what those do that see a window."""
         del token_type_ids
-        config, n_tokens = self.config, attention_mask.shape[1]
+        config = self.config
         head_size, window = config.hidden_size // config.n_heads, config.local_attention // 2 + 1
-        positions = jnp.arange(n_tokens)[None]
+        positions = jnp.arange(attention_mask.shape[1])[None]
 
         def seen(rotary: Rotary, window: int) -> Relations:
             of_queries, of_keys = (
-                rotation_of(rotary, head_size, config.max_position_embeddings, n_tokens, of)
+                rotation_of(rotary, head_size, config.max_position_embeddings, attention_mask, of)
                 for of in (queries, positions)
             )
             return Relations(visible_tokens(attention_mask, queries, window=window), of_queries, of_keys)

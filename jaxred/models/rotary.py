@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
 
@@ -180,24 +180,38 @@ class Rotary:
 
 
 def rotation_of(
-    rotary: Rotary, head_size: int, max_positions: int, n_tokens: int, positions: Int[Array, "batch query"]
-) -> tuple[Float[Array, "batch query pair"], Float[Array, "batch query pair"]]:
+    rotary: Rotary,
+    head_size: int,
+    max_positions: int,
+    attention_mask: Bool[Array, "batch token"],
+    positions: Int[Array, "rows query"],
+) -> tuple[Float[Array, "_ query pair"], Float[Array, "_ query pair"]]:
     """The cosine and sine of each token's angles.
 
     They are taken of a table that NumPy computes, of float32 angles as PyTorch has them: at position 1,000, the
-    rounding of a frequency moves them by 1e-5, so that exact ones would not be those of training.
+    rounding of a frequency moves them by 1e-5, so that exact ones would not be those of training. With `longrope`, a
+    sentence's own length decides which of two tables it has: in PyTorch, that of the longest one beside it does.
 
     Args:
         rotary: the settings.
         head_size: of a head.
         max_positions: the model's positions.
-        n_tokens: the length of the batch.
-        positions: those of the tokens, each below n_tokens.
+        attention_mask: True at real tokens.
+        positions: those of the tokens; one row, where they are the same in all sentences.
     """
-    frequencies, factor = rotary.frequencies(head_size, max_positions, n_tokens)
-    angles = np.float64(np.arange(n_tokens, dtype=np.float32)[:, None] * frequencies)
-    cos, sin = (np.float32(np.float32(table) * np.float32(factor)) for table in (np.cos(angles), np.sin(angles)))
-    return jnp.asarray(cos)[positions], jnp.asarray(sin)[positions]
+    n_tokens, trained = attention_mask.shape[1], rotary.original_max_position_embeddings
+
+    def of_texts(length: int) -> tuple[Float[Array, "rows query pair"], Float[Array, "rows query pair"]]:
+        frequencies, factor = rotary.frequencies(head_size, max_positions, length)
+        angles = np.float64(np.arange(n_tokens, dtype=np.float32)[:, None] * frequencies)
+        cos, sin = (np.float32(np.float32(table) * np.float32(factor)) for table in (np.cos(angles), np.sin(angles)))
+        return jnp.asarray(cos)[positions], jnp.asarray(sin)[positions]
+
+    if rotary.rope_type != "longrope" or n_tokens <= trained:
+        return of_texts(n_tokens)
+    is_long = (jnp.sum(attention_mask, axis=1) > trained)[:, None, None]
+    (long_cos, long_sin), (cos, sin) = of_texts(n_tokens), of_texts(trained)
+    return jnp.where(is_long, long_cos, cos), jnp.where(is_long, long_sin, sin)
 
 
 def checked_theta(raw: Mapping[str, Any], path: Path, key: str, default: float) -> float:
@@ -218,7 +232,7 @@ def _checked(value: Any, what: str, name: str) -> Any:
     many = name in ("short_factor", "long_factor")
     numbers = value if many and isinstance(value, list) else [value]
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < math.inf:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < 1e30:
             raise UserError(
                 f"{what}={str(value)[:60]} is not possible: it must be {'numbers' if many else 'a number'} above 0."
             )

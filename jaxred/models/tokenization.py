@@ -103,17 +103,17 @@ class Tokenizer:
             ) from error
         if not self._tokenizer.is_fast:
             raise UserError(f"{folder} has a slow tokenizer only: add the tokenizer.json of the fast one.")
-        self._pad_token_id = self._tokenizer.pad_token_id
-        if self._pad_token_id is None:
-            if self.layout.sentence_position is not None:
-                raise UserError(
-                    f"The tokenizer of {folder} has no padding token: name one in its tokenizer_config.json."
-                )
-            self._pad_token_id = 0  # any: it follows the sentence, whose tokens see nothing after them
+        pad = self._tokenizer.pad_token_id
+        if self.layout.sentence_position is None:  # any token: it follows the sentence, whose tokens see nothing after
+            pad = pad if pad is not None and pad < config.vocab_size else 0
+        elif pad is None:
+            raise UserError(f"The tokenizer of {folder} has no padding token: name one in its tokenizer_config.json.")
+        self._pad_token_id = pad
         self._folder = folder
         self._config = config
         explicit = tokenizer_files.settings(folder).get("do_lower_case") is not None or (folder / FAST).is_file()
         tokenizer_checks.check_tokenizer(self._tokenizer, folder, self.layout.sentence_position, explicit)
+        _check_range("token", pad, config.vocab_size, folder)
 
     @property
     def longest(self) -> int:

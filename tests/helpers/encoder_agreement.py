@@ -20,6 +20,7 @@ from jaxred.models.gemma2 import Gemma2, Gemma2Config
 from jaxred.models.gemma3 import Gemma3, Gemma3Config
 from jaxred.models.gpt2 import GPT2, GPT2Config
 from jaxred.models.llama import Llama, LlamaConfig
+from jaxred.models.loading import architecture
 from jaxred.models.modernbert import ModernBert, ModernBertConfig
 from jaxred.models.mpnet import MPNet, MPNetConfig
 from jaxred.models.xlnet import XLNet, XLNetConfig
@@ -58,6 +59,16 @@ TINY = {
     Gemma2: Gemma2Config(**_SHAPE, **_GEMMA),
     Gemma3: Gemma3Config(**_SHAPE, **_GEMMA),
 }
+
+
+def tiny_config(model_type):
+    """That of `TINY`, or of the architecture there that this one is a kind of."""
+    encoder_type = architecture(model_type)
+    nearest = next(kind for kind in encoder_type.__mro__ if kind in TINY)
+    fields = [field.name for field in dataclasses.fields(encoder_type.config_type)]
+    shape = {name: getattr(TINY[nearest], name) for name in fields if hasattr(TINY[nearest], name)}
+    longer = {"max_position_embeddings": 40} if "max_position_embeddings" in fields else {}
+    return encoder_type.config_type(**{**shape, "n_layers": 2, **longer})
 
 
 def random_tiny(encoder_type, seed=0, **fields):
@@ -120,7 +131,9 @@ def pytorch_hidden_states(model, batch, rows_alone=False, token_types=True):
     return np.concatenate([run([i]) for i in range(len(ids))], 1) if rows_alone else run(np.arange(len(ids)))
 
 
-def assert_equals_pytorch(their_model, folder, seed, padding_side="right", bound=2e-6, n_tokens=None, **their_inputs):
+def assert_equals_pytorch(
+    their_model, folder, seed, padding_side="right", bound=2e-6, n_tokens=None, full=False, **their_inputs
+):
     """Every layer of a PyTorch model with random weights, saved and loaded, is that of PyTorch on a padded batch.
 
     Args:
@@ -129,6 +142,7 @@ def assert_equals_pytorch(their_model, folder, seed, padding_side="right", bound
         seed: of its weights and of the batch: 4 sentences of random lengths, one of them full.
         padding_side: right or left; where it is left, causal models of PyTorch are given the positions of the tokens.
         bound: the largest relative error (Frobenius) of a layer.
+        full: whether all sentences have the length of the batch.
         n_tokens: the length of the batch; drawn, and odd as often as even, where it is not given.
         their_inputs: inputs of PyTorch's model beside ids, mask and, where the model looks at them, segments.
     """
@@ -139,6 +153,7 @@ def assert_equals_pytorch(their_model, folder, seed, padding_side="right", bound
     n_tokens = n_tokens or int(rng.integers(2, 20))
     config = ours.config
     lengths = rng.permutation(np.append(n_tokens, rng.integers(1, n_tokens + 1, 3)))[:, None]
+    lengths = np.full_like(lengths, n_tokens) if full else lengths
     place = np.arange(n_tokens) - (n_tokens - lengths if padding_side == "left" else 0)
     mask = (place >= 0) & (place < lengths)
     pad = getattr(config, "pad_token_id", 0)

@@ -27,6 +27,7 @@ from jaxred.models.encoder import Encoder
 from jaxred.models.gemma2 import Gemma2
 from jaxred.models.gemma3 import Gemma3
 from jaxred.models.llama import Llama
+from jaxred.models.mpnet import MPNet
 from jaxred.models.xlnet import XLNet
 
 forward = jax.jit(Encoder.__call__)  # of one shape of batch, so that an architecture is compiled few times
@@ -110,7 +111,8 @@ def test_first_layers(model, batch, n_layers):
     ("encoder_type", "fields", "n_layers", "lengths"),
     [
         *((encoder_type, {}, n_layers, (9,)) for encoder_type in TINY for n_layers in (0, 1)),
-        *((encoder_type, {}, 3, (1, 9)) for encoder_type in TINY),
+        *((encoder_type, {}, 3, (9,)) for encoder_type in TINY),
+        *((encoder_type, {}, 3, (1,)) for encoder_type in (Bert, MPNet, XLNet)),
         (XLNet, {"attn_type": "uni"}, 3, (9,)),
         (XLNet, {"attn_type": "uni", "same_length": True}, 3, (9,)),
     ],

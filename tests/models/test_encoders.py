@@ -1,5 +1,6 @@
 """Every architecture from text to activations and a study, with its own kind of tokenizer."""
 
+import dataclasses
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import tiny_encoder
-from helpers.encoder_agreement import TINY, random_tiny
+from helpers.encoder_agreement import forward, tiny_config
 from helpers.processes import launch
 from helpers.trained_tokenizers import write_tokenizer
 
@@ -16,6 +17,7 @@ from jaxred.activations.store import Store
 from jaxred.errors import UserError
 from jaxred.models import checkpoint, load_encoder
 from jaxred.models.distilbert import DistilBert, DistilBertConfig
+from jaxred.models.loading import ARCHITECTURES, architecture
 from jaxred.models.tokenization import Tokenizer
 from jaxred.models.xlnet import XLNet, XLNetConfig
 
@@ -29,40 +31,38 @@ TEXTS = [
 LABELS = [str("fine" in text or "slow" in text) for text in TEXTS]
 
 
-@pytest.fixture(params=TINY, ids=lambda encoder_type: encoder_type.__name__)
-def folder_with_tokenizer(request, tmp_path):
-    encoder_type = request.param
-    config = encoder_type.config_type
-    n_tokens = write_tokenizer(tmp_path / "encoder", config.model_type, TEXTS)
-    longer = {"max_position_embeddings": 40} if encoder_type is not XLNet else {}
-    checkpoint.save(random_tiny(encoder_type, vocab_size=n_tokens, n_layers=2, **longer), tmp_path / "encoder")
-    return tmp_path / "encoder"
+CONFIG = jaxred.StudyConfig(
+    extraction=jaxred.ExtractionConfig(max_length=16, token_budget=512), probe=jaxred.ProbeConfig(epochs=1)
+)
 
 
-def test_vectors_of_texts_are_those_of_each_text_alone(folder_with_tokenizer):
-    model = load_encoder(folder_with_tokenizer)
-    tokenizer = Tokenizer(folder_with_tokenizer, model.config)
-    tokens = tokenizer.encode(TEXTS, None, 32)
-    pooling = "last" if model.config.tokens.sentence_position is None else "mean"
-    found = np.asarray(jaxred.hidden_states(TEXTS, folder_with_tokenizer, pooling=pooling, max_length=32))
-    ids, types = tokens.ids[71][None], tokens.token_type_ids[71][None]
-    alone = np.asarray(jax.jit(type(model).__call__)(model, ids, np.ones(ids.shape, bool), types))[:, 0]
-    expected = alone[:, -1] if pooling == "last" else alone.mean(1)
-    assert tiny_encoder.row_error(found[71][None], expected[None]) <= 1e-6
-    if pooling == "last":
-        with pytest.raises(UserError, match=r"pooling='cls' is not possible with .*: .*; choose last .* or mean"):
-            jaxred.hidden_states(TEXTS, folder_with_tokenizer)
-
-
-def test_a_study(folder_with_tokenizer, tmp_path):
-    config = jaxred.StudyConfig(
-        extraction=jaxred.ExtractionConfig(pooling="mean", max_length=32), probe=jaxred.ProbeConfig(epochs=1)
-    )
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_from_text_to_a_study(model_type, tmp_path):
+    encoder_type, folder = architecture(model_type), tmp_path / "encoder"
+    n_tokens = write_tokenizer(folder, model_type, TEXTS)
+    config = dataclasses.replace(tiny_config(model_type), vocab_size=n_tokens)
+    if any(field.name == "pad_token_id" for field in dataclasses.fields(config)):
+        config = dataclasses.replace(config, pad_token_id=2)  # the tokenizer's, where it has one
+    checkpoint.save(tiny_encoder.random_encoder(encoder_type, config), folder)
+    causal = config.tokens.sentence_position is None
+    pooling = "last" if causal else "mean"
+    settings = dataclasses.replace(CONFIG, extraction=dataclasses.replace(CONFIG.extraction, pooling=pooling))
     run = jaxred.study(
-        TEXTS[:120], LABELS[:120], model=folder_with_tokenizer, test=(TEXTS[120:], LABELS[120:]), config=config,
+        TEXTS[:120], LABELS[:120], model=folder, test=(TEXTS[120:], LABELS[120:]), config=settings,
         workdir=tmp_path / "run", stages="pipeline",
     )  # fmt: skip
     assert run.to_frame()["n_neurons"].max() == 36
+    stored = Store(tmp_path / "run" / "activations" / "test").matrix().reshape(40, 3, 12)
+    tokens = Tokenizer(folder, config).encode(TEXTS[120:], None, 16)
+    ids, types = tokens.ids[31][None], tokens.token_type_ids[31][None]
+    alone = np.asarray(forward(load_encoder(folder), ids, np.ones(ids.shape, bool), types))[:, 0]
+    expected = alone[:, -1] if causal else alone.mean(1)
+    assert tiny_encoder.row_error(stored[31][None], expected[None]) <= 1e-6
+    in_memory = jaxred.hidden_states(TEXTS[120:], folder, pooling=pooling, max_length=16)
+    assert tiny_encoder.row_error(np.asarray(in_memory), stored) <= 1e-6
+    if causal:
+        with pytest.raises(UserError, match=r"pooling='cls' is not possible with .*: .*; choose last .* or mean"):
+            jaxred.hidden_states(TEXTS, folder)
 
 
 def assert_rows_are_of_each_sentence_alone(folder, workdir, examples, max_length):

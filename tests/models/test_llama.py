@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,15 @@ from helpers.decoders import (
     random_fields,
     random_scaling,
 )
-from helpers.encoder_agreement import assert_hugging_face_defaults
+from helpers.encoder_agreement import (
+    assert_hugging_face_defaults,
+    forward,
+    random_batch,
+    random_tiny,
+    relative_error,
+)
 
-from jaxred.models.llama import LlamaConfig
+from jaxred.models.llama import Llama, LlamaConfig
 from jaxred.models.rotary import Rotary
 
 
@@ -101,3 +108,23 @@ def test_every_layer_equals_pytorch(seed, tmp_path):
     act = str(rng.choice(["silu", "gelu", "gelu_pytorch_tanh", "relu"]))
     config = TheirConfig(**fields, **biases, hidden_act=act, rope_parameters=rope)
     assert_decoder_equals_pytorch(LlamaModel, config, tmp_path, seed + seed // 6)
+
+
+def test_longrope_goes_by_the_length_of_each_sentence_alone():
+    rotary = Rotary.read(
+        {"rope_type": "longrope", "short_factor": [1.0, 1.1, 1.3], "long_factor": [2.0, 3.0, 5.0], "factor": 4.0},
+        Path("config.json"),
+        "rope_parameters",
+        12,
+        10000.0,
+    )
+    rotary = dataclasses.replace(rotary, original_max_position_embeddings=6)
+    model = random_tiny(Llama, rotary=rotary, n_layers=2)
+    ids = random_batch(model.config)[0]
+    lengths = np.array([9, 6, 3, 7])
+    mask = np.arange(9) < lengths[:, None]
+    together = np.asarray(forward(model, ids, mask, np.zeros_like(ids)))
+    for row, length in enumerate(lengths):
+        one = ids[row : row + 1, :length]
+        alone = np.asarray(forward(model, one, np.ones(one.shape, bool), np.zeros_like(one)))
+        assert relative_error(together[:, row, :length], alone[:, 0]) <= 1e-6
