@@ -10,11 +10,14 @@ Padding a sentence to 128 costs what one of 128 tokens does, so the second is he
 The lengths are those of the dev file's words, or of the built-in corpus where there is no --glue; ids are random, for
 what they are does not change the time. Compiling is not counted; each way has one warm-up, and then its turn in every
 round, so that a change of the machine's speed meets all. Prints seconds, and sentences/s and ratios twice: of the
-medians over the rounds, which hold unless most rounds were disturbed, and of the minima, the least disturbed.
+medians over the rounds, which hold unless most rounds were disturbed, and of the minima, the least disturbed. Both
+have the same weights: the largest relative error (Frobenius) of a layer's sentence vectors, on some of the real
+lengths, is printed too.
 `--encoders` are names as config.json has them (model_type), of one at a time where memory is short.
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +27,12 @@ import _machine
 import jax
 import numpy as np
 from absl import app, flags
-from flax import nnx
 
 from jaxred.activations.batching import plan_batches
 from jaxred.activations.encode import encode_fn
 from jaxred.data.glue import load_glue
 from jaxred.data.movie_reviews import load_movie_reviews
-from jaxred.models.loading import ARCHITECTURES, architecture
+from jaxred.models.loading import ARCHITECTURES, architecture, load_encoder
 from jaxred.models.tokenization import PaddedBatch
 
 GLUE = flags.DEFINE_string("glue", "", "The folder of GLUE, for SST-2's lengths.")
@@ -62,8 +64,7 @@ def encoders(name: str) -> tuple[Callable[[PaddedBatch], Any], Callable[[PaddedB
     import torch  # pyright: ignore[reportMissingImports]
     import transformers
 
-    encoder_type = architecture(name)
-    config_type = encoder_type.config_type
+    config_type = architecture(name).config_type
     settings = {
         "vocab_size": 32000,
         "hidden_size": 768,
@@ -75,9 +76,10 @@ def encoders(name: str) -> tuple[Callable[[PaddedBatch], Any], Callable[[PaddedB
     if config_type.tokens.sentence_position is None and name != "gpt2":
         settings |= {"num_key_value_heads": 4, "head_dim": 64}
     theirs = transformers.AutoConfig.for_model(name, **settings)
-    model = encoder_type(config_type.from_dict(theirs.to_dict(), Path(name)), rngs=nnx.Rngs(0))
-    rival = transformers.AutoModel.from_config(theirs)
-    rival.eval()  # type: ignore[no-untyped-call]
+    rival = transformers.AutoModel.from_config(theirs).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        rival.save_pretrained(folder)
+        model = load_encoder(Path(folder))
     causal = config_type.tokens.sentence_position is None
     encode = encode_fn(model, "last" if causal else "cls", "float32")
     segments = bool(config_type.tokens.pad_token_type_id or getattr(theirs, "type_vocab_size", 0))
@@ -90,8 +92,9 @@ def encoders(name: str) -> tuple[Callable[[PaddedBatch], Any], Callable[[PaddedB
                 output_hidden_states=True,
                 **({"token_type_ids": torch.from_numpy(batch.token_type_ids).long()} if segments else {}),
             )
-            at = -1 if causal else batch.positions[0]
-            return torch.stack([h[:, at] for h in outputs.hidden_states], 1).numpy()
+            rows = torch.arange(len(batch.positions))
+            at = torch.from_numpy(batch.attention_mask.sum(1) - 1 if causal else batch.positions).long().clamp(min=0)
+            return torch.stack([h[rows, at] for h in outputs.hidden_states], 1).numpy()
 
     return lambda batch: np.asarray(encode(batch)), by_pytorch
 
@@ -127,14 +130,22 @@ def main(argv: list[str]) -> None:
     plan = plan_batches(lengths, 2048 if jax.default_backend() == "cpu" else 65536)
     n_rows = 8 if SMALLEST.value else 32
     ways: dict[str, tuple[int, Callable[[], Any]]] = {}
+    errors: dict[str, float] = {}
     for name in names():
         jaxred, pytorch = encoders(name)
         full = [padded(name, np.full(n_rows, 128), 128, n_rows)]
+        errors[name] = 0.0
         by_length = [padded(name, lengths[batch.rows], batch.length, batch.n_rows) for batch in plan]
         for title, n, way, batches in zip(
             WAYS, (n_rows, n_rows, len(lengths)), (jaxred, pytorch, jaxred), (full, full, by_length), strict=True
         ):
             ways[f"{name}_{title}"] = n, lambda way=way, batches=batches: [way(batch) for batch in batches]
+        for batch, planned in zip(
+            by_length[:: max(len(by_length) // 4, 1)], plan[:: max(len(by_length) // 4, 1)], strict=True
+        ):
+            found, expected = (way(batch)[: len(planned.rows)].astype(float) for way in (jaxred, pytorch))
+            norms = (np.linalg.norm(x, axis=(0, 2)) for x in (found - expected, expected))
+            errors[name] = max(errors[name], float(np.max(np.divide(*norms))))
     for _, way in ways.values():
         way()  # warm-up, and compilation
     seconds: dict[str, list[float]] = {title: [] for title in ways}
@@ -146,6 +157,7 @@ def main(argv: list[str]) -> None:
     report: dict[str, Any] = {
         "machine": _machine.describe() | {"torch": torch.__version__},
         "mean_tokens": float(lengths.mean()),
+        "relative_error": {name: float(f"{error:.1e}") for name, error in errors.items()},
         "seconds": {title: [round(second, 3) for second in mine] for title, mine in seconds.items()},
     }
     for statistic, of in (("median", np.median), ("minimum", np.min)):

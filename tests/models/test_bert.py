@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.encoder_agreement import (
+    assert_equals_pytorch,
     assert_hugging_face_defaults,
     assert_layers_agree,
     assert_same_vectors,
@@ -149,3 +150,24 @@ def test_number_of_parameters(random_bert):
     embeddings = (37 + 2 + 16 + 2) * 12
     layer = 4 * (12 * 12 + 12) + 2 * (12 + 12) + (12 * 20 + 20) + (20 * 12 + 12)
     assert random_bert().n_parameters(2) == embeddings + 2 * layer
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("seed", range(20))
+def test_random_configurations_equal_pytorch(seed, tmp_path):
+    pytest.importorskip("torch")
+    import transformers
+
+    rng = np.random.default_rng(seed)
+    n_heads = int(rng.integers(1, 6))
+    config = transformers.BertConfig(
+        vocab_size=int(rng.integers(20, 60)),
+        hidden_size=n_heads * int(rng.integers(1, 9)),
+        num_hidden_layers=int(rng.integers(1, 5)),
+        num_attention_heads=n_heads,
+        intermediate_size=int(rng.integers(1, 50)),
+        hidden_act=str(rng.choice(["gelu", "relu", "gelu_new", "silu"])),
+        max_position_embeddings=int(rng.integers(20, 40)),
+        type_vocab_size=int(rng.integers(1, 4)),
+    )
+    assert_equals_pytorch(transformers.BertModel(config), tmp_path, seed, padding_side=("right", "left")[seed % 2])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.encoder_agreement import (
     TINY,
+    assert_equals_pytorch,
     assert_hugging_face_defaults,
     assert_layers_agree,
     assert_same_weights,
@@ -113,3 +114,25 @@ def test_pairs_are_tokenised_as_for_a_bert(encoder_folder):
     )
     assert tokens.token_type_ids[0].tolist() == [0, 0, 0, 1, 1]
     assert tokens.positions.tolist() == [0]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("seed", range(20))
+def test_random_configurations_equal_pytorch(seed, tmp_path):
+    pytest.importorskip("torch")
+    import transformers
+
+    rng = np.random.default_rng(seed)
+    n_heads = int(rng.integers(1, 6))
+    config = transformers.DistilBertConfig(
+        vocab_size=int(rng.integers(20, 60)),
+        dim=n_heads * int(rng.integers(1, 9)),
+        n_layers=int(rng.integers(1, 5)),
+        n_heads=n_heads,
+        hidden_dim=int(rng.integers(1, 50)),
+        activation=str(rng.choice(["gelu", "relu"])),
+        max_position_embeddings=int(rng.integers(20, 40)),
+    )
+    assert_equals_pytorch(
+        transformers.DistilBertModel(config), tmp_path, seed, padding_side=("right", "left")[seed % 2]
+    )

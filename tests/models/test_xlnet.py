@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import encoder_agreement
 from helpers.encoder_agreement import (
+    assert_equals_pytorch,
     assert_hugging_face_defaults,
     assert_layers_agree,
     assert_same_vectors,
@@ -321,3 +322,24 @@ def test_the_weights_of_another_architecture_are_refused(tmp_path, encoder_folde
         load_encoder(tmp_path)
     assert "embeddings.LayerNorm.bias is not a weight of this model" in str(error.value)
     assert "layer.0.ff.layer_1.bias is missing" in str(error.value)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("seed", range(20))
+def test_random_configurations_equal_pytorch(seed, tmp_path):
+    pytest.importorskip("torch")
+    import transformers
+
+    rng = np.random.default_rng(seed)
+    n_heads = int(rng.integers(1, 6))
+    config = transformers.XLNetConfig(
+        vocab_size=int(rng.integers(20, 60)),
+        d_model=2 * n_heads * int(rng.integers(1, 5)),
+        n_layer=int(rng.integers(1, 5)),
+        n_head=n_heads,
+        d_inner=int(rng.integers(1, 50)),
+        ff_activation=str(rng.choice(["gelu", "relu", "gelu_new", "silu"])),
+        attn_type="bi",  # with uni, PyTorch takes no batches
+        clamp_len=int(rng.choice([-1, -1, 5])),
+    )
+    assert_equals_pytorch(transformers.XLNetModel(config), tmp_path, seed, padding_side="left")
