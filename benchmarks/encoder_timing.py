@@ -140,12 +140,10 @@ def main(argv: list[str]) -> None:
             WAYS, (n_rows, n_rows, len(lengths)), (jaxred, pytorch, jaxred), (full, full, by_length), strict=True
         ):
             ways[f"{name}_{title}"] = n, lambda way=way, batches=batches: [way(batch) for batch in batches]
-        for batch, planned in zip(
-            by_length[:: max(len(by_length) // 4, 1)], plan[:: max(len(by_length) // 4, 1)], strict=True
-        ):
-            found, expected = (way(batch)[: len(planned.rows)].astype(float) for way in (jaxred, pytorch))
-            norms = (np.linalg.norm(x, axis=(0, 2)) for x in (found - expected, expected))
-            errors[name] = max(errors[name], float(np.max(np.divide(*norms))))
+        for planned, batch in list(zip(plan, by_length, strict=True))[:: max(len(plan) // 4, 1)]:
+            ours, theirs = (way(batch)[: len(planned.rows)].astype(float) for way in (jaxred, pytorch))
+            error, size = (np.linalg.norm(x, axis=(0, 2)) for x in (ours - theirs, theirs))
+            errors[name] = max(errors[name], float(np.max(error / size)))
     for _, way in ways.values():
         way()  # warm-up, and compilation
     seconds: dict[str, list[float]] = {title: [] for title in ways}
