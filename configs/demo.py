@@ -9,7 +9,7 @@ requirement PyTorch), which `make demo` does. For a quick look, take part of the
 
 The model was trained to put a sentence's meaning in the mean over its tokens, so that is the sentence vector here;
 `--config.extraction.pooling=cls` gives the paper's, whose lower layers know little about the class. Another encoder:
-`--config.encoder.path=path/to/xlnet`, a folder of a BERT, DistilBERT or XLNet.
+`--config.encoder.path=path/to/xlnet`, a folder of any encoder of docs/encoders.md.
 """
 
 from jaxred.config import ExtractionConfig, StudyConfig, TaskConfig

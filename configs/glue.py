@@ -5,7 +5,7 @@
 
 Tasks: cola, sst2, mrpc, qqp, stsb, mnli (dev_matched), qnli, rte, wnli. The folder may be the task's own (with
 train.tsv and dev.tsv) or the one above it. The paper's encoders are fine-tuned on the task; a pretrained one works as
-well. The folder says which encoder it is (BERT, DistilBERT, XLNet): `--config.encoder.path=path/to/finetuned-xlnet`.
+well. The folder says which encoder it is (docs/encoders.md): `--config.encoder.path=path/to/finetuned-xlnet`.
 """
 
 from jaxred.config import StudyConfig, TaskConfig

@@ -5,7 +5,7 @@
 The folder has train.word, train.label, test.word and test.label (and dev.word, dev.label if there is a dev set): one
 sentence per line, `first sentence ||| second sentence` for pairs, and one label per line.
 `--config=configs/parallel.py:regression` reads scores instead, from .score files if they exist. For an encoder of
-your own, BERT, DistilBERT or XLNet, pass its folder: `--config.encoder.path=path/to/xlnet`.
+your own (docs/encoders.md), pass its folder: `--config.encoder.path=path/to/xlnet`.
 """
 
 from jaxred.config import StudyConfig, TaskConfig

@@ -2,7 +2,7 @@
 
     python launch/convert_checkpoint.py --input=old-xlnet [--output=xlnet]
 
-Takes Hugging Face folders of the architectures that jaxred runs: BERT, DistilBERT, XLNet. Without --output the
+Takes Hugging Face folders of the architectures that jaxred runs (docs/encoders.md). Without --output the
 safetensors file is written next to the old one. The weights are opened by PyTorch's weights-only loader: a file that
 holds anything but tensors is rejected.
 """

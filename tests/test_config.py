@@ -17,10 +17,10 @@ from jaxred.config import (
     recorded_task,
     source_kind,
     to_dict,
-    validate,
     workdirs_of,
 )
 from jaxred.errors import UserError
+from jaxred.validation import validate
 
 
 def changed(**fields):

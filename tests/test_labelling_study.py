@@ -165,8 +165,8 @@ def test_unseen_labels_without_a_fallback_name_one(config, workdir, monkeypatch)
 def test_every_task_of_the_configuration_is_possible():
     import importlib.util
 
-    from jaxred.config import validate
     from jaxred.data.labeling import LABELING_TASKS
+    from jaxred.validation import validate
 
     spec = importlib.util.spec_from_file_location("labeling", ROOT / "configs" / "labeling.py")
     module = importlib.util.module_from_spec(spec)

@@ -81,7 +81,7 @@ def _read(config: TaskConfig) -> Dataset:
     if config.name == "movie_reviews":
         return load_movie_reviews(config.kind)
     if config.name == TABLE:
-        files = "train.csv and test.csv (or .tsv, .jsonl, .parquet), or a file of these,"
+        files = "train.csv and test.csv (or .tsv, .jsonl, .parquet), or a file of these"
         return load_table(config, _path(config, files))
     if config.name == "parallel":
         return load_parallel(_folder(config, "train.word, train.label, test.word and test.label"), config.kind)

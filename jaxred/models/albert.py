@@ -13,35 +13,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxred.errors import UserError
-from jaxred.models.architecture_config import ArchitectureConfig, Keys
-from jaxred.models.bert import BertConfig, BertEmbeddings, BertLayer
+from jaxred.models.architecture_config import Keys
+from jaxred.models.bert import Bert, BertConfig, BertLayer
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.electra import SmallEmbeddings
 from jaxred.models.encoder import Encoder
 
 _LAYER = "encoder.albert_layer_groups.{}.albert_layers.0."
 
 
 @dataclass(frozen=True)
-class AlbertConfig(ArchitectureConfig):
+class AlbertConfig(BertConfig):
     """The shape of an ALBERT."""
 
     model_type: ClassVar[str] = "albert"
     title: ClassVar[str] = "ALBERT"
     model_class: ClassVar[str] = "AlbertModel"
-    tokens = BertConfig.tokens
     keys: ClassVar[Keys] = {**BertConfig.keys, "n_groups": ("num_hidden_groups",)}
     only: ClassVar[Mapping[str, Any]] = {"inner_group_num": 1, "position_embedding_type": "absolute"}
 
     vocab_size: int = 30000
     hidden_size: int = 4096
-    n_layers: int = 12
     n_heads: int = 64
     intermediate_size: int = 16384
     hidden_act: str = "gelu_new"
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    layer_norm_eps: float = 1e-12
-    pad_token_id: int = 0
     embedding_size: int = 128
     n_groups: int = 1  # each a layer's weights, run as the layers of its part of the depth
 
@@ -61,11 +56,8 @@ class AlbertConfig(ArchitectureConfig):
         return {}
 
 
-class MappedEmbeddings(BertEmbeddings):
+class MappedEmbeddings(SmallEmbeddings):
     """BERT's embeddings of a size of their own, always mapped to the hidden size: layer 0."""
-
-    def size(self, config: AlbertConfig) -> int:
-        return config.embedding_size
 
     def is_mapped(self, config: AlbertConfig) -> bool:
         return True
@@ -79,11 +71,7 @@ class Albert(Encoder):
     layer_type = BertLayer
     weights: ClassVar[WeightTable] = WeightTable(
         names={
-            "embeddings.word.embedding": "embeddings.word_embeddings.weight",
-            "embeddings.token_type.embedding": "embeddings.token_type_embeddings.weight",
-            "embeddings.position.embedding": "embeddings.position_embeddings.weight",
-            "embeddings.norm.scale": "embeddings.LayerNorm.weight",
-            "embeddings.norm.bias": "embeddings.LayerNorm.bias",
+            **Bert.weights.names,
             "embeddings.projection.kernel": "encoder.embedding_hidden_mapping_in.weight",
             "embeddings.projection.bias": "encoder.embedding_hidden_mapping_in.bias",
             "layers.attention.query.kernel": _LAYER + "attention.query.weight",

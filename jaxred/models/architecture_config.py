@@ -14,17 +14,7 @@ Keys = Mapping[str, tuple[str, ...]]  # field -> its key in `config.json`, and o
 _MOST = 10**7  # of whole numbers: beyond any model, and products of three of them still fit what counts elements
 _MOST_LAYERS = 10**4
 _LARGEST = 1e30  # of fractions: beyond any, and a float
-# The least values of whole numbers; of the others 1.
-_LEAST = {
-    "n_layers": 0,
-    "pad_token_id": 0,
-    "clamp_len": -1,
-    "type_vocab_size": 0,
-    "max_window_layers": 0,
-    "max_relative_positions": -1,
-    "position_buckets": -1,
-    "embedding_size": 0,
-}
+_LEAST = {"n_layers": 0, "pad_token_id": 0}  # of whole numbers; of the others 1
 
 _AnyArchitecture = TypeVar("_AnyArchitecture", bound="ArchitectureConfig")
 
@@ -43,12 +33,18 @@ class ArchitectureConfig:
     keys: ClassVar[Keys] = {}
     only: ClassVar[Mapping[str, Any]] = {}  # key -> the one value that is supported
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # field -> the texts it may be
+    least: ClassVar[Mapping[str, int]] = {}  # field -> the least whole number it may be, where that is not 1
 
     vocab_size: int
     hidden_size: int
     n_layers: int
     n_heads: int
     max_position_embeddings: int
+
+    @property
+    def type_vocab_size(self) -> int:
+        """The number of segments; 0: the model does not look at them."""
+        return 0
 
     @property
     def usable_length(self) -> int:
@@ -81,7 +77,8 @@ class ArchitectureConfig:
             if value is None and field.name in cls.or_default():
                 value = field.default
             if value is not None or field.type not in _NULLABLE:
-                _check(path, key, value, field, cls.choices.get(field.name, tuple(sorted(ACTIVATIONS))))
+                least = {**_LEAST, **cls.least}.get(field.name, 1)
+                _check(path, key, value, field, cls.choices.get(field.name, tuple(sorted(ACTIVATIONS))), least)
             values[field.name] = float(value) if field.type in (float, float | None) and value is not None else value
         values |= cls.structures(raw, values, path)
         config = cls(**values)
@@ -130,7 +127,7 @@ _NULLABLE = {int | None: int, float | None: float}  # types of which null is a v
 _CHECKED = (str, bool, int, float, *_NULLABLE)
 
 
-def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], texts: tuple[str, ...]) -> None:
+def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], texts: tuple[str, ...], least: int) -> None:
     kind: Any = _NULLABLE.get(field.type, field.type)  # type: ignore[arg-type]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is str:
@@ -140,7 +137,6 @@ def _check(path: Path, key: str, value: Any, field: dataclasses.Field[Any], text
     elif kind is float:
         valid, allowed = number and 0 < value < _LARGEST, "a number above 0"
     else:
-        least = _LEAST.get(field.name, 1)
         most = _MOST_LAYERS if field.name == "n_layers" else _MOST
         valid = number and isinstance(value, int) and least <= value <= most
         allowed = f"a whole number of at least {least}" + (f" and at most {most:,}" if number and value > most else "")

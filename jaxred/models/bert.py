@@ -16,7 +16,6 @@ from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
-from jaxred.models.feed_forward import FeedForward
 from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, linear
 from jaxred.models.norms import layer_norm
@@ -93,11 +92,8 @@ class BertLayer(PostNormLayer):
     """A layer whose attention is by content alone."""
 
     def __init__(self, config: Any, dtype: jnp.dtype, *, rngs: nnx.Rngs):
-        size, epsilon = config.hidden_size, config.layer_norm_eps
-        self.attention = Attention(AttentionShape(size, config.n_heads), dtype, rngs=rngs)
-        self.attention_norm = layer_norm(size, epsilon, rngs)
-        self.feed_forward = FeedForward(size, config.intermediate_size, config.hidden_act, dtype, rngs=rngs)
-        self.output_norm = layer_norm(size, epsilon, rngs)
+        attention = Attention(AttentionShape(config.hidden_size, config.n_heads), dtype, rngs=rngs)
+        super().__init__(config, attention, dtype, rngs=rngs)
 
 
 class Bert(Encoder):

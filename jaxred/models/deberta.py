@@ -24,7 +24,6 @@ from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.distances import by_token, log_buckets, of_tokens
 from jaxred.models.encoder import Encoder
-from jaxred.models.feed_forward import FeedForward
 from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, linear, mapped, over_sentences
 from jaxred.models.norms import layer_norm
@@ -43,6 +42,12 @@ class DebertaV2Config(BertConfig):
     tokens: ClassVar[TokenLayout] = TokenLayout()
     only: ClassVar[Mapping[str, Any]] = {"conv_kernel_size": 0}
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"norm_rel_ebd": ("none", "layer_norm")}
+    least: ClassVar[Mapping[str, int]] = {
+        "type_vocab_size": 0,
+        "max_relative_positions": -1,
+        "position_buckets": -1,
+        "embedding_size": 0,
+    }
 
     vocab_size: int = 128100
     hidden_size: int = 1536
@@ -240,11 +245,7 @@ class DebertaLayer(PostNormLayer):
     """A layer of disentangled attention."""
 
     def __init__(self, config: DebertaV2Config, dtype: jnp.dtype, *, rngs: nnx.Rngs):
-        size, epsilon = config.hidden_size, config.layer_norm_eps
-        self.attention = DisentangledAttention(config, dtype, rngs=rngs)
-        self.attention_norm = layer_norm(size, epsilon, rngs)
-        self.feed_forward = FeedForward(size, config.intermediate_size, config.hidden_act, dtype, rngs=rngs)
-        self.output_norm = layer_norm(size, epsilon, rngs)
+        super().__init__(config, DisentangledAttention(config, dtype, rngs=rngs), dtype, rngs=rngs)
 
 
 class DebertaV2(Encoder):

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jaxred.errors import UserError
+from jaxred.models.alternating import FULL, SLIDING, kinds_of_layers
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import AttentionShape
 from jaxred.models.rotary import Rotary, checked_theta
 from jaxred.models.token_layout import CAUSAL, TokenLayout
 
-SLIDING, FULL = "sliding_attention", "full_attention"
 DEFAULT_ROTARY = Rotary(10_000.0)
 
 
@@ -38,11 +38,6 @@ class DecoderConfig(ArchitectureConfig):
     max_position_embeddings: int = 2048
     rms_norm_eps: float = 1e-6
     rotary: Rotary = DEFAULT_ROTARY
-
-    @property
-    def type_vocab_size(self) -> int:
-        """None: segments are not looked at."""
-        return 0
 
     @property
     def n_key_heads(self) -> int:
@@ -161,15 +156,8 @@ class AlternatingConfig(DecoderConfig):
     @classmethod
     def structures(cls, raw: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> dict[str, Any]:
         """The rotary positions and the kinds of layers."""
-        kinds = raw.get("layer_types")
-        if kinds is None:
-            return super().structures(raw, values, path)
-        if not isinstance(kinds, list) or len(kinds) != values["n_layers"] or not {*map(str, kinds)} <= {SLIDING, FULL}:
-            raise UserError(
-                f"{path}: layer_types={str(kinds)[:60]} is not possible: it must be a list of num_hidden_layers="
-                f"{values['n_layers']} texts, each {FULL} or {SLIDING}."
-            )
-        return {**super().structures(raw, values, path), "layer_types": tuple(kinds)}
+        kinds = kinds_of_layers(raw, values["n_layers"], path)
+        return super().structures(raw, values, path) | ({} if kinds is None else {"layer_types": kinds})
 
     def to_dict(self) -> dict[str, Any]:
         """The object of a `config.json` that `from_dict` reads back."""

@@ -40,11 +40,6 @@ class DistilBertConfig(ArchitectureConfig):
     pad_token_id: int = 0
 
     @property
-    def type_vocab_size(self) -> int:
-        """The model does not look at segments."""
-        return 0
-
-    @property
     def layer_norm_eps(self) -> float:
         """Not a setting of this architecture."""
         return 1e-12

@@ -6,7 +6,7 @@ Reference: Clark, Luong, Le, Manning, "ELECTRA: Pre-training Text Encoders as Di
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxred.models.bert import Bert, BertConfig, BertEmbeddings
 from jaxred.models.checkpoint import WeightTable
@@ -29,7 +29,7 @@ class ElectraConfig(BertConfig):
 class SmallEmbeddings(BertEmbeddings):
     """BERT's embeddings of a size of their own, mapped to the hidden size where that is another: layer 0."""
 
-    def size(self, config: ElectraConfig) -> int:
+    def size(self, config: Any) -> int:
         return config.embedding_size
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jaxred.errors import UserError
+from jaxred.models.alternating import FULL, SLIDING
 from jaxred.models.attention import AttentionShape
-from jaxred.models.decoder_config import DEFAULT_ROTARY, FULL, SLIDING, as_object
+from jaxred.models.decoder_config import DEFAULT_ROTARY, as_object
 from jaxred.models.gemma2 import Gemma2, GemmaConfig
 from jaxred.models.rotary import Rotary, checked_theta
 

@@ -53,11 +53,6 @@ class GPT2Config(ArchitectureConfig):
     layer_norm_eps: float = 1e-5
     scale_attn_weights: bool = True
 
-    @property
-    def type_vocab_size(self) -> int:
-        """The model does not look at segments."""
-        return 0
-
     @classmethod
     def or_default(cls) -> tuple[str, ...]:
         """Fields for which null stands for the default."""

@@ -2,23 +2,34 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from jaxred.models.feed_forward import FeedForward
+from jaxred.models.norms import layer_norm
 
 Hidden = Float[Array, "batch token hidden"]
 Wanted = Float[Array, "batch query hidden"]
 
 
 class PostNormLayer(nnx.Module):
-    """Attention and a feed-forward network, each added to its input and then normalised.
+    """Attention and a feed-forward network, each added to its input and then normalised, in float32."""
 
-    A subclass sets `attention`, `attention_norm`, `feed_forward` and `output_norm`. The sums and norms are float32.
-    """
+    def __init__(self, config: Any, attention: nnx.Module, dtype: jnp.dtype, *, rngs: nnx.Rngs):
+        """A layer around attention, which is the architecture's own.
 
-    attention: Any
-    attention_norm: Any
-    feed_forward: Any
-    output_norm: Any
+        Args:
+            config: its sizes, activation and epsilon.
+            attention: called with the hidden states, what `relate` gives, and the tokens that are wanted.
+            dtype: of the products.
+            rngs: the source of the weights.
+        """
+        size, epsilon = config.hidden_size, config.layer_norm_eps
+        self.attention: Any = attention
+        self.attention_norm = layer_norm(size, epsilon, rngs)
+        self.feed_forward = FeedForward(size, config.intermediate_size, config.hidden_act, dtype, rngs=rngs)
+        self.output_norm = layer_norm(size, epsilon, rngs)
 
     def __call__(self, hidden: Hidden, relations: Any, wanted: Wanted | None = None) -> Wanted:
         """The layer's output at every token or, where only some are wanted, at these.

@@ -4,7 +4,6 @@ Reference: Warner et al., "Smarter, Better, Faster, Longer: A Modern Bidirection
 and Long Context Finetuning and Inference" (ACL 2025). The numbers are those of Hugging Face's `ModernBertModel`.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
-from jaxred.models.alternating import of_layer
+from jaxred.models.alternating import FULL, SLIDING, kinds_of_layers, of_layer
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape, Relations, visible_tokens
 from jaxred.models.checkpoint import Stored, WeightTable
@@ -24,12 +23,11 @@ from jaxred.models.feed_forward import GatedFeedForward
 from jaxred.models.layer import PreNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.norms import layer_norm
-from jaxred.models.rotary import Rotary, rotation_of
+from jaxred.models.rotary import Rotary, checked_theta, rotation_of
 from jaxred.models.token_layout import TokenLayout
 
-_FULL, _SLIDING = "full_attention", "sliding_attention"
 _FULL_ROTARY, _SLIDING_ROTARY = Rotary(160_000.0), Rotary(10_000.0)
-_THETA = {_FULL: ("global_rope_theta", _FULL_ROTARY), _SLIDING: ("local_rope_theta", _SLIDING_ROTARY)}  # older files'
+_THETA = {FULL: ("global_rope_theta", _FULL_ROTARY), SLIDING: ("local_rope_theta", _SLIDING_ROTARY)}  # older files'
 
 
 @dataclass(frozen=True)
@@ -66,23 +64,18 @@ class ModernBertConfig(ArchitectureConfig):
     sliding_rotary: Rotary = _SLIDING_ROTARY
 
     @property
-    def type_vocab_size(self) -> int:
-        """The model does not look at segments."""
-        return 0
-
-    @property
     def sliding_layers(self) -> tuple[bool, ...]:
         """Of each layer, whether it sees a window alone."""
         kinds = self.layer_types or _pattern(self.n_layers, 3)
-        return tuple(kind == _SLIDING for kind in kinds[: self.n_layers])
+        return tuple(kind == SLIDING for kind in kinds[: self.n_layers])
 
     @classmethod
     def structures(cls, raw: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> dict[str, Any]:
         """The kinds of layers and the rotary positions of each kind, of older files and present ones."""
         return {
             "layer_types": _layer_types(raw, values["n_layers"], path),
-            "full_rotary": _rotary(raw, values, path, _FULL),
-            "sliding_rotary": _rotary(raw, values, path, _SLIDING),
+            "full_rotary": _rotary(raw, values, path, FULL),
+            "sliding_rotary": _rotary(raw, values, path, SLIDING),
         }
 
     def check_heads(self, path: Path) -> None:
@@ -100,31 +93,25 @@ class ModernBertConfig(ArchitectureConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """The object of a `config.json`, as present versions of transformers write it."""
-        kinds = [_SLIDING if sliding else _FULL for sliding in self.sliding_layers]
-        rotary = {_FULL: self.full_rotary.to_raw(), _SLIDING: self.sliding_rotary.to_raw()}
+        kinds = [SLIDING if sliding else FULL for sliding in self.sliding_layers]
+        rotary = {FULL: self.full_rotary.to_raw(), SLIDING: self.sliding_rotary.to_raw()}
         return {**super().to_dict(), "layer_types": kinds, "rope_parameters": rotary}
 
 
 def _pattern(n_layers: int, period: int) -> tuple[str, ...]:
-    return tuple(_SLIDING if index % period else _FULL for index in range(n_layers))
+    return tuple(SLIDING if index % period else FULL for index in range(n_layers))
 
 
 def _layer_types(raw: Mapping[str, Any], n_layers: int, path: Path) -> tuple[str, ...]:
-    kinds = raw.get("layer_types")
-    if kinds is None:
-        period = raw.get("global_attn_every_n_layers", 3)
-        if not isinstance(period, int) or isinstance(period, bool) or period < 1:
-            raise UserError(
-                f"{path}: global_attn_every_n_layers={period!r} is not possible: it must be a whole number of at "
-                "least 1."
-            )
-        return _pattern(n_layers, period)
-    if not isinstance(kinds, list) or len(kinds) != n_layers or not all(kind in (_FULL, _SLIDING) for kind in kinds):
+    kinds = kinds_of_layers(raw, n_layers, path)
+    if kinds is not None:
+        return kinds
+    period = raw.get("global_attn_every_n_layers", 3)
+    if not isinstance(period, int) or isinstance(period, bool) or period < 1:
         raise UserError(
-            f"{path}: layer_types={str(kinds)[:60]} is not possible: it must be {_FULL} or {_SLIDING} for each of the "
-            f"num_hidden_layers={n_layers} layers."
+            f"{path}: global_attn_every_n_layers={period!r} is not possible: it must be a whole number of at least 1."
         )
-    return tuple(kinds)
+    return _pattern(n_layers, period)
 
 
 def _rotary(raw: Mapping[str, Any], values: Mapping[str, Any], path: Path, kind: str) -> Rotary:
@@ -135,11 +122,9 @@ def _rotary(raw: Mapping[str, Any], values: Mapping[str, Any], path: Path, kind:
             raise UserError(f"{path}: {key}={str(value)[:60]} is not possible: it must be an object of settings.")
     settings = {"rope_type": "default"} if nested.get(kind) is None else nested[kind]
     old_key, default = _THETA[kind]
-    theta = raw.get(old_key, default.rope_theta)
-    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
-        raise UserError(f"{path}: {old_key}={theta!r} is not possible: it must be a number above 0.")
+    theta = checked_theta(raw, path, old_key, default.rope_theta, null_is_default=False)
     key = f"rope_parameters.{kind}"
-    rotary = Rotary.read({**settings, **scaling}, path, key, values["max_position_embeddings"], float(theta))
+    rotary = Rotary.read({**settings, **scaling}, path, key, values["max_position_embeddings"], theta)
     if rotary.partial_rotary_factor != 1:
         raise UserError(
             f"{path}: {key}.partial_rotary_factor={rotary.partial_rotary_factor} is not supported: jaxred runs "

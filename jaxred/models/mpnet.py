@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Int
 
 from jaxred.models.architecture_config import ArchitectureConfig
 from jaxred.models.attention import Relations, visible_tokens
-from jaxred.models.bert import BertConfig, BertLayer
+from jaxred.models.bert import Bert, BertConfig, BertLayer
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
 from jaxred.models.linear import Embedding
@@ -49,11 +49,6 @@ class MPNetConfig(ArchitectureConfig):
     layer_norm_eps: float = 1e-12
 
     @property
-    def type_vocab_size(self) -> int:
-        """The model does not look at segments."""
-        return 0
-
-    @property
     def pad_token_id(self) -> int:
         """The number from which positions count."""
         return _PADDING
@@ -72,10 +67,7 @@ class MPNet(Encoder):
     layer_type = BertLayer
     weights: ClassVar[WeightTable] = WeightTable(
         names={
-            "embeddings.word.embedding": "embeddings.word_embeddings.weight",
-            "embeddings.position.embedding": "embeddings.position_embeddings.weight",
-            "embeddings.norm.scale": "embeddings.LayerNorm.weight",
-            "embeddings.norm.bias": "embeddings.LayerNorm.bias",
+            **Bert.weights.names,
             "shared.embedding": "encoder.relative_attention_bias.weight",
             "layers.attention.query.kernel": "encoder.layer.{}.attention.attn.q.weight",
             "layers.attention.query.bias": "encoder.layer.{}.attention.attn.q.bias",
@@ -87,12 +79,6 @@ class MPNet(Encoder):
             "layers.attention.output.bias": "encoder.layer.{}.attention.attn.o.bias",
             "layers.attention_norm.scale": "encoder.layer.{}.attention.LayerNorm.weight",
             "layers.attention_norm.bias": "encoder.layer.{}.attention.LayerNorm.bias",
-            "layers.feed_forward.intermediate.kernel": "encoder.layer.{}.intermediate.dense.weight",
-            "layers.feed_forward.intermediate.bias": "encoder.layer.{}.intermediate.dense.bias",
-            "layers.feed_forward.output.kernel": "encoder.layer.{}.output.dense.weight",
-            "layers.feed_forward.output.bias": "encoder.layer.{}.output.dense.bias",
-            "layers.output_norm.scale": "encoder.layer.{}.output.LayerNorm.weight",
-            "layers.output_norm.bias": "encoder.layer.{}.output.LayerNorm.bias",
         },
         prefix="mpnet.",
         ignored=r"(pooler|lm_head|classifier|qa_outputs)\..*|embeddings\.position_ids",

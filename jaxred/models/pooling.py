@@ -19,22 +19,14 @@ def cls(
     return jnp.take_along_axis(hidden_states, positions[:, None, None], axis=1)[:, 0]
 
 
-def last(
-    hidden_states: Float[Array, "batch token hidden"], attention_mask: Bool[Array, "batch token"]
-) -> Float[Array, "batch hidden"]:
-    """The hidden state of the last real token of each sentence.
+def last_positions(attention_mask: Bool[Array, "batch token"]) -> Int[Array, " batch"]:
+    """Where the last real token of each sentence is, for `cls`.
 
-        pooled[b] = hidden_states[b, max {t: mask[b, t]}]
+        positions[b] = max {t: mask[b, t]}
 
     Args:
-        hidden_states: one layer's hidden states.
-        attention_mask: True at real tokens; a row without any gives its last token.
+        attention_mask: True at real tokens; a row without any gives its last place.
     """
-    return cls(hidden_states, last_positions(attention_mask))
-
-
-def last_positions(attention_mask: Bool[Array, "batch token"]) -> Int[Array, " batch"]:
-    """Where the last real token of each sentence is."""
     return attention_mask.shape[1] - 1 - jnp.argmax(attention_mask[:, ::-1], axis=1)
 
 

@@ -22,6 +22,7 @@ class Qwen2Config(AlternatingConfig):
     model_type: ClassVar[str] = "qwen2"
     title: ClassVar[str] = "Qwen2"
     model_class: ClassVar[str] = "Qwen2Model"
+    least: ClassVar[Mapping[str, int]] = {"max_window_layers": 0}
 
     vocab_size: int = 151936
     num_key_value_heads: int | None = 32

@@ -214,14 +214,14 @@ def rotation_of(
     return jnp.where(is_long, long_cos, cos), jnp.where(is_long, long_sin, sin)
 
 
-def checked_theta(raw: Mapping[str, Any], path: Path, key: str, default: float) -> float:
+def checked_theta(raw: Mapping[str, Any], path: Path, key: str, default: float, null_is_default: bool = True) -> float:
     """The base of a configuration that names it beside its object of rotary settings.
 
     Raises:
         UserError: naming the key, if it is no number above 0.
     """
-    value = raw.get(key)
-    return default if value is None else _checked(value, f"{path}: {key}", "rope_theta")
+    value = raw.get(key, default)
+    return default if value is None and null_is_default else _checked(value, f"{path}: {key}", "rope_theta")
 
 
 def _checked(value: Any, what: str, name: str) -> Any:

@@ -24,10 +24,8 @@ from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.distances import by_token, of_tokens
 from jaxred.models.encoder import Encoder
-from jaxred.models.feed_forward import FeedForward
 from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, over_sentences, product, products
-from jaxred.models.norms import layer_norm
 from jaxred.models.token_layout import TokenLayout
 
 
@@ -53,6 +51,7 @@ class XLNetConfig(ArchitectureConfig):
     }
     only: ClassVar[Mapping[str, Any]] = {"bi_data": False}
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"attn_type": ("bi", "uni")}
+    least: ClassVar[Mapping[str, int]] = {"clamp_len": -1}
 
     vocab_size: int = 32000
     hidden_size: int = 1024
@@ -213,11 +212,7 @@ class XLNetLayer(PostNormLayer):
     """A layer of relative attention."""
 
     def __init__(self, config: XLNetConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs):
-        size, epsilon = config.hidden_size, config.layer_norm_eps
-        self.attention = XLNetAttention(config, dtype, rngs=rngs)
-        self.attention_norm = layer_norm(size, epsilon, rngs)
-        self.feed_forward = FeedForward(size, config.intermediate_size, config.hidden_act, dtype, rngs=rngs)
-        self.output_norm = layer_norm(size, epsilon, rngs)
+        super().__init__(config, XLNetAttention(config, dtype, rngs=rngs), dtype, rngs=rngs)
 
 
 class XLNet(Encoder):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxred.activations.matrix import FeatureMatrix
-from jaxred.config import ProbeConfig, validate_probe
+from jaxred.config import ProbeConfig
 from jaxred.data.table import class_of
 from jaxred.errors import UserError
 from jaxred.probing import epochs, fista, saved
@@ -19,6 +19,7 @@ from jaxred.probing.fista import Solution
 from jaxred.probing.outputs import linear_outputs, probabilities
 from jaxred.probing.parts import Part, Settings, all_parts, settings_of, unpacked
 from jaxred.probing.proximal import INTERVAL
+from jaxred.validation import validate_probe
 
 PREDICT_BATCHES = 8  # batches asked for predictions at once
 CONVERGED = 0.01  # the share of its loss that a probe may still lose in its last epoch

@@ -12,7 +12,7 @@ from jaxred.activations.extract import extract, in_memory
 from jaxred.activations.files.row_selection import UNLABELLED
 from jaxred.activations.in_memory import HiddenStates, as_activations
 from jaxred.activations.store import Store
-from jaxred.config import ClusteringConfig, EncoderConfig, ExtractionConfig, StudyConfig, source_kind, validate
+from jaxred.config import ClusteringConfig, EncoderConfig, ExtractionConfig, StudyConfig, source_kind
 from jaxred.data.examples import Dataset, Example
 from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.table import class_of, hold_out, score_of
@@ -24,6 +24,7 @@ from jaxred.runs.workdir import Workdir
 from jaxred.statistics.streaming import from_store
 from jaxred.studies.redundancy import general_redundancy
 from jaxred.studies.results import GeneralRedundancy
+from jaxred.validation import validate
 
 DEFAULT_MODEL = EncoderConfig().path
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxred.activations.store import Store, reading
-from jaxred.config import StudyConfig, source_kind, validate_source
+from jaxred.config import StudyConfig, source_kind
 from jaxred.errors import UserError
 from jaxred.io.devices import require_devices
 from jaxred.io.result_files import fingerprint
@@ -19,6 +19,7 @@ from jaxred.runs.sources import OriginalExperiment, Source, source_of
 from jaxred.runs.together import run_models, run_tasks
 from jaxred.runs.workdir import Workdir, locked
 from jaxred.studies.results import RESULTS, PipelineResult
+from jaxred.validation import validate_source
 
 log = logging.getLogger("jaxred")
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 
 from jaxred.activations.store import Store, read_ledger
-from jaxred.config import StudyConfig, source_kind, validate_source
+from jaxred.config import StudyConfig, source_kind
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.result_files import load_result
@@ -17,6 +17,7 @@ from jaxred.original.importing import STORES, open_stores
 from jaxred.runs.finished import TOGETHER, open_runs
 from jaxred.runs.workdir import Workdir
 from jaxred.statistics import moments
+from jaxred.validation import validate_source
 
 log = logging.getLogger("jaxred")
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxred.activations.identity import folder_name
-from jaxred.config import StudyConfig, differences, from_dict, to_dict, validate
+from jaxred.config import StudyConfig, differences, from_dict, to_dict
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.files import read_json, write_text
@@ -38,6 +38,7 @@ from jaxred.io.paths import local
 from jaxred.io.result_files import fingerprint, load_result, load_whole, with_digest, without_digest
 from jaxred.runs.sweep_folder import MARK, TABLES, sweep_of
 from jaxred.studies.results import Result
+from jaxred.validation import validate
 
 R = TypeVar("R", bound=Result)
 

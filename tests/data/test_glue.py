@@ -7,10 +7,10 @@ from helpers.shared import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxred.config import validate
 from jaxred.data.examples import Example
 from jaxred.data.glue import GLUE_TASKS, glue_name, load_glue, read_glue_file
 from jaxred.errors import UserError
+from jaxred.validation import validate
 
 # Columns as GLUE's own files have them, written out again so that the module's table is checked against something:
 # number of columns, columns of the texts, column of the label, header (all 1-based), for train and for the dev file.

@@ -17,12 +17,13 @@ from helpers.saved_dataset import save_dataset, save_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxred.config import TaskConfig, validate
+from jaxred.config import TaskConfig
 from jaxred.data import load_task
 from jaxred.data.examples import Example
 from jaxred.data.table import class_of, hold_out, load_table, score_of
 from jaxred.data.table_files import SUFFIXES
 from jaxred.errors import UserError
+from jaxred.validation import validate
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "saved")
 

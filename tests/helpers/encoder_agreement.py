@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny_encoder
-from jaxred.models import load_encoder
+from jaxred.models import checkpoint, load_encoder
 from jaxred.models.albert import Albert, AlbertConfig
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.deberta import DebertaV2, DebertaV2Config
@@ -173,6 +173,46 @@ def assert_equals_pytorch(
         )
     theirs = torch.stack(outputs.hidden_states).numpy()
     assert_layers_agree(np.asarray(forward(ours, ids, mask, types)), theirs, mask, bound)
+
+
+def assert_read_on_either_side(encoder_type, their_name, head_name, inner, folder):
+    """PyTorch reads what is written of a tiny encoder, and its model with a head is read as the encoder alone.
+
+    Args:
+        encoder_type: an architecture of `TINY`.
+        their_name: transformers' class without a head.
+        head_name: one with a head.
+        inner: where the encoder is in that.
+        folder: a place for the files.
+    """
+    torch = pytest.importorskip("torch")
+    import transformers
+
+    model = random_tiny(encoder_type)
+    checkpoint.save(model, folder / "ours")
+    theirs, report = getattr(transformers, their_name).from_pretrained(folder / "ours", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    batch = random_batch(model.config, n_rows=1)
+    with torch.inference_mode():
+        expected = theirs(torch.tensor(batch[0]).long(), output_hidden_states=True).hidden_states
+    assert relative_error(forward(model, *batch), torch.stack(expected).numpy()) <= 2e-6
+    with_head = getattr(transformers, head_name)(theirs.config)
+    getattr(with_head, inner).load_state_dict(theirs.state_dict())
+    with_head.save_pretrained(folder / "head")
+    np.testing.assert_array_equal(forward(load_encoder(folder / "head"), *batch), forward(model, *batch))
+
+
+def assert_head_is_left_out(name, kind, folder):
+    """A tiny model of transformers with a head, such as Electra's ForMaskedLM, is read as an encoder."""
+    pytest.importorskip("torch")
+    import transformers
+
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=30, hidden_size=8, embedding_size=6, num_hidden_layers=2, num_attention_heads=2, intermediate_size=9
+    )
+    getattr(transformers, f"{name}{kind}")(config).save_pretrained(folder)
+    assert load_encoder(folder).config.embedding_size == 6
 
 
 def assert_layers_agree(found, expected, mask, bound):

@@ -29,7 +29,7 @@ SPECIAL = {
 
 def write_tokenizer(folder: Path, model_type: str, texts: list[str]) -> int:
     """Writes the tokenizer that models of a type have, and gives the number of its tokens."""
-    kind, _, specials = KINDS[model_type].partition(" ")
+    kind, _, specials = KINDS.get(model_type, "wordpiece [CLS]").partition(" ")
     tokens = SPECIAL[specials]
     special = list(tokens.values())
     if kind == "wordpiece":

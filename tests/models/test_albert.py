@@ -3,10 +3,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from helpers.encoder_agreement import assert_equals_pytorch, assert_hugging_face_defaults, random_tiny
+from helpers.encoder_agreement import (
+    assert_equals_pytorch,
+    assert_head_is_left_out,
+    assert_hugging_face_defaults,
+    random_tiny,
+)
 
 from jaxred.errors import UserError
-from jaxred.models import load_encoder
 from jaxred.models.albert import Albert, AlbertConfig
 
 
@@ -70,11 +74,4 @@ def test_every_layer_equals_pytorch(seed, tmp_path):
     "kind", ["ForPreTraining", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"]
 )
 def test_heads_are_left_out(kind, tmp_path):
-    pytest.importorskip("torch")
-    import transformers
-
-    config = transformers.AlbertConfig(
-        vocab_size=30, hidden_size=8, embedding_size=6, num_hidden_layers=2, num_attention_heads=2, intermediate_size=9
-    )
-    getattr(transformers, f"Albert{kind}")(config).save_pretrained(tmp_path)
-    assert load_encoder(tmp_path).config.embedding_size == 6
+    assert_head_is_left_out("Albert", kind, tmp_path)

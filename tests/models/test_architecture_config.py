@@ -147,8 +147,8 @@ def read(model_type, raw):
 def test_settings_in_use_are_read_and_those_without_effect_change_nothing(model_type):
     shape = tiny_config(model_type).to_dict()
     shape.pop("layer_types", None), shape.pop("rope_parameters", None)
-    config = read(model_type, {**shape, **IN_USE[model_type]})
-    assert read(model_type, {**shape, **WITHOUT_EFFECT, **IN_USE[model_type]}) == config
+    config = read(model_type, {**shape, **IN_USE.get(model_type, {})})
+    assert read(model_type, {**shape, **WITHOUT_EFFECT, **IN_USE.get(model_type, {})}) == config
     positions = {"roberta", "xlm-roberta", "camembert", "mpnet"}
     assert config.usable_length == (512 if model_type in positions else config.usable_length)
 
@@ -178,7 +178,7 @@ VALUES = st.recursive(
 @settings(max_examples=300, deadline=None)
 def test_anything_else_is_read_back_or_named(data):
     model_type = data.draw(st.sampled_from(sorted(ARCHITECTURES)))
-    raw = {**tiny_config(model_type).to_dict(), **IN_USE[model_type]}
+    raw = {**tiny_config(model_type).to_dict(), **IN_USE.get(model_type, {})}
     for key in data.draw(st.lists(st.sampled_from(sorted(raw)), min_size=1, max_size=3)):
         raw[key] = data.draw(VALUES)
     message = ""

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from helpers.encoder_agreement import assert_equals_pytorch, assert_hugging_face_defaults
+from helpers.encoder_agreement import assert_equals_pytorch, assert_head_is_left_out, assert_hugging_face_defaults
 
-from jaxred.models import load_encoder
 from jaxred.models.electra import ElectraConfig
 
 
@@ -41,11 +40,4 @@ def test_every_layer_equals_pytorch(seed, tmp_path):
     "kind", ["ForPreTraining", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"]
 )
 def test_heads_are_left_out(kind, tmp_path):
-    pytest.importorskip("torch")
-    import transformers
-
-    config = transformers.ElectraConfig(
-        vocab_size=30, hidden_size=8, embedding_size=6, num_hidden_layers=1, num_attention_heads=2, intermediate_size=9
-    )
-    getattr(transformers, f"Electra{kind}")(config).save_pretrained(tmp_path)
-    assert load_encoder(tmp_path).config.embedding_size == 6
+    assert_head_is_left_out("Electra", kind, tmp_path)

@@ -6,6 +6,7 @@ import pytest
 from helpers.encoder_agreement import (
     assert_equals_pytorch,
     assert_hugging_face_defaults,
+    assert_read_on_either_side,
     random_batch,
     random_tiny,
     relative_error,
@@ -166,19 +167,4 @@ def test_a_model_of_the_base_size_equals_pytorch(tmp_path):
 
 @pytest.mark.reference
 def test_a_model_with_a_head_and_what_is_written_are_read_on_either_side(tmp_path):
-    torch = pytest.importorskip("torch")
-    from transformers import GPT2LMHeadModel, GPT2Model
-
-    model = random_tiny(GPT2)
-    checkpoint.save(model, tmp_path / "ours")
-    theirs, report = GPT2Model.from_pretrained(tmp_path / "ours", output_loading_info=True)
-    assert not report["missing_keys"]
-    assert not report["unexpected_keys"]
-    batch = random_batch(model.config, n_rows=1)
-    with torch.inference_mode():
-        expected = theirs(torch.tensor(batch[0]).long(), output_hidden_states=True).hidden_states
-    assert relative_error(forward(model, *batch), torch.stack(expected).numpy()) <= 2e-6
-    with_head = GPT2LMHeadModel(theirs.config)
-    with_head.transformer.load_state_dict(theirs.state_dict())
-    with_head.save_pretrained(tmp_path / "head")
-    np.testing.assert_array_equal(forward(load_encoder(tmp_path / "head"), *batch), forward(model, *batch))
+    assert_read_on_either_side(GPT2, "GPT2Model", "GPT2LMHeadModel", "transformer", tmp_path)

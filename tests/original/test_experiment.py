@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxred.config import METRICS, StudyConfig, to_dict, validate
+from jaxred.config import METRICS, StudyConfig, to_dict
 from jaxred.errors import UserError
 from jaxred.original import experiment
+from jaxred.validation import validate
 
 SENTENCES = {name: key.example for name, key in experiment.KEYS.items() if name not in experiment.DEV_KEYS}
 WORDS = {name: key.example for name, key in experiment.KEYS.items()}

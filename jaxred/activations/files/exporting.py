@@ -16,7 +16,7 @@ from jaxred.activations.files import hdf5, json_lines, numpy_arrays
 from jaxred.activations.files.row_selection import UNLABELLED
 from jaxred.activations.files.sentences import FORMATS, UNPICKLED, layer_file, present_layers
 from jaxred.activations.store import Store
-from jaxred.config import StudyConfig, validate
+from jaxred.config import StudyConfig
 from jaxred.data import load_task
 from jaxred.data.examples import WordDataset
 from jaxred.data.labels import refuse_odd_labels, shown
@@ -26,6 +26,7 @@ from jaxred.data.parallel_words import write_parallel_words
 from jaxred.errors import UserError
 from jaxred.io.files import replacing
 from jaxred.io.progress import progress_bar
+from jaxred.validation import validate
 
 log = logging.getLogger("jaxred")
 
