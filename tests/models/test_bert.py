@@ -49,6 +49,7 @@ def test_config_round_trip():
         ({"hidden_size": 100, "num_attention_heads": 12}, "hidden_size=100 does not divide into num_atten"),
         ({"num_hidden_layers": -1}, "num_hidden_layers=-1 is not possible: it must be a whole number of at least 0"),
         ({"hidden_size": 0}, "hidden_size=0 is not possible: it must be a whole number of at least 1"),
+        ({"type_vocab_size": 0}, "type_vocab_size=0 is not possible: it must be a whole number of at least 1"),
         ({"vocab_size": "30522"}, "vocab_size='30522' is not possible"),
         ({"intermediate_size": True}, "intermediate_size=True is not possible"),
         ({"hidden_size": 768.0}, "hidden_size=768.0 is not possible"),
