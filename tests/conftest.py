@@ -23,6 +23,14 @@ def pytest_configure(config):
             jax.config.update(name, value)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _programs_of_one_module():
+    """A module's compiled programs are dropped at its end: each takes a process several maps of memory, of which Linux
+    gives 65,530, and what needs one more ends in a segmentation fault."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Each worker has tests that stand together, so that few fixtures are made twice; who is done takes of the rest."""
