@@ -108,6 +108,44 @@ class EncoderConfig:
 
 
 @dataclass(unsafe_hash=True)
+class FinetuneConfig:
+    """How an encoder is fine-tuned on the task before its redundancy is measured; the defaults are the original's."""
+
+    enabled: bool = False
+    """Study the encoder that is fine-tuned on the task, next to the one at encoder.path. `jaxred finetune` does not
+    look at it."""
+    n_layers: int = -1
+    """Fine-tune only the first so many transformer layers. -1: all."""
+    epochs: int = 3
+    """Passes over the training examples; the weights after the one that is best on dev are kept."""
+    batch_size: int = 8
+    """Sentences per step."""
+    accumulation: int = 1
+    """Compute a step's sentences in so many parts, one after the other, which takes less memory and changes only the
+    dropout."""
+    learning_rate: float = 5e-5
+    """AdamW's rate at its highest; it then falls to 0 in a straight line."""
+    warmup_fraction: float = 0.0
+    """The share of the steps in which the rate rises to its highest."""
+    epsilon: float = 1e-8
+    """AdamW's epsilon."""
+    weight_decay: float = 0.0
+    """AdamW's decay, of all parameters but biases and norms."""
+    clip_norm: float = 1.0
+    """Gradients of a larger norm are scaled down to it. 0: they are not."""
+    dropout: bool = True
+    """Drop values at the rates that the model's config.json names."""
+    group_by_length: bool = True
+    """Sentences of similar lengths come in one batch, which computes less padding."""
+    seed: int = 42
+    """The seed of the head's weights, the order of the examples, and the dropout."""
+    compute_dtype: str = "float32"
+    """The type of products: float32 or bfloat16; the weights are kept in float32."""
+    checkpoint_seconds: int = 120
+    """Save the state of training when so much time has passed since the last time; a killed run resumes there."""
+
+
+@dataclass(unsafe_hash=True)
 class ExtractionConfig:
     """How text becomes rows of activations."""
 
@@ -205,6 +243,7 @@ class StudyConfig:
 
     task: TaskConfig = field(default_factory=TaskConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)

@@ -55,8 +55,5 @@ def _pool(name: str, attention_mask: jax.Array, words: WordSlots | None) -> Call
     if words is None:
         of_sentence = {"mean": pooling.mean, "max": pooling.max}[name]
         return functools.partial(of_sentence, attention_mask=attention_mask)
-    sentences, starts, counts = (jnp.asarray(array) for array in words)
-    if name == "average":
-        return functools.partial(pooling.word_means, sentences=sentences, starts=starts, counts=counts)
-    at = starts if name == "first" else starts + jnp.maximum(counts, 1) - 1
-    return functools.partial(pooling.words_at, sentences=sentences, positions=at)
+    slots = [jnp.asarray(array) for array in words]
+    return lambda hidden_states: pooling.words(name, hidden_states, *slots)

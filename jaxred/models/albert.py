@@ -16,8 +16,10 @@ from jaxred.errors import UserError
 from jaxred.models.architecture_config import Keys
 from jaxred.models.bert import Bert, BertConfig, BertLayer
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.dropout import Dropouts
 from jaxred.models.electra import SmallEmbeddings
 from jaxred.models.encoder import Encoder
+from jaxred.models.heads import HeadTable
 
 _LAYER = "encoder.albert_layer_groups.{}.albert_layers.0."
 
@@ -69,6 +71,20 @@ class Albert(Encoder):
     config_type = AlbertConfig
     embeddings_type = MappedEmbeddings
     layer_type = BertLayer
+    dropouts: ClassVar[Dropouts] = {
+        "embeddings": ("hidden_dropout_prob", 0.0),
+        "attention": ("attention_probs_dropout_prob", 0.0),
+        "attended": ("hidden_dropout_prob", 0.0),
+    }
+    sentence_head: ClassVar[HeadTable] = HeadTable(
+        "classifier",
+        dense="albert.pooler",
+        dropout=(("classifier_dropout_prob",), 0.1),
+    )
+    word_head: ClassVar[HeadTable] = HeadTable(
+        "classifier",
+        dropout=(("classifier_dropout_prob", "hidden_dropout_prob"), 0.1),
+    )
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             **Bert.weights.names,

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxred.models.dropout import SILENT, Noise
 from jaxred.models.linear import linear, mapped, over_sentences
 from jaxred.models.norms import RMSNorm
 
@@ -67,10 +68,12 @@ class Attention(nnx.Module):
         hidden: Float[Array, "batch token hidden"],
         relations: Relations,
         wanted: Float[Array, "batch query hidden"] | None = None,
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch query hidden"]:
         """The attention of the tokens that are wanted, or of all, to the tokens that they see."""
         maps = mapped(hidden, self.query, self.key, self.value, wanted=wanted)
-        return self.output(over_sentences(self._of_sentence, *maps, relations)).astype(jnp.float32)
+        kept = noise.factors("attention", weights_shape(maps[0], hidden, self.shape.n_heads))
+        return self.output(over_sentences(self._of_sentence, *maps, relations, kept)).astype(jnp.float32)
 
     def _of_sentence(
         self,
@@ -78,6 +81,7 @@ class Attention(nnx.Module):
         key: Float[Array, "token _"],
         value: Float[Array, "token _"],
         relations: Any,
+        kept: Float[Array, "head query token"] | None = None,
     ) -> Float[Array, "query inner"]:
         shape, (n_queries, n_tokens) = self.shape, (len(query), len(key))
         query, key, value = (x.reshape(len(x), -1, shape.size_of_head).swapaxes(0, 1) for x in (query, key, value))
@@ -96,9 +100,17 @@ class Attention(nnx.Module):
         if relations.bias is not None:
             scores += relations.bias
         weights = jax.nn.softmax(jnp.where(relations.visible[None], scores, jnp.finfo(jnp.float32).min))
+        weights = weights if kept is None else weights * kept
         weights = weights.astype(value.dtype).reshape(len(key), -1, n_tokens)
         context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
         return context.reshape(shape.n_heads, n_queries, -1).swapaxes(0, 1).reshape(n_queries, -1)
+
+
+def weights_shape(
+    query: Float[Array, "batch query _"], hidden: Float[Array, "batch token hidden"], n_heads: int
+) -> tuple[int, ...]:
+    """The shape of the weights of attention, [sentence, head, query, token]."""
+    return len(query), n_heads, query.shape[1], hidden.shape[1]
 
 
 def rotated(

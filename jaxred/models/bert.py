@@ -15,7 +15,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
+from jaxred.models.heads import CLASSIFIER_DROPOUT, HeadTable
 from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, linear
 from jaxred.models.norms import layer_norm
@@ -74,13 +76,14 @@ class BertEmbeddings(nnx.Module):
         input_ids: Int[Array, "batch token"],
         attention_mask: Bool[Array, "batch token"],
         token_type_ids: Int[Array, "batch token"],
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         """The embeddings of tokens at their places, of their segments."""
         del attention_mask
         embedded = self.word(input_ids)
         if self.token_type is not None:
             embedded += self.token_type(token_type_ids)
-        embedded = self.norm(embedded + self.position(self.positions(input_ids)))
+        embedded = noise("embeddings", self.norm(embedded + self.position(self.positions(input_ids))))
         return embedded if self.projection is None else self.projection(embedded).astype(jnp.float32)
 
     def positions(self, input_ids: Int[Array, "batch token"]) -> Int[Array, "rows token"]:
@@ -102,6 +105,14 @@ class Bert(Encoder):
     config_type = BertConfig
     embeddings_type = BertEmbeddings
     layer_type = BertLayer
+    dropouts: ClassVar[Dropouts] = {
+        "embeddings": ("hidden_dropout_prob", 0.1),
+        "attention": ("attention_probs_dropout_prob", 0.1),
+        "attended": ("hidden_dropout_prob", 0.1),
+        "fed": ("hidden_dropout_prob", 0.1),
+    }
+    sentence_head: ClassVar[HeadTable] = HeadTable("classifier", dense="bert.pooler.dense", dropout=CLASSIFIER_DROPOUT)
+    word_head: ClassVar[HeadTable] = HeadTable("classifier", dropout=CLASSIFIER_DROPOUT)
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "embeddings.word_embeddings.weight",

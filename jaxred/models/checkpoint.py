@@ -147,6 +147,18 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return memory[start : start + n_bytes].view(dtype).reshape(shape)
 
 
+def stored_tensors(folder: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The tensors of a folder's safetensors files that have one of these names, in float32.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    wanted = {*names}
+    return {
+        name: np.asarray(file.get_tensor(name), np.float32) for file, name in _all_tensors(folder) if name in wanted
+    }
+
+
 def check(model: _Encoder, folder: Path) -> None:
     """Rejects what `load_weights` would refuse, without reading the weights.
 
@@ -195,16 +207,7 @@ def _require_memory(parameters: Iterable[Any], folder: Path) -> None:
 
 def _open_tensors(folder: Path, table: WeightTable, expected: Collection[str]) -> dict[str, tuple[Any, str]]:
     """Canonical name -> (open file, name in it), for the tensors that the table does not ignore."""
-    stored: list[tuple[Any, str]] = []
-    for path in weight_files(folder):
-        try:
-            file = safe_open(path, framework="numpy")
-        except (MemoryError, OSError) as error:
-            raise UserError(f"{path} cannot be opened ({error}): make it a readable file, or close others.") from error
-        except SafetensorError as error:
-            refuse_pointer(path)
-            raise UserError(f"{path} is truncated or not a safetensors file ({error}): download it again.") from error
-        stored += [(file, name) for name in file.keys()]  # noqa: SIM118 (not a dict)
+    stored = _all_tensors(folder)
     wrapper = _wrapper((name for _, name in stored), table, expected, folder)
     if wrapper:
         log.info("%s: the names of the weights are read without their prefix %r", folder, wrapper)
@@ -217,6 +220,21 @@ def _open_tensors(folder: Path, table: WeightTable, expected: Collection[str]) -
             raise UserError(f"{folder} holds {name} twice, as {found[name][1]} and as {stored_name}.")
         found[name] = (file, stored_name)
     return found
+
+
+def _all_tensors(folder: Path) -> list[tuple[Any, str]]:
+    """Every tensor of a folder's files: the open file, and the name in it."""
+    stored: list[tuple[Any, str]] = []
+    for path in weight_files(folder):
+        try:
+            file = safe_open(path, framework="numpy")
+        except (MemoryError, OSError) as error:
+            raise UserError(f"{path} cannot be opened ({error}): make it a readable file, or close others.") from error
+        except SafetensorError as error:
+            refuse_pointer(path)
+            raise UserError(f"{path} is truncated or not a safetensors file ({error}): download it again.") from error
+        stored += [(file, name) for name in file.keys()]  # noqa: SIM118 (not a dict)
+    return stored
 
 
 def _wrapper(names: Iterable[str], table: WeightTable, expected: Collection[str], folder: Path) -> str:

@@ -23,7 +23,9 @@ from jaxred.models.attention import Attention, AttentionShape, visible_tokens
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.distances import by_token, log_buckets, of_tokens
+from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
+from jaxred.models.heads import HeadTable
 from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, linear, mapped, over_sentences
 from jaxred.models.norms import layer_norm
@@ -141,6 +143,7 @@ class DebertaEmbeddings(nnx.Module):
         input_ids: Int[Array, "batch token"],
         attention_mask: Bool[Array, "batch token"],
         token_type_ids: Int[Array, "batch token"],
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         embedded = self.word(input_ids)
         if self.position is not None:
@@ -149,7 +152,7 @@ class DebertaEmbeddings(nnx.Module):
             embedded += self.token_type(token_type_ids)
         if self.projection is not None:
             embedded = self.projection(embedded).astype(jnp.float32)
-        return jnp.where(attention_mask[:, :, None], self.norm(embedded), 0.0)
+        return noise("embeddings", jnp.where(attention_mask[:, :, None], self.norm(embedded), 0.0))
 
 
 class RelativePositions(nnx.Module):
@@ -198,6 +201,7 @@ class DisentangledAttention(Attention):
         hidden: Float[Array, "batch token hidden"],
         relations: Relations,
         wanted: Float[Array, "batch query hidden"] | None = None,
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch query hidden"]:
         maps = mapped(hidden, self.query, self.key, self.value, wanted=wanted)
         by_term = self._of_distances(relations.positions)
@@ -209,6 +213,7 @@ class DisentangledAttention(Attention):
             value: Float[Array, "token inner"],
             visible: Bool[Array, "1 token"],
             queries: Int[Array, " query"],
+            kept: Float[Array, "head query token"] | None,
         ) -> Float[Array, "query inner"]:
             bias = jnp.zeros((1, 1, 1))
             if "c2p" in by_term:
@@ -218,9 +223,10 @@ class DisentangledAttention(Attention):
                 scores = self._scores(key, by_term["p2c"][:0:-1])  # a row per token, columns by growing distance
                 to_content = by_token(scores) if wanted is None else of_tokens(scores, tokens, queries, n_tokens)
                 bias += to_content.swapaxes(1, 2)
-            return self._of_sentence(query, key, value, attention.Relations(visible, bias=bias))
+            return self._of_sentence(query, key, value, attention.Relations(visible, bias=bias), kept)
 
-        attended = over_sentences(context, *maps, relations.visible, relations.queries)
+        kept = noise.factors("attention", attention.weights_shape(maps[0], hidden, self.shape.n_heads))
+        attended = over_sentences(context, *maps, relations.visible, relations.queries, kept)
         return self.output(attended).astype(jnp.float32)
 
     def _of_distances(
@@ -254,6 +260,15 @@ class DebertaV2(Encoder):
     config_type = DebertaV2Config
     embeddings_type = DebertaEmbeddings
     layer_type = DebertaLayer
+    dropouts: ClassVar[Dropouts] = {**Bert.dropouts, "positions": ("hidden_dropout_prob", 0.1)}
+    sentence_head: ClassVar[HeadTable] = HeadTable(
+        "classifier",
+        dense="pooler.dense",
+        activation="gelu",
+        dropout=(("cls_dropout", "hidden_dropout_prob"), 0.1),
+        settings={"pooler_hidden_act": "gelu", "pooler_dropout": 0},
+    )
+    word_head: ClassVar[HeadTable] = HeadTable("classifier", dropout=(("hidden_dropout_prob",), 0.1))
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             **Bert.weights.names,
@@ -290,6 +305,11 @@ class DebertaV2(Encoder):
         assert isinstance(self.shared, RelativePositions)
         positions = self.shared(position_numbers(self.config, attention_mask.shape[1]))
         return Relations(visible_tokens(attention_mask, queries), queries, positions)
+
+    def with_noise(self, relations: Relations, noise: Noise) -> Relations:
+        if relations.positions is None:
+            return relations
+        return relations._replace(positions=noise("positions", relations.positions))
 
 
 def position_numbers(config: DebertaV2Config, n_tokens: int) -> Int[np.ndarray, " distance"]:

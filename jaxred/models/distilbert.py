@@ -10,7 +10,9 @@ from typing import ClassVar
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.bert import BertEmbeddings, BertLayer
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.dropout import Dropouts
 from jaxred.models.encoder import Encoder
+from jaxred.models.heads import HeadTable
 from jaxred.models.token_layout import FAST, TokenLayout
 
 
@@ -51,6 +53,18 @@ class DistilBert(Encoder):
     config_type = DistilBertConfig
     embeddings_type = BertEmbeddings
     layer_type = BertLayer
+    dropouts: ClassVar[Dropouts] = {
+        "embeddings": ("dropout", 0.1),
+        "attention": ("attention_dropout", 0.1),
+        "fed": ("dropout", 0.1),
+    }
+    sentence_head: ClassVar[HeadTable] = HeadTable(
+        "classifier",
+        dense="pre_classifier",
+        activation="relu",
+        dropout=(("seq_classif_dropout",), 0.2),
+    )
+    word_head: ClassVar[HeadTable] = HeadTable("classifier", dropout=(("dropout",), 0.1))
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "embeddings.word_embeddings.weight",

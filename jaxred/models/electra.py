@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from jaxred.models.bert import Bert, BertConfig, BertEmbeddings
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.heads import CLASSIFIER_DROPOUT, HeadTable, pooled_head
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Electra(Bert):
 
     config_type = ElectraConfig
     embeddings_type = SmallEmbeddings
+    sentence_head: ClassVar[HeadTable] = pooled_head(CLASSIFIER_DROPOUT, activation="gelu")
     weights: ClassVar[WeightTable] = dataclasses.replace(
         Bert.weights,
         names={

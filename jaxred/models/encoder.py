@@ -16,6 +16,8 @@ from jaxred.models import pooling
 from jaxred.models.architecture_config import ArchitectureConfig
 from jaxred.models.attention import Relations, visible_tokens
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.dropout import SILENT, Dropouts, Noise
+from jaxred.models.heads import HeadTable
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
 _AnyEncoder = TypeVar("_AnyEncoder", bound="Encoder")
@@ -29,14 +31,17 @@ def keep_all(hidden: Float[Array, "batch token hidden"]) -> Float[Array, "batch 
 class Encoder(nnx.Module):
     """An encoder whose layers are stacked: every leaf of `layers` has a leading layer axis.
 
-    An architecture names its parts and its weights, and says by `relate` what its layers attend by. Inference only:
-    there is no dropout. In float32 the products are true ones on every device.
+    An architecture names its parts and its weights, and says by `relate` what its layers attend by. There is no dropout
+    but where `last` is given noise. In float32 the products are true ones on every device.
     """
 
     config_type: ClassVar[type[ArchitectureConfig]]
     embeddings_type: ClassVar[type[Any]]  # a module of (config, dtype, rngs=rngs); called with tokens, mask, segments
     layer_type: ClassVar[type[Any]]  # a module of (config, dtype, rngs=rngs): a PostNormLayer or a PreNormLayer
     weights: ClassVar[WeightTable]
+    dropouts: ClassVar[Dropouts] = {}  # in training, as its `config.json` names them
+    sentence_head: ClassVar[HeadTable | None] = None  # by which it is fine-tuned; None: there is none
+    word_head: ClassVar[HeadTable | None] = None
 
     def __init__(self, config: Any, compute_dtype: str = "float32", *, rngs: nnx.Rngs):
         """Draws random weights.
@@ -96,7 +101,8 @@ class Encoder(nnx.Module):
             UserError: if the batch is longer than the model has positions.
         """
         embedded = self._embed(input_ids, attention_mask, token_type_ids)
-        hidden, layers = self._first(self.config.n_layers, embedded, attention_mask, token_type_ids, reduce)
+        relations = self.relate(attention_mask, token_type_ids, self._all(attention_mask))
+        hidden, layers = self._first(self.config.n_layers, embedded, relations, reduce)
         return layers if self.final_norm is None else layers.at[-1].set(reduce(self.final_norm(hidden)))
 
     def at(
@@ -122,18 +128,53 @@ class Encoder(nnx.Module):
         if self.config.n_layers == 0:
             return reduce(embedded if self.final_norm is None else self.final_norm(embedded))[None]
         n_before = self.config.n_layers - 1
-        hidden, layers = self._first(n_before, embedded, attention_mask, token_type_ids, reduce)
+        all_tokens = self.relate(attention_mask, token_type_ids, self._all(attention_mask))
+        hidden, layers = self._first(n_before, embedded, all_tokens, reduce)
         relations = self.relate(attention_mask, token_type_ids, positions[:, None])
         last = self._run(n_before, hidden, relations, layers[-1][:, None])
         if self.final_norm is not None:
             last = self.final_norm(last)
         return jnp.concatenate([layers, last.swapaxes(0, 1)])
 
+    def last(
+        self,
+        input_ids: Int[Array, "batch token"],
+        attention_mask: Bool[Array, "batch token"],
+        token_type_ids: Int[Array, "batch token"],
+        positions: Int[Array, " batch"] | None = None,
+        noise: Noise = SILENT,
+    ) -> Float[Array, "batch query hidden"]:
+        """The last layer's hidden states, for training: nothing is kept of the other layers.
+
+        Args:
+            input_ids: the tokens.
+            attention_mask: True at real tokens.
+            token_type_ids: the segment of each token.
+            positions: the one token of each row that is needed; None: all.
+            noise: the dropout.
+
+        Raises:
+            UserError: if the batch is longer than the model has positions.
+        """
+        tokens = attention_mask, token_type_ids
+        hidden = self._embed(input_ids, *tokens, noise)
+        n_layers = self.config.n_layers
+        all_tokens = self.with_noise(self.relate(*tokens, self._all(attention_mask)), noise)
+        n_before = n_layers if positions is None else max(n_layers - 1, 0)
+        hidden, _ = self._first(n_before, hidden, all_tokens, lambda hidden: jnp.zeros(()), noise)
+        if positions is not None:
+            wanted = pooling.cls(hidden, positions)[:, None]
+            relations = self.with_noise(self.relate(*tokens, positions[:, None]), noise)
+            hidden = self._run(n_before, hidden, relations, wanted, noise.of_layer(n_before)) if n_layers else wanted
+        hidden = hidden if self.final_norm is None else self.final_norm(hidden)
+        return noise("output", hidden)
+
     def _embed(
         self,
         input_ids: Int[Array, "batch token"],
         attention_mask: Bool[Array, "batch token"],
         token_type_ids: Int[Array, "batch token"],
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         n_tokens, n_positions = input_ids.shape[1], self.config.usable_length
         if n_tokens > n_positions:
@@ -141,32 +182,35 @@ class Encoder(nnx.Module):
                 f"A batch of {n_tokens} tokens per row does not fit the model's {n_positions} positions: "
                 f"lower config.extraction.max_length to at most {n_positions}."
             )
-        return self.embeddings(input_ids, attention_mask, token_type_ids)
+        return self.embeddings(input_ids, attention_mask, token_type_ids, noise)
 
     def _first(
         self,
         n_layers: int,
         embedded: Float[Array, "batch token hidden"],
-        attention_mask: Bool[Array, "batch token"],
-        token_type_ids: Int[Array, "batch token"],
+        relations: Any,
         reduce: Reduce,
+        noise: Noise = SILENT,
     ) -> tuple[Float[Array, "batch token hidden"], Float[Array, "layer ..."]]:
         """Embeddings and first layers: the last one's hidden states, and `reduce` of each one's, stacked."""
         layer_0 = reduce(embedded)[None]
         if n_layers == 0:
             return embedded, layer_0
-        n_rows, n_tokens = attention_mask.shape
-        queries = jnp.broadcast_to(jnp.arange(n_tokens), (n_rows, n_tokens))
-        relations = self.relate(attention_mask, token_type_ids, queries)
 
         def step(
             hidden: Float[Array, "batch token hidden"], index: Int[Array, ""]
         ) -> tuple[Float[Array, "batch token hidden"], Float[Array, "..."]]:
-            hidden = self._run(index, hidden, relations)
+            hidden = self._run(index, hidden, relations, noise=noise.of_layer(index))
             return hidden, reduce(hidden)
 
         hidden, layers = jax.lax.scan(step, embedded, jnp.arange(n_layers))
         return hidden, jnp.concatenate([layer_0, layers])
+
+    @staticmethod
+    def _all(attention_mask: Bool[Array, "batch token"]) -> Int[Array, "batch token"]:
+        """The queries where all tokens attend."""
+        n_rows, n_tokens = attention_mask.shape
+        return jnp.broadcast_to(jnp.arange(n_tokens), (n_rows, n_tokens))
 
     def _run(
         self,
@@ -174,11 +218,12 @@ class Encoder(nnx.Module):
         hidden: Float[Array, "batch token hidden"],
         relations: Any,
         wanted: Float[Array, "batch query hidden"] | None = None,
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch query hidden"]:
         """The layer `index`, of hidden states."""
         stored = self.stored_layer(index)
         layer = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, stored, keepdims=False), self.layers)
-        return layer(hidden, self.relations_of_layer(relations, index), wanted)
+        return layer(hidden, self.relations_of_layer(relations, index), wanted, noise)
 
     def relate(
         self,
@@ -196,16 +241,21 @@ class Encoder(nnx.Module):
         del token_type_ids
         return Relations(visible_tokens(attention_mask, queries))
 
+    def with_noise(self, relations: Any, noise: Noise) -> Any:
+        """What `relate` gives with its dropout, where it has any."""
+        del noise
+        return relations
+
     def relations_of_layer(self, relations: Any, index: int | Int[Array, ""]) -> Any:
         """What one layer attends by, where layers differ."""
         del index
         return relations
 
-    def first_layers(self: _AnyEncoder, n_layers: int) -> _AnyEncoder:
+    def first_layers(self: _AnyEncoder, n_layers: int, keep_norm: bool = False) -> _AnyEncoder:
         """The encoder cut to its embeddings and first `n_layers` layers; the embeddings are shared, not copied.
 
         The norm after all layers is not in an encoder with fewer: its hidden states are those of the same layers in the
-        whole encoder.
+        whole encoder. With `keep_norm` it is, for an encoder that is then trained.
 
         Raises:
             ValueError: unless 0 <= n_layers <= config.n_layers.
@@ -215,7 +265,7 @@ class Encoder(nnx.Module):
         cut.config = dataclasses.replace(self.config, n_layers=n_layers)
         n_stored = self._n_stored(n_layers)
         cut.layers = jax.tree.map(lambda leaf: leaf[:n_stored], self.layers)
-        if n_layers < self.config.n_layers:
+        if n_layers < self.config.n_layers and not keep_norm:
             cut.final_norm = None
         return cut
 

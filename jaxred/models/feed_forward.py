@@ -5,6 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxred.models.activation_functions import ACTIVATIONS
+from jaxred.models.dropout import SILENT, Noise
 from jaxred.models.linear import linear, mapped
 
 
@@ -16,9 +17,11 @@ class FeedForward(nnx.Module):
         self.output = linear(inner, size, dtype, rngs, bias)
         self.activation = ACTIVATIONS[activation]
 
-    def __call__(self, hidden: Float[Array, "batch token hidden"]) -> Float[Array, "batch token hidden"]:
+    def __call__(
+        self, hidden: Float[Array, "batch token hidden"], noise: Noise = SILENT
+    ) -> Float[Array, "batch token hidden"]:
         activated = self.activation(self.intermediate(hidden).astype(jnp.float32))
-        return self.output(activated).astype(jnp.float32)
+        return self.output(noise("inner", activated)).astype(jnp.float32)
 
 
 class GatedFeedForward(nnx.Module):
@@ -33,6 +36,8 @@ class GatedFeedForward(nnx.Module):
         self.output = linear(inner, size, dtype, rngs, bias)
         self.activation = ACTIVATIONS[activation]
 
-    def __call__(self, hidden: Float[Array, "batch token hidden"]) -> Float[Array, "batch token hidden"]:
+    def __call__(
+        self, hidden: Float[Array, "batch token hidden"], noise: Noise = SILENT
+    ) -> Float[Array, "batch token hidden"]:
         gate, inner = (x.astype(jnp.float32) for x in mapped(hidden, self.gate, self.intermediate))
-        return self.output(self.activation(gate) * inner).astype(jnp.float32)
+        return self.output(noise("inner", self.activation(gate) * inner)).astype(jnp.float32)

@@ -14,6 +14,7 @@ from jaxred.models.alternating import FULL, SLIDING
 from jaxred.models.attention import AttentionShape
 from jaxred.models.decoder_config import DEFAULT_ROTARY, as_object
 from jaxred.models.gemma2 import Gemma2, GemmaConfig
+from jaxred.models.heads import HeadTable
 from jaxred.models.rotary import Rotary, checked_theta
 
 _ROTARY = Rotary(1_000_000.0)
@@ -86,3 +87,4 @@ class Gemma3(Gemma2):
     """A Gemma 3 decoder for text."""
 
     config_type = Gemma3Config
+    word_head: ClassVar[HeadTable | None] = None  # Hugging Face has no such model

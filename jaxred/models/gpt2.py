@@ -16,8 +16,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape, Relations, token_positions, visible_tokens
 from jaxred.models.checkpoint import Stored, WeightTable
+from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import FeedForward
+from jaxred.models.heads import HeadTable
 from jaxred.models.layer import PreNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.norms import layer_norm
@@ -82,10 +84,11 @@ class GPT2Embeddings(nnx.Module):
         input_ids: Int[Array, "batch token"],
         attention_mask: Bool[Array, "batch token"],
         token_type_ids: Int[Array, "batch token"],
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         """The embeddings of tokens where they stand among the real ones."""
         del token_type_ids
-        return self.word(input_ids) + self.position(token_positions(attention_mask))
+        return noise("embeddings", self.word(input_ids) + self.position(token_positions(attention_mask)))
 
 
 class GPT2Layer(PreNormLayer):
@@ -106,6 +109,14 @@ class GPT2(Encoder):
     config_type = GPT2Config
     embeddings_type = GPT2Embeddings
     layer_type = GPT2Layer
+    dropouts: ClassVar[Dropouts] = {
+        "embeddings": ("embd_pdrop", 0.1),
+        "attention": ("attn_pdrop", 0.1),
+        "attended": ("resid_pdrop", 0.1),
+        "fed": ("resid_pdrop", 0.1),
+    }
+    sentence_head: ClassVar[HeadTable] = HeadTable("score", output_bias=False)
+    word_head: ClassVar[HeadTable] = HeadTable("classifier", dropout=(("classifier_dropout", "hidden_dropout"), 0.1))
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "wte.weight",

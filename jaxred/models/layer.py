@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxred.models.dropout import SILENT, Noise
 from jaxred.models.feed_forward import FeedForward
 from jaxred.models.norms import layer_norm
 
@@ -31,17 +32,18 @@ class PostNormLayer(nnx.Module):
         self.feed_forward = FeedForward(size, config.intermediate_size, config.hidden_act, dtype, rngs=rngs)
         self.output_norm = layer_norm(size, epsilon, rngs)
 
-    def __call__(self, hidden: Hidden, relations: Any, wanted: Wanted | None = None) -> Wanted:
+    def __call__(self, hidden: Hidden, relations: Any, wanted: Wanted | None = None, noise: Noise = SILENT) -> Wanted:
         """The layer's output at every token or, where only some are wanted, at these.
 
         Args:
             hidden: the layer's input.
             relations: how the tokens that are wanted stand to all, of the encoder's `relate`.
             wanted: the layer's input at the tokens that are wanted; None for all.
+            noise: the dropout, in training.
         """
-        attended = self.attention(hidden, relations, wanted)
+        attended = noise("attended", self.attention(hidden, relations, wanted, noise))
         hidden = self.attention_norm((hidden if wanted is None else wanted) + attended)
-        return self.output_norm(hidden + self.feed_forward(hidden))
+        return self.output_norm(hidden + noise("fed", self.feed_forward(hidden, noise)))
 
 
 class PreNormLayer(nnx.Module):
@@ -58,12 +60,13 @@ class PreNormLayer(nnx.Module):
     attended_norm: Any = None
     fed_norm: Any = None
 
-    def __call__(self, hidden: Hidden, relations: Any, wanted: Wanted | None = None) -> Wanted:
+    def __call__(self, hidden: Hidden, relations: Any, wanted: Wanted | None = None, noise: Noise = SILENT) -> Wanted:
         """The layer's output at every token or, where only some are wanted, at these; as `PostNormLayer`."""
         own = None if wanted is None else self.normalised(wanted, relations)
-        attended = self.attention(self.normalised(hidden, relations), relations, own)
+        attended = noise("attended", self.attention(self.normalised(hidden, relations), relations, own, noise))
         hidden = (hidden if wanted is None else wanted) + (self.attended_norm or _same)(attended)
-        return hidden + (self.fed_norm or _same)(self.feed_forward(self.feed_forward_norm(hidden)))
+        fed = noise("fed", self.feed_forward(self.feed_forward_norm(hidden), noise))
+        return hidden + (self.fed_norm or _same)(fed)
 
     def normalised(self, hidden: Hidden, relations: Any) -> Hidden:
         """What attention is given."""

@@ -16,8 +16,10 @@ from jaxred.models.alternating import of_layer
 from jaxred.models.attention import Attention, AttentionShape, Relations, token_positions, visible_tokens
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.decoder_config import DecoderConfig, with_biases
+from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import GatedFeedForward
+from jaxred.models.heads import HeadTable
 from jaxred.models.layer import PreNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.norms import RMSNorm
@@ -57,11 +59,12 @@ class DecoderEmbeddings(nnx.Module):
         input_ids: Int[Array, "batch token"],
         attention_mask: Bool[Array, "batch token"],
         token_type_ids: Int[Array, "batch token"],
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         """The embeddings of tokens."""
         del attention_mask, token_type_ids
         embedded = self.word(input_ids)
-        return embedded if self.scale is None else embedded * self.scale
+        return noise("embeddings", embedded if self.scale is None else embedded * self.scale)
 
 
 class DecoderLayer(PreNormLayer):
@@ -85,6 +88,9 @@ class Llama(Encoder):
     config_type = LlamaConfig
     embeddings_type = DecoderEmbeddings
     layer_type = DecoderLayer
+    dropouts: ClassVar[Dropouts] = {"attention": ("attention_dropout", 0.0)}
+    sentence_head: ClassVar[HeadTable] = HeadTable("score", output_bias=False)
+    word_head: ClassVar[HeadTable | None] = HeadTable("score", dropout=(("classifier_dropout", "hidden_dropout"), 0.1))
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "embed_tokens.weight",

@@ -18,8 +18,10 @@ from jaxred.models.alternating import FULL, SLIDING, kinds_of_layers, of_layer
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape, Relations, visible_tokens
 from jaxred.models.checkpoint import Stored, WeightTable
+from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import GatedFeedForward
+from jaxred.models.heads import HeadTable
 from jaxred.models.layer import PreNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.norms import layer_norm
@@ -145,10 +147,11 @@ class ModernBertEmbeddings(nnx.Module):
         input_ids: Int[Array, "batch token"],
         attention_mask: Bool[Array, "batch token"],
         token_type_ids: Int[Array, "batch token"],
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         """The embeddings of tokens, wherever they stand."""
         del attention_mask, token_type_ids
-        return self.norm(self.word(input_ids))
+        return noise("embeddings", self.norm(self.word(input_ids)))
 
 
 class LayerRelations(NamedTuple):
@@ -166,9 +169,10 @@ class ModernBertAttention(Attention):
         hidden: Float[Array, "batch token hidden"],
         relations: LayerRelations,
         wanted: Float[Array, "batch query hidden"] | None = None,
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch query hidden"]:
         """The attention of the tokens that are wanted, or of all, to the tokens that they see."""
-        return super().__call__(hidden, relations.attention, wanted)
+        return super().__call__(hidden, relations.attention, wanted, noise)
 
 
 class ModernBertLayer(PreNormLayer):
@@ -197,6 +201,22 @@ class ModernBert(Encoder):
     config_type = ModernBertConfig
     embeddings_type = ModernBertEmbeddings
     layer_type = ModernBertLayer
+    dropouts: ClassVar[Dropouts] = {
+        "embeddings": ("embedding_dropout", 0.0),
+        "attention": ("attention_dropout", 0.0),
+        "attended": ("attention_dropout", 0.0),
+        "inner": ("mlp_dropout", 0.0),
+    }
+    sentence_head: ClassVar[HeadTable] = HeadTable(
+        "classifier",
+        dense="head.dense",
+        dense_bias=False,
+        activation="gelu",
+        norm="head.norm",
+        dropout=(("classifier_dropout",), 0.0),
+        settings={"classifier_pooling": "cls", "classifier_bias": False, "classifier_activation": "gelu"},
+    )
+    word_head = sentence_head
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "embeddings.tok_embeddings.weight",

@@ -20,6 +20,7 @@ from jaxred.models.attention import Relations, visible_tokens
 from jaxred.models.bert import Bert, BertConfig, BertLayer
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
+from jaxred.models.heads import HeadTable, pooled_head
 from jaxred.models.linear import Embedding
 from jaxred.models.roberta import RobertaEmbeddings
 from jaxred.models.token_layout import FAST, TokenLayout
@@ -65,6 +66,9 @@ class MPNet(Encoder):
     config_type = MPNetConfig
     embeddings_type = RobertaEmbeddings
     layer_type = BertLayer
+    dropouts = Bert.dropouts
+    sentence_head: ClassVar[HeadTable] = pooled_head((("hidden_dropout_prob",), 0.1))
+    word_head: ClassVar[HeadTable] = HeadTable("classifier", dropout=(("hidden_dropout_prob",), 0.1))
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             **Bert.weights.names,

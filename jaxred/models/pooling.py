@@ -101,3 +101,17 @@ def word_means(
     nothing = jnp.zeros((len(sentences), hidden_states.shape[-1]), hidden_states.dtype)
     total = jax.lax.fori_loop(0, jnp.max(counts, initial=0), add, nothing)
     return total / jnp.maximum(counts, 1)[:, None].astype(total.dtype)
+
+
+def words(
+    name: str,
+    hidden_states: Float[Array, "batch token hidden"],
+    sentences: Int[Array, " word"],
+    starts: Int[Array, " word"],
+    counts: Int[Array, " word"],
+) -> Float[Array, "word hidden"]:
+    """The vector of each word, by the name of the pooling: average, first or last."""
+    if name == "average":
+        return word_means(hidden_states, sentences, starts, counts)
+    at = starts if name == "first" else starts + jnp.maximum(counts, 1) - 1
+    return words_at(hidden_states, sentences, at)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Int
 
 from jaxred.models.bert import Bert, BertConfig, BertEmbeddings
 from jaxred.models.checkpoint import WeightTable
+from jaxred.models.heads import CLASSIFIER_DROPOUT, HeadTable, pooled_head
 from jaxred.models.token_layout import FAST, TokenLayout
 
 
@@ -74,6 +75,7 @@ class Roberta(Bert):
 
     config_type = RobertaConfig
     embeddings_type = RobertaEmbeddings
+    sentence_head: ClassVar[HeadTable] = pooled_head(CLASSIFIER_DROPOUT)
     weights: ClassVar[WeightTable] = dataclasses.replace(
         Bert.weights,
         prefix="roberta.",

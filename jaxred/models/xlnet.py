@@ -21,9 +21,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.errors import UserError
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
+from jaxred.models.attention import weights_shape
 from jaxred.models.checkpoint import WeightTable
 from jaxred.models.distances import by_token, of_tokens
+from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
+from jaxred.models.heads import HeadTable
 from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, over_sentences, product, products
 from jaxred.models.token_layout import TokenLayout
@@ -111,9 +114,10 @@ class Embeddings(nnx.Module):
         input_ids: Int[Array, "batch token"],
         attention_mask: Bool[Array, "batch token"],
         token_type_ids: Int[Array, "batch token"],
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         del attention_mask, token_type_ids
-        return self.word(input_ids)
+        return noise("embeddings", self.word(input_ids))
 
 
 class Relations(NamedTuple):
@@ -146,6 +150,7 @@ class XLNetAttention(nnx.Module):
         hidden: Float[Array, "batch token hidden"],
         relations: Relations,
         wanted: Float[Array, "batch query hidden"] | None = None,
+        noise: Noise = SILENT,
     ) -> Float[Array, "batch query hidden"]:
         """Multi-head attention of a token i to the tokens j that it sees, projected back.
 
@@ -172,6 +177,7 @@ class XLNetAttention(nnx.Module):
             queries: Int[Array, " query"],
             visible: Bool[Array, "query token"],
             other_segment: Bool[Array, "query token"],
+            kept: Float[Array, "head query token"] | None,
         ) -> Float[Array, "query hidden"]:
             query, key, value = map(heads, (query, key, value))
 
@@ -198,13 +204,16 @@ class XLNetAttention(nnx.Module):
                 total += of_tokens(by_distance, queries, jnp.arange(n_tokens), n_tokens)
             segment = jnp.sum(biased(segment_bias) * segments, -1, keepdims=True)
             total += jnp.where(other_segment, segment, 0.0)
-            weights = jax.nn.softmax(jnp.where(visible, total, jnp.finfo(jnp.float32).min)).astype(value.dtype)
-            context = jnp.einsum("hqk,hks->hqs", weights, value, precision=Precision.HIGHEST)
+            weights = jax.nn.softmax(jnp.where(visible, total, jnp.finfo(jnp.float32).min))
+            weights = weights if kept is None else weights * kept
+            context = jnp.einsum("hqk,hks->hqs", weights.astype(value.dtype), value, precision=Precision.HIGHEST)
             return context.swapaxes(0, 1).reshape(len(visible), size)
 
         kernels = (each.reshape(size, -1) for each in (self.query, self.key, self.value))
         maps = products(hidden, *kernels, wanted=wanted)
-        attended = over_sentences(context, *maps, relations.queries, relations.visible, relations.other_segment)
+        kept = noise.factors("attention", weights_shape(maps[0], hidden, len(self.content_bias)))
+        visible = relations.queries, relations.visible, relations.other_segment
+        attended = over_sentences(context, *maps, *visible, kept)
         return product(attended, self.output.reshape(size, -1).T).astype(jnp.float32)
 
 
@@ -221,6 +230,17 @@ class XLNet(Encoder):
     config_type = XLNetConfig
     embeddings_type = Embeddings
     layer_type = XLNetLayer
+    dropouts: ClassVar[Dropouts] = {
+        place: ("dropout", 0.1)
+        for place in ("embeddings", "positions", "attention", "attended", "inner", "fed", "output")
+    }
+    sentence_head: ClassVar[HeadTable] = HeadTable(
+        "logits_proj",
+        dense="sequence_summary.summary",
+        dropout=(("summary_last_dropout",), 0.1),
+        settings={"summary_type": "last", "summary_use_proj": True, "summary_activation": "tanh"},
+    )
+    word_head: ClassVar[HeadTable] = HeadTable("classifier")
     weights: ClassVar[WeightTable] = WeightTable(
         names={
             "embeddings.word.embedding": "word_embedding.weight",
@@ -266,6 +286,9 @@ class XLNet(Encoder):
             visible=visible | own,  # padding too sees itself
             other_segment=segments[:, :, None] != token_type_ids[:, None, :],
         )
+
+    def with_noise(self, relations: Relations, noise: Noise) -> Relations:
+        return relations._replace(positions=noise("positions", relations.positions))
 
 
 def relative_positions(config: XLNetConfig, n_tokens: int) -> Float[np.ndarray, "distance hidden"]:
