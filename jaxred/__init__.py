@@ -16,6 +16,8 @@ _WHERE = {
     "redundancy": "runs.from_python",
     "open_run": "runs.run",
     "Run": "runs.run",
+    "load_reduced": "reduced.model",
+    "ReducedModel": "reduced.model",
     "HiddenStates": "activations.in_memory",
     "Store": "activations.store",
     "to_store": "activations.files.conversion",
@@ -52,6 +54,7 @@ __all__ = [
     "Probe",
     "ProbeConfig",
     "ProbeFamily",
+    "ReducedModel",
     "Run",
     "SelectionConfig",
     "SourceConfig",
@@ -60,6 +63,7 @@ __all__ = [
     "TaskConfig",
     "UserError",
     "hidden_states",
+    "load_reduced",
     "open_run",
     "redundancy",
     "study",
@@ -85,6 +89,7 @@ if TYPE_CHECKING:
     from jaxred.errors import UserError
     from jaxred.probing import Probe
     from jaxred.probing.estimators import ElasticNetProbe, ElasticNetProbeRegressor, ProbeFamily
+    from jaxred.reduced.model import ReducedModel, load_reduced
     from jaxred.runs.from_python import hidden_states, redundancy, study
     from jaxred.runs.run import Run, open_run
     from jaxred.studies.results import ClusterSweepResult, GeneralRedundancy, MinimalNeuronsResult, PipelineResult

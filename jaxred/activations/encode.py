@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxred.activations.batching import WordSlots
@@ -13,8 +14,11 @@ from jaxred.models import Encoder, pooling
 from jaxred.models.tokenization import PaddedBatch
 
 
-def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., jax.Array]:
-    """A compiled function from a padded batch to its vectors, [row, layer, neuron].
+def encode_fn(
+    model: Encoder, pooling_name: str, dtype: str, neurons: tuple[np.ndarray, np.ndarray] | None = None
+) -> Callable[..., jax.Array]:
+    """A compiled function from a padded batch to its vectors, [row, layer, neuron]; or to some neurons, [row, neuron],
+    whose layers and indices `neurons` has.
 
     Of the poolings of sentences (cls, last, mean, max) it takes the batch, and a row is a sentence; of those of words
     (last, first, average) it takes the batch and its `WordSlots`, and a row is a slot. They come in the stored dtype,
@@ -33,6 +37,8 @@ def encode_fn(model: Encoder, pooling_name: str, dtype: str) -> Callable[..., ja
             vectors = encoder.at(at, *tokens)
         else:
             vectors = encoder(*tokens, _pool(pooling_name, attention_mask, words))
+        if neurons is not None:
+            return vectors[neurons[0], :, neurons[1]].swapaxes(0, 1).astype(given_dtype)
         return vectors.swapaxes(0, 1).astype(given_dtype)
 
     return functools.partial(encode, state)

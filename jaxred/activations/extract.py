@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ import numpy as np
 
 from jaxred.activations import identity
 from jaxred.activations.batching import justified_budget, plan_batches, word_batches
+from jaxred.activations.fetching import fetched, token_budget
 from jaxred.activations.in_memory import HiddenStates, MemoryWriter
 from jaxred.activations.store import Ledger, Store, StoreWriter, is_finished, writing
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig
@@ -185,7 +186,7 @@ def extract_sentences(
     title: str,
 ) -> None:
     """Writes the unfinished windows of a store: one row per sentence, its vector at every layer, by `encode_fn`."""
-    budget = _token_budget(config)
+    budget = token_budget(config.token_budget)
     first = writer.ledger.windows_finished
 
     def tokenize(window: int) -> TokenBatch:
@@ -211,7 +212,7 @@ def extract_sentences(
                 (batch.rows, encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
                 for batch in batches
             )
-            for rows, vectors in _fetched(given, config.dtype):
+            for rows, vectors in fetched(given, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))
@@ -230,7 +231,9 @@ def extract_words(
 ) -> None:
     """Writes the unfinished windows of a store: one row per word, its vector at every layer, by `encode_fn`."""
     ledger = writer.ledger
-    budget = min(_token_budget(config), max(ledger.window_rows, config.max_length))  # a window fills no larger batch
+    budget = min(
+        token_budget(config.token_budget), max(ledger.window_rows, config.max_length)
+    )  # a window fills no larger batch
     done = ledger.window(ledger.windows_finished).start if ledger.windows_finished else 0
     with progress_bar(ledger.n_rows, title, "words", done) as bar:
         for window in range(ledger.windows_finished, ledger.n_windows):
@@ -243,32 +246,12 @@ def extract_words(
                 for rows, *arrays in word_batches(words, mine, tokenizer, budget)
                 if not finished[rows - mine.start].all()
             )
-            for rows, vectors in _fetched(given, config.dtype):
+            for rows, vectors in fetched(given, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))
             writer.write(window, block)
         writer.flush()
-
-
-def _token_budget(config: ExtractionConfig) -> int:
-    return config.token_budget or (2048 if jax.default_backend() == "cpu" else 65536)
-
-
-def _fetched(batches: Iterable[tuple[np.ndarray, jax.Array]], dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each batch's rows and vectors; the device gets the next batch before the last one is fetched."""
-
-    def fetch(rows: np.ndarray, vectors: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-        with np.errstate(over="ignore"):  # the writer rejects what a float16 cannot hold
-            return rows, np.asarray(vectors)[: len(rows)].astype(jnp.dtype(dtype), copy=False)
-
-    waiting: tuple[np.ndarray, jax.Array] | None = None
-    for rows, vectors in batches:
-        if waiting is not None:
-            yield fetch(*waiting)
-        waiting = rows, vectors
-    if waiting is not None:
-        yield fetch(*waiting)
 
 
 def _texts(dataset: Dataset | WordDataset, split: str) -> list[str] | list[tuple[str, ...]]:

@@ -83,8 +83,8 @@ class Attention(nnx.Module):
         relations: Any,
         kept: Float[Array, "head query token"] | None = None,
     ) -> Float[Array, "query inner"]:
-        shape, (n_queries, n_tokens) = self.shape, (len(query), len(key))
-        query, key, value = (x.reshape(len(x), -1, shape.size_of_head).swapaxes(0, 1) for x in (query, key, value))
+        shape, n_queries, n_tokens = self.shape, query.shape[0], key.shape[0]
+        query, key, value = (x.reshape(x.shape[0], -1, shape.size_of_head).swapaxes(0, 1) for x in (query, key, value))
         if self.query_norm is not None and self.key_norm is not None:
             query = self.query_norm(query.astype(jnp.float32)).astype(query.dtype)
             key = self.key_norm(key.astype(jnp.float32)).astype(key.dtype)

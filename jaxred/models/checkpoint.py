@@ -168,13 +168,39 @@ def check(model: _Encoder, folder: Path) -> None:
     _match(model, dict(nnx.to_flat_state(nnx.state(model))), folder)
 
 
-def state_dict(model: _Encoder) -> dict[str, np.ndarray]:
-    """The model's weights in float32 under their Hugging Face names, as `load_weights` reads them."""
+def state_dict(model: _Encoder, dtype: Any = np.float32) -> dict[str, np.ndarray]:
+    """The model's weights under their Hugging Face names, as `load_weights` reads them.
+
+    Args:
+        model: an encoder.
+        dtype: of the tensors; None: that of each parameter.
+    """
     tensors: dict[str, np.ndarray] = {}
     for path, leaf in nnx.to_flat_state(nnx.state(model)):
-        for name, slot in model.weights.slots(path, np.asarray(leaf[...], dtype=np.float32)).items():
-            tensors.setdefault(name, np.empty(slot.shape, np.float32))[slot.index] = slot.view
+        for name, slot in model.weights.slots(path, np.asarray(leaf[...], dtype=dtype)).items():
+            tensors.setdefault(name, np.empty(slot.shape, slot.view.dtype))[slot.index] = slot.view
     return tensors
+
+
+def read_part(model: _Encoder, part: str, folder: Path) -> dict[str, np.ndarray]:
+    """The tensors of one part of a model, by their Hugging Face names, in float32.
+
+    Args:
+        model: an encoder, which may be abstract.
+        part: the parameters' path begins with it, such as `final_norm`.
+        folder: a Hugging Face folder.
+
+    Raises:
+        UserError: as `load_weights`.
+    """
+    parameters = dict(nnx.to_flat_state(nnx.state(model)))
+    tensors, found = _match(model, parameters, folder), {}
+    for path, parameter in parameters.items():
+        if path[0] == part:
+            for name in model.weights.slots(path, np.broadcast_to(np.float32(0), parameter.shape)):
+                file, stored_name = tensors[name]
+                found[name] = np.asarray(file.get_tensor(stored_name), np.float32)
+    return found
 
 
 def save(model: _Encoder, folder: Path) -> None:

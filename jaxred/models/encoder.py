@@ -177,7 +177,7 @@ class Encoder(nnx.Module):
         noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         n_tokens, n_positions = input_ids.shape[1], self.config.usable_length
-        if n_tokens > n_positions:
+        if isinstance(n_tokens, int) and n_tokens > n_positions:
             raise UserError(
                 f"A batch of {n_tokens} tokens per row does not fit the model's {n_positions} positions: "
                 f"lower config.extraction.max_length to at most {n_positions}."
@@ -203,6 +203,12 @@ class Encoder(nnx.Module):
             hidden = self._run(index, hidden, relations, noise=noise.of_layer(index))
             return hidden, reduce(hidden)
 
+        if not isinstance(embedded.shape[1], int):  # a program for any length, which leaves JAX: without loops
+            hidden, kept = embedded, [layer_0]
+            for index in range(n_layers):
+                hidden = self._run(index, hidden, relations, noise=noise.of_layer(index))
+                kept.append(reduce(hidden)[None])
+            return hidden, jnp.concatenate(kept)
         hidden, layers = jax.lax.scan(step, embedded, jnp.arange(n_layers))
         return hidden, jnp.concatenate([layer_0, layers])
 
@@ -222,7 +228,10 @@ class Encoder(nnx.Module):
     ) -> Float[Array, "batch query hidden"]:
         """The layer `index`, of hidden states."""
         stored = self.stored_layer(index)
-        layer = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, stored, keepdims=False), self.layers)
+        if isinstance(stored, int):
+            layer = jax.tree.map(lambda leaf: leaf[stored], self.layers)
+        else:
+            layer = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, stored, keepdims=False), self.layers)
         return layer(hidden, self.relations_of_layer(relations, index), wanted, noise)
 
     def relate(

@@ -103,11 +103,12 @@ class MPNet(Encoder):
     ) -> Relations:
         del token_type_ids
         n_tokens, n_queries = attention_mask.shape[1], queries.shape[1]
-        buckets = jnp.asarray(buckets_of_distances(n_tokens))
+        longest = self.config.usable_length
+        buckets = jnp.asarray(buckets_of_distances(longest))
         rows = queries[:1] if n_queries == n_tokens else queries  # all, in their order: the same in every row
         distances = jnp.arange(n_tokens)[None, None] - rows[:, :, None]
         assert self.shared is not None
-        biases = self.shared(buckets[distances + n_tokens - 1])
+        biases = self.shared(buckets[distances + longest - 1])
         return Relations(visible_tokens(attention_mask, queries), bias=jnp.moveaxis(biases, -1, 1))
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from jaxred.errors import UserError
 from jaxred.io.git_lfs import refuse_pointer
 from jaxred.models import tokenizer_checks, tokenizer_files
+from jaxred.models.saved_tokenizer import SavedTokenizer
 from jaxred.models.token_layout import FAST, TokenLayout
 
 
@@ -77,32 +78,20 @@ class Tokenizer:
         array([5, 3], dtype=int32)
     """
 
-    def __init__(self, folder: Path, config: ModelConfig):
+    def __init__(self, folder: Path, config: ModelConfig, saved: SavedTokenizer | None = None):
         """Reads the folder's tokenizer files; nothing is downloaded, and no code of the folder runs.
 
         Args:
             folder: a Hugging Face folder.
             config: the configuration of the model that the tokens are for.
+            saved: what `saved` gave for this model, in place of the folder's files; the folder is then in messages
+                alone, and transformers is not imported.
 
         Raises:
             UserError: if the files are missing or broken, or name more tokens than the model has.
         """
         self.layout = config.tokens
-        paths = tokenizer_files.files(folder)
-        for path in paths:
-            refuse_pointer(path)
-        if not any((folder / name).is_file() for name in self.layout.vocabularies):
-            raise UserError(tokenizer_files.no_tokenizer(folder, self.layout.vocabularies))
-        from transformers import AutoTokenizer  # here, because importing it takes seconds
-
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except Exception as error:
-            raise UserError(
-                f"The tokenizer of {folder} cannot be read ({type(error).__name__}: {error}): download its files again."
-            ) from error
-        if not self._tokenizer.is_fast:
-            raise UserError(f"{folder} has a slow tokenizer only: add the tokenizer.json of the fast one.")
+        self._tokenizer: Any = _read(folder, self.layout) if saved is None else saved
         pad = self._tokenizer.pad_token_id
         if self.layout.sentence_position is None:  # any token: it follows the sentence, whose tokens see nothing after
             pad = pad if pad is not None and pad < config.vocab_size else 0
@@ -111,14 +100,20 @@ class Tokenizer:
         self._pad_token_id = pad
         self._folder = folder
         self._config = config
-        explicit = tokenizer_files.settings(folder).get("do_lower_case") is not None or (folder / FAST).is_file()
-        tokenizer_checks.check_tokenizer(self._tokenizer, folder, self.layout.sentence_position, explicit)
+        if saved is None:
+            explicit = tokenizer_files.settings(folder).get("do_lower_case") is not None or (folder / FAST).is_file()
+            tokenizer_checks.check_tokenizer(self._tokenizer, folder, self.layout.sentence_position, explicit)
         _check_range("token", pad, config.vocab_size, folder)
 
     @property
     def longest(self) -> int:
         """The most tokens that the model takes."""
         return self._config.usable_length
+
+    @property
+    def saved(self) -> SavedTokenizer:
+        """The same tokenizer as its rules alone, which can be written to a file and read without transformers."""
+        return self._tokenizer if isinstance(self._tokenizer, SavedTokenizer) else SavedTokenizer.of(self._tokenizer)
 
     def check_text(self, texts: Sequence[str] | Sequence[Sequence[str]], what: str, max_length: int) -> None:
         """Rejects sentences, or the words of sentences, of which the tokenizer knows nearly nothing.
@@ -266,6 +261,25 @@ class Tokenizer:
             attention_mask[i, real] = True
             positions[i] = start + tokens.positions[row]
         return PaddedBatch(input_ids, attention_mask, token_type_ids, positions)
+
+
+def _read(folder: Path, layout: TokenLayout) -> Any:
+    """The fast tokenizer of transformers in a folder."""
+    for path in tokenizer_files.files(folder):
+        refuse_pointer(path)
+    if not any((folder / name).is_file() for name in layout.vocabularies):
+        raise UserError(tokenizer_files.no_tokenizer(folder, layout.vocabularies))
+    from transformers import AutoTokenizer  # here, because importing it takes seconds
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise UserError(
+            f"The tokenizer of {folder} cannot be read ({type(error).__name__}: {error}): download its files again."
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"{folder} has a slow tokenizer only: add the tokenizer.json of the fast one.")
+    return tokenizer
 
 
 def _check_range(kind: str, largest: int, n_known: int, folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from jaxred.studies.results import (
     ProbeStudy,
     Result,
 )
+
+if TYPE_CHECKING:
+    from jaxred.reduced.model import ReducedModel
 
 
 class StudyNeuron(NamedTuple):
@@ -187,6 +190,31 @@ class Run:
             bias = bias - mean @ weights
         losses = np.asarray(study.training[name].losses, np.float32)
         return Probe(columns, weights, bias, losses, classes=tuple(study.task.classes) or None)
+
+    def reduced(self, name: str | None = None, measure: bool = False) -> "ReducedModel":
+        """The small model: the first layers of the encoder, some neurons of them, and the probe on these.
+
+        It predicts from text what the probe does from the run's activations. With repeats, it is of the first.
+
+        Args:
+            name: "oracle" for all neurons, a set as tables and the report name it, such as "δ 3/1; clustering 0.3" or
+                "LayerSelector δ 3", or a probe as in `run.study.training`; by default the smallest minimal set that is
+                a finding.
+            measure: measure its speed next to the whole encoder's, on the task's test texts, for the card.
+
+        Raises:
+            UserError: nothing is a finding and no set is named, there is no such set, the activations are not of an
+                encoder, or the encoder's files are not those that the run read.
+
+        Example:
+            >>> small = jaxred.open_run("runs/demo").reduced()
+            >>> small.predict(["a fine film"])
+            ['positive']
+            >>> small.save("small")
+        """
+        from jaxred.runs.reduction import reduced  # here, because Flax takes a while to import
+
+        return reduced(self, name, measure)
 
     def activations(self, split: str = "train") -> Store:
         """The activations of a split.

@@ -369,8 +369,8 @@ def test_an_extraction_killed_within_a_window_loses_no_more_than_seconds(
     assert process.exitcode == -signal.SIGKILL
     assert _windows(_train(workdir)) == 0
     encoded = []
-    real = module._fetched
-    monkeypatch.setattr(module, "_fetched", lambda *given: (encoded.append(len(r)) or (r, v) for r, v in real(*given)))
+    real = module.fetched
+    monkeypatch.setattr(module, "fetched", lambda *given: (encoded.append(len(r)) or (r, v) for r, v in real(*given)))
     extract(config, Workdir(workdir).stores)
     assert contents(workdir) == contents(tmp_path / "undisturbed")
     n_rows = sum(Store(workdir / "activations" / split).n_rows for split in ("train", "test"))
