@@ -27,6 +27,24 @@ class Rows:
     def n_sentences(self) -> int:
         return len(self.tokens)
 
+    def subset(self, sentences: np.ndarray) -> "Rows":
+        """The rows of some sentences, in their order."""
+        tokens = _of_sentences(self.tokens, sentences)
+        if self.words is None:
+            return Rows(tokens, self.targets[sentences])
+        words = self.words
+        first = np.searchsorted(words.sentence_index, np.arange(self.n_sentences + 1))
+        rows = np.concatenate([np.arange(first[s], first[s + 1]) for s in sentences])
+        place = np.repeat(np.arange(len(sentences)), first[sentences + 1] - first[sentences]).astype(np.int32)
+        parts = words.word_index[rows], words.start[rows], words.count[rows]
+        subset = TokenizedWords(tokens, place, *parts, words.n_cut[sentences], words.n_empty[sentences])
+        return Rows(tokens, self.targets[rows], subset)
+
+
+def _of_sentences(tokens: TokenBatch, sentences: np.ndarray) -> TokenBatch:
+    ids, types = ([arrays[s] for s in sentences] for arrays in (tokens.ids, tokens.token_type_ids))
+    return TokenBatch(ids, types, tokens.lengths[sentences], tokens.positions[sentences], tokens.n_truncated)
+
 
 class TrainingBatch(NamedTuple):
     """The arrays of one step; every array has a leading axis of parts, which are computed one after the other."""

@@ -56,9 +56,7 @@ def _graph(classifier: Classifier, compute_dtype: str) -> Any:
     return nnx.split(Classifier(abstract, classifier.head))[0]
 
 
-def row_losses(
-    scores: Float[Array, "row class"], targets: Array, kind: str
-) -> Float[Array, " row"]:
+def row_losses(scores: Float[Array, "row class"], targets: Array, kind: str) -> Float[Array, " row"]:
     """The cross-entropy of each row or, for scores, the squared error."""
     if kind == "regression":
         return jnp.square(scores[:, 0] - targets)

@@ -1,15 +1,13 @@
 """The whole training: epochs of steps, the score on dev after each, the best weights kept, and where it was resumed."""
 
 import logging
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxred.activations.batching import plan_batches
@@ -17,7 +15,7 @@ from jaxred.config import FinetuneConfig
 from jaxred.errors import UserError
 from jaxred.finetuning.batches import Rows, TrainingBatch, epoch_order, padded
 from jaxred.finetuning.checkpoints import Checkpoints
-from jaxred.finetuning.step import Trainer, TrainState
+from jaxred.finetuning.step import Trainer
 from jaxred.io.progress import progress_bar
 from jaxred.models.tokenization import Tokenizer
 from jaxred.probing.metrics import score
@@ -89,7 +87,7 @@ def train(
     resumed = checkpoints.restore(state)
     if resumed is not None:
         state, progress = resumed
-    first = int(state.step)
+    first = step = int(state.step)
     multiple = len(trainer.devices)
 
     def batches() -> Iterator[TrainingBatch]:
@@ -120,7 +118,7 @@ def train(
             following = background.submit(next, upcoming, None)
             state, loss = trainer.step(state, trainer.placed(batch))
             waiting.append(loss)
-            step = first + bar.n - bar.initial + 1
+            step += 1
             bar.update(1)
             if step % per_epoch == 0:
                 fetch()
@@ -162,9 +160,8 @@ class Best:
         return {tuple(name.split("/")): array for name, array in load_file(self._path).items()}
 
 
-def predict(trainer: Trainer, params: Any, tokenizer: Tokenizer, rows: Rows, word_pooling: str) -> np.ndarray:
+def predict(trainer: Trainer, params: Any, tokenizer: Tokenizer, rows: Rows) -> np.ndarray:
     """The scores of rows, [row, output], in batches of few shapes."""
-    del word_pooling
     lengths = rows.tokens.lengths
     n_outputs = trainer.model(params).head.output.kernel.shape[-1]
     scores = np.zeros((len(rows), n_outputs), np.float32)
@@ -190,5 +187,5 @@ def answers(scores: np.ndarray, kind: str) -> np.ndarray:
 
 def evaluate(trainer: Trainer, params: Any, tokenizer: Tokenizer, task: Task, rows: Rows) -> float:
     """The score of rows by the task's metric."""
-    scores = predict(trainer, params, tokenizer, rows, task.word_pooling)
+    scores = predict(trainer, params, tokenizer, rows)
     return score(task.metric, answers(scores, task.kind), rows.targets, len(task.classes) or None)

@@ -106,6 +106,11 @@ class Tokenizer:
         _check_range("token", pad, config.vocab_size, folder)
 
     @property
+    def pad_token_id(self) -> int:
+        """The token that padding is made of."""
+        return self._pad_token_id
+
+    @property
     def longest(self) -> int:
         """The most tokens that the model takes."""
         return self._config.usable_length

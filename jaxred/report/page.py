@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from jaxred.io.visible_text import visible
 from jaxred.report.findings import headline, minimal_set_names, smallest_finding
+from jaxred.report.tables.finetuning import before_after_lines, finetuning_lines
 from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.report.tables.together import models_lines, tasks_lines
 from jaxred.report.values import Value
@@ -19,6 +20,8 @@ from jaxred.studies.results import PipelineResult, ProbeStudy, Result
 
 PROBES = ("pipeline", "minimal_neurons", "cluster_sweep")  # the studies of one task's probes, the main one first
 STUDIES = {
+    "before_after": ("Before and after fine-tuning", before_after_lines),
+    "finetuning": ("Fine-tuning", finetuning_lines),
     "minimal_neurons": ("The minimal set out of all neurons", minimal_lines),
     "cluster_sweep": ("Clusters of all neurons", sweep_lines),
 }  # that have a table, by the name of their results
@@ -35,6 +38,8 @@ CAPTIONS = {
     "cluster_sweep": "One neuron of each correlation cluster is kept, over all layers.",
     "cka": "Linear centred kernel alignment between the layers, over the training rows.",
     "clusters": "Average-linkage clusters of the neurons of all layers, by distance of their correlations.",
+    "learning_curve": "The training loss, and the score on dev after every epoch; the weights of the best one are kept.",
+    "layers_before_after": "Probes on each layer alone, of the pretrained encoder and of the fine-tuned one.",
     "tasks_curves": "The share of redundant neurons of each task, of their mean, and of all rows pooled.",
     "tasks_windows": "How far apart the layers are whose neurons share a cluster: of each task, and summed over them.",
     "tasks_agreement": "Adjusted Rand index between the clusterings of two tasks; dashed, of two halves of one.",

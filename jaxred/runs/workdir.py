@@ -3,6 +3,9 @@
 ::
 
     config.json            the resolved configuration
+    finetuned/             the encoder that was fine-tuned on the task, a Hugging Face folder
+    training/              checkpoints of a training that is not finished
+    before/                the run of the encoder as it was before that
     activations/<split>/   activation stores
     moments/               moments of the training rows
     results/*.json         what the studies found
@@ -134,7 +137,7 @@ class Workdir:
     def _locate(self, config: StudyConfig) -> None:
         """Finds what the runs of a sweep have in common in the sweep's folder."""
         sweep = sweep_of(self.path)
-        if sweep is not None:
+        if sweep is not None and not config.finetune.enabled:  # whose encoder is the run's own
             name, split = folder_name(config), [config.task.split_seed, config.task.dev_fraction]
             self.stores = sweep / "activations" / name
             self.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
@@ -218,6 +221,16 @@ class Workdir:
 
     def activations(self, split: str) -> Path:
         return self.stores / split
+
+    @property
+    def finetuned(self) -> Path:
+        """The encoder that was fine-tuned on the task, as a Hugging Face folder."""
+        return self.path / "finetuned"
+
+    @property
+    def training(self) -> Path:
+        """What a training keeps until it is finished."""
+        return self.path / "training"
 
     def result(self, name: str) -> Path:
         return self.path / "results" / f"{name}.json"

@@ -3,6 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxred.report.tables.finetuning import (
+    before_after_lines,
+    before_after_table,
+    finetuning_lines,
+    finetuning_table,
+)
 from jaxred.report.tables.probes import (
     cells,
     minimal_lines,
@@ -22,6 +28,8 @@ PRINTED: dict[str, Callable[[Any], str]] = {
     "cluster_sweep": sweep_table,
     "minimal_neurons": minimal_table,
     "redundancy": redundancy_table,
+    "finetuning": finetuning_table,
+    "before_after": before_after_table,
     "tasks": tasks_table,
     "models": models_table,
 }
@@ -36,6 +44,8 @@ _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
     "cluster_sweep": lambda result: sweep_lines(result)[0][0],
     "minimal_neurons": lambda result: minimal_lines(result)[0][0],
     "redundancy": redundancy_lines,
+    "finetuning": lambda result: finetuning_lines(result)[0][0],
+    "before_after": lambda result: before_after_lines(result)[0][0],
     "tasks": lambda result: tasks_lines(result)[0][0],
     "models": lambda result: models_lines(result)[0][0],
 }

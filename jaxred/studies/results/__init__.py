@@ -11,6 +11,7 @@ from jaxred.studies.results.cluster_sweep import (
     SweepEntry,
     SweepEntryOfRepeats,
 )
+from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, SetOfBoth, SetOfOne
 from jaxred.studies.results.minimal_neurons import MinimalClassesOfRepeats, MinimalNeuronsRepeats, MinimalNeuronsResult
 from jaxred.studies.results.pipeline import (
     LayerChoice,
@@ -41,12 +42,14 @@ from jaxred.studies.results.two_models import ModelSummary, SharedAt, TwoModels
 
 __all__ = [
     "RESULTS",
+    "BeforeAfter",
     "ClusterSweepRepeats",
     "ClusterSweepResult",
     "ClustersAt",
     "ConstantAnswer",
     "Difference",
     "EncoderSummary",
+    "FineTuningResult",
     "GeneralRedundancy",
     "LayerChoice",
     "LayerChoiceOfRepeats",
@@ -69,6 +72,8 @@ __all__ = [
     "ProbeScores",
     "ProbeStudy",
     "Result",
+    "SetOfBoth",
+    "SetOfOne",
     "SeveralTasks",
     "SharedAt",
     "Spread",
@@ -84,5 +89,14 @@ __all__ = [
 
 RESULTS: dict[str, type[Result]] = {
     kind.name: kind
-    for kind in (PipelineResult, ClusterSweepResult, MinimalNeuronsResult, GeneralRedundancy, SeveralTasks, TwoModels)
+    for kind in (
+        PipelineResult,
+        ClusterSweepResult,
+        MinimalNeuronsResult,
+        GeneralRedundancy,
+        FineTuningResult,
+        BeforeAfter,
+        SeveralTasks,
+        TwoModels,
+    )
 }

@@ -1,0 +1,67 @@
+"""The tables of fine-tuning: epochs, and what is found before and after."""
+
+from jaxred.io.tables import markdown
+from jaxred.probing.resampling import LEVEL
+from jaxred.report.values import Value
+from jaxred.studies.results import BeforeAfter, FineTuningResult, SetOfOne
+
+Table = tuple[list[list[str]], str]
+
+
+def finetuning_lines(result: FineTuningResult) -> list[Table]:
+    """A line per epoch, and what the kept weights score."""
+    metric = result.metric.replace("_", " ")
+    lines = [["epoch", "mean loss", f"dev {metric}", f"test {metric}"]]
+    for epoch, loss, dev in result.rows_of_epochs():
+        kept = epoch == result.best_epoch
+        test = Value(result.test, None, result.test_interval).text() if kept and result.test is not None else ""
+        lines.append([f"{epoch} (kept)" if kept else str(epoch), f"{loss:.4f}", f"{dev:.3f}", test])
+    rows = ", ".join(f"{n:,} {split}" for split, n in result.n_rows.items())
+    note = (
+        f"{result.n_layers} transformer layers and the head, {result.n_parameters:,} parameters; rows: {rows}; "
+        f"{result.n_steps:,} steps. [ ]: {LEVEL:.0%} bootstrap interval over test rows."
+    )
+    if result.constant:
+        note += f" The best constant answer: {result.constant['dev']:.3f} on dev"
+        note += f", {result.constant['test']:.3f} on test." if "test" in result.constant else "."
+    return [(lines, note)]
+
+
+def before_after_lines(result: BeforeAfter) -> list[Table]:
+    """A line per rule: what it keeps of the pretrained encoder, and of the fine-tuned one."""
+    metric = result.metric.replace("_", " ")
+    sides = ("before", "after")
+    heads = [f"{name}, {side}" for name in ("layers", "neurons", f"test {metric}") for side in sides]
+    lines = [["", *heads]]
+    for entry in result.sets:
+        before, after = entry.before, entry.after
+        cells = [form(side) for form in (_layers, _neurons, _score) for side in (before, after)]
+        lines.append([entry.name, *cells])
+    note = f"[ ]: {LEVEL:.0%} bootstrap interval over test rows. *: no finding (it does not beat the best constant answer)."
+    return [(lines, note)]
+
+
+def _layers(side: SetOfOne) -> str:
+    return f"0–{side.top_layer:g}"
+
+
+def _neurons(side: SetOfOne) -> str:
+    return f"{side.n_neurons:,.0f} ({side.share:.1%})"
+
+
+def _score(side: SetOfOne) -> str:
+    return Value(side.test, None, side.interval).text() + ("" if side.finding else " *")
+
+
+def finetuning_table(result: FineTuningResult) -> str:
+    """Epochs, as Markdown with its note."""
+    return _printed(finetuning_lines(result))
+
+
+def before_after_table(result: BeforeAfter) -> str:
+    """Both sides, as Markdown with its note."""
+    return _printed(before_after_lines(result))
+
+
+def _printed(tables: list[Table]) -> str:
+    return "\n\n".join(f"{markdown(lines)}\n\n{note}" for lines, note in tables)

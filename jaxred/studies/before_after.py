@@ -1,0 +1,59 @@
+"""What the same pipeline finds in an encoder before and after fine-tuning, set by set."""
+
+from typing import Any
+
+from jaxred.studies.results import BeforeAfter, PipelineResult, SetOfBoth, SetOfOne
+
+
+def before_and_after(before: PipelineResult, after: PipelineResult) -> BeforeAfter:
+    """Sets that one rule selects in both, next to each other.
+
+    Args:
+        before: of the pretrained encoder.
+        after: of the same encoder fine-tuned, on the same task with the same rules.
+    """
+    sides = [_sets(result) for result in (before, after)]
+    constant = after.task.constant
+    return BeforeAfter(
+        task=after.task.name,
+        metric=after.task.metric,
+        sets=[SetOfBoth(name, sides[0][name], sides[1][name]) for name in sides[1] if name in sides[0]],
+        layers={"before": _layers(before), "after": _layers(after)},
+        constant=None if constant is None else constant.scores["test"],
+    )
+
+
+def _layers(pipeline: PipelineResult) -> list[float]:
+    if pipeline.repeats is not None:
+        return [scores.test.mean for scores in pipeline.repeats.independent]
+    return [scores.overall("test") for scores in pipeline.independent]
+
+
+def _sets(pipeline: PipelineResult) -> dict[str, SetOfOne]:
+    rows = [row for row in pipeline.rows() if row["set"] != "incremental"]
+    best = max((row for row in rows if row["set"] == "independent"), key=lambda row: row["dev"])
+    chosen = [row for row in rows if row["set"] != "independent"]
+    n_neurons = pipeline.encoder.n_neurons
+    sets = {_name(chosen[0]): chosen[0], "Best layer alone": best, **{_name(row): row for row in chosen[1:]}}
+    return {
+        name: SetOfOne(
+            top_layer=row["top_layer"],
+            n_neurons=row["n_neurons"],
+            share=row["n_neurons"] / n_neurons,
+            dev=row["dev"],
+            test=row["test"],
+            interval=(row["test_low"], row["test_high"]),
+            finding=bool(row.get("finding", int(row["beats_constant"]) == pipeline.n_runs)),
+        )
+        for name, row in sets.items()
+    }
+
+
+def _name(row: dict[str, Any]) -> str:
+    """The rule that selected a row of a pipeline's table."""
+    if row["set"] == "oracle":
+        return "Oracle"
+    if row["set"] == "LayerSelector":
+        return f"LayerSelector (δ {row['delta_layers']:g})"
+    threshold = "no clustering" if row["threshold"] is None else f"clustering {row['threshold']:g}"
+    return f"LS + CCFS (δ {row['delta_layers']:g}/{row['delta_neurons']:g}; {threshold})"
