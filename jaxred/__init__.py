@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "study": "runs.from_python",
+    "finetune": "runs.from_python",
     "hidden_states": "runs.from_python",
     "redundancy": "runs.from_python",
     "open_run": "runs.run",
@@ -34,6 +35,7 @@ _WHERE = {
     "TaskConfig": "config",
     "EncoderConfig": "config",
     "ExtractionConfig": "config",
+    "FinetuneConfig": "config",
     "ProbeConfig": "config",
     "ClusteringConfig": "config",
     "SelectionConfig": "config",
@@ -47,6 +49,7 @@ __all__ = [
     "ElasticNetProbeRegressor",
     "EncoderConfig",
     "ExtractionConfig",
+    "FinetuneConfig",
     "GeneralRedundancy",
     "HiddenStates",
     "MinimalNeuronsResult",
@@ -62,6 +65,7 @@ __all__ = [
     "StudyConfig",
     "TaskConfig",
     "UserError",
+    "finetune",
     "hidden_states",
     "load_reduced",
     "open_run",
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
         ClusteringConfig,
         EncoderConfig,
         ExtractionConfig,
+        FinetuneConfig,
         ProbeConfig,
         SelectionConfig,
         SourceConfig,
@@ -90,7 +95,7 @@ if TYPE_CHECKING:
     from jaxred.probing import Probe
     from jaxred.probing.estimators import ElasticNetProbe, ElasticNetProbeRegressor, ProbeFamily
     from jaxred.reduced.model import ReducedModel, load_reduced
-    from jaxred.runs.from_python import hidden_states, redundancy, study
+    from jaxred.runs.from_python import finetune, hidden_states, redundancy, study
     from jaxred.runs.run import Run, open_run
     from jaxred.studies.results import ClusterSweepResult, GeneralRedundancy, MinimalNeuronsResult, PipelineResult
 

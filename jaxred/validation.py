@@ -12,6 +12,7 @@ from jaxred.config import (
     RULES,
     SOURCES,
     WORD_POOLINGS,
+    FinetuneConfig,
     ProbeConfig,
     StudyConfig,
 )
@@ -60,6 +61,33 @@ def validate_probe(probe: ProbeConfig) -> None:
     _whole("probe.seed", probe.seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
 
 
+def validate_finetuning(finetune: FinetuneConfig) -> None:
+    """Rejects impossible values of how an encoder is fine-tuned.
+
+    Raises:
+        UserError: naming the field, the value found and the values allowed.
+    """
+    _whole("finetune.n_layers", finetune.n_layers, -1, MOST_LAYERS, "-1 (all layers) or the number of layers to train")
+    _whole("finetune.epochs", finetune.epochs, 1, MOST_EPOCHS)
+    _whole("finetune.batch_size", finetune.batch_size, 1, MOST_ROWS, "at least 1 sentence")
+    most = finetune.batch_size
+    _whole("finetune.accumulation", finetune.accumulation, 1, most, f"at least 1 and at most batch_size={most}")
+    rate = finetune.learning_rate
+    _require(_number(rate) and 0 < rate <= 1, "finetune.learning_rate", rate, "a number above 0 and at most 1")
+    for name in ("warmup_fraction", "weight_decay"):
+        value = getattr(finetune, name)
+        _require(_number(value) and 0 <= value < 1, f"finetune.{name}", value, "a number from 0 to below 1")
+    _require(
+        _number(finetune.epsilon) and 0 < finetune.epsilon < 1,
+        "finetune.epsilon", finetune.epsilon, "a number between 0 and 1",
+    )  # fmt: skip
+    clip = finetune.clip_norm
+    _require(_number(clip) and 0 <= clip <= LARGEST_PENALTY, "finetune.clip_norm", clip, "0 (no clipping) or a number")
+    _whole("finetune.seed", finetune.seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
+    _choice("finetune.compute_dtype", finetune.compute_dtype, ("float32", "bfloat16"))
+    _whole("finetune.checkpoint_seconds", finetune.checkpoint_seconds, 0, MOST_ROWS, "at least 0 seconds")
+
+
 def validate(config: StudyConfig) -> None:
     """Rejects unknown, impossible and contradictory values before any work is done.
 
@@ -104,6 +132,7 @@ def validate(config: StudyConfig) -> None:
         _whole("extraction.token_budget", budget, least, MOST_PADDED_TOKENS, allowed)
     _whole("extraction.window_rows", extraction.window_rows, 1, MOST_WINDOW, "at least 1 row")
 
+    validate_finetuning(config.finetune)
     validate_probe(probe)
     _whole("clustering.seed", clustering.seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
 

@@ -13,6 +13,7 @@ from jaxred.cli import packaged
 # In the order of use; `tests/cli/test_command.py` compares them with the files of launch/.
 COMMANDS = (
     "study",
+    "finetune",
     "extract",
     "pipeline",
     "cluster-sweep",

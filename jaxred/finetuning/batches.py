@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxred.activations.batching import SLOT_SHARES, WordSlots, padded_length
+from jaxred.activations.batching import SLOT_SHARES, WordSlots
 from jaxred.models.tokenization import PaddedBatch, TokenBatch, TokenizedWords, Tokenizer
 
+# The padded lengths, fewer than those of extraction: a training step takes longer to compile. Longer ones are multiples
+# of the last.
+LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _GROUP = 50  # batches whose sentences are sorted by length together
 
 
@@ -79,6 +82,11 @@ def epoch_order(
     order = np.concatenate([group[np.argsort(-lengths[group], kind="stable")] for group in groups])
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def padded_length(longest: int) -> int:
+    """The length to which a batch is padded whose longest sentence has so many tokens."""
+    return next((length for length in LENGTHS if length >= longest), -(-longest // LENGTHS[-1]) * LENGTHS[-1])
 
 
 def padded(

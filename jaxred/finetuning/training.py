@@ -13,7 +13,7 @@ import numpy as np
 from jaxred.activations.batching import plan_batches
 from jaxred.config import FinetuneConfig
 from jaxred.errors import UserError
-from jaxred.finetuning.batches import Rows, TrainingBatch, epoch_order, padded
+from jaxred.finetuning.batches import Rows, TrainingBatch, epoch_order, padded, padded_length
 from jaxred.finetuning.checkpoints import Checkpoints
 from jaxred.finetuning.step import Trainer
 from jaxred.io.progress import progress_bar
@@ -162,7 +162,7 @@ class Best:
 
 def predict(trainer: Trainer, params: Any, tokenizer: Tokenizer, rows: Rows) -> np.ndarray:
     """The scores of rows, [row, output], in batches of few shapes."""
-    lengths = rows.tokens.lengths
+    lengths = np.array([padded_length(length) for length in rows.tokens.lengths.tolist()])
     n_outputs = trainer.model(params).head.output.kernel.shape[-1]
     scores = np.zeros((len(rows), n_outputs), np.float32)
     multiple = len(trainer.devices)

@@ -38,7 +38,7 @@ CAPTIONS = {
     "cluster_sweep": "One neuron of each correlation cluster is kept, over all layers.",
     "cka": "Linear centred kernel alignment between the layers, over the training rows.",
     "clusters": "Average-linkage clusters of the neurons of all layers, by distance of their correlations.",
-    "learning_curve": "The training loss, and the score on dev after every epoch; the weights of the best one are kept.",
+    "learning_curve": "The training loss, and the score on dev after every epoch, of which the best is kept.",
     "layers_before_after": "Probes on each layer alone, of the pretrained encoder and of the fine-tuned one.",
     "tasks_curves": "The share of redundant neurons of each task, of their mean, and of all rows pooled.",
     "tasks_windows": "How far apart the layers are whose neurons share a cluster: of each task, and summed over them.",

@@ -83,6 +83,14 @@ def studied(config: StudyConfig, workdir: Workdir) -> StudyConfig:
     return replace(config, encoder=replace(config.encoder, path=str(workdir.finetuned), n_layers=-1))
 
 
+def encoder_name(config: StudyConfig, workdir: Workdir) -> str:
+    """How results call the encoder that is studied."""
+    if config.encoder.path != str(workdir.finetuned):
+        return config.encoder.path
+    before = (workdir.saved_config() or {}).get("encoder", {}).get("path", "")
+    return f"{before} (fine-tuned)"
+
+
 def require_text(config: StudyConfig) -> None:
     """Rejects fine-tuning where there is no text.
 

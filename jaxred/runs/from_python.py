@@ -18,8 +18,9 @@ from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.table import class_of, hold_out, score_of
 from jaxred.errors import UserError
 from jaxred.runs.run import Run
-from jaxred.runs.sources import IN_MEMORY, Arrays, Source, Texts
+from jaxred.runs.sources import IN_MEMORY, Arrays, Source, Texts, TextSource
 from jaxred.runs.study import STAGES, STUDY, run_stages
+from jaxred.runs.study import finetune as run_finetune
 from jaxred.runs.workdir import Workdir
 from jaxred.statistics.streaming import from_store
 from jaxred.studies.redundancy import general_redundancy
@@ -74,6 +75,58 @@ def study(
     stages = (stages,) if isinstance(stages, str) else tuple(stages)
     if not stages or any(stage not in STAGES for stage in stages):
         raise UserError(f"stages={stages!r} is not possible: choose from {', '.join(STAGES)}.")
+    settings, source = _settled(texts, labels, model, dev, test, kind, config)
+    temporary = TemporaryDirectory(prefix="jaxred-") if workdir is None else None
+    folder = str(workdir if temporary is None else Path(temporary.name) / "run")
+    claimed: Workdir = run_stages(settings, folder, overwrite, tuple(stages), source)
+    return Run(claimed, settings, temporary)
+
+
+def finetune(
+    texts: Any,
+    labels: Any = None,
+    model: Any = DEFAULT_MODEL,
+    *,
+    workdir: str | Path,
+    test: Any = None,
+    dev: Any = None,
+    kind: str = "classification",
+    config: Any = None,
+    overwrite: bool = False,
+) -> Run:
+    """Fine-tunes an encoder with a head for classes or scores on a task.
+
+    A call that was stopped resumes at the step that was last saved, and a second call of the same is instant.
+
+    Args:
+        texts: the training texts, or pairs of them.
+        labels: of the texts: names or numbers of classes, or scores.
+        model: a folder of a pretrained encoder, or the packaged default.
+        workdir: a folder in which the run keeps what it makes; `run.finetuned` is the encoder in it.
+        test: test texts and their labels. None: `config.task.test_fraction` of the texts is held out.
+        dev: the texts on which the best epoch is chosen. None: `config.task.dev_fraction` of the rest is held out.
+        kind: classification or regression.
+        config: all other settings; `config.finetune` says how it is trained.
+        overwrite: replace what another configuration left in the workdir.
+
+    Raises:
+        UserError: the texts and labels do not fit together, a setting is impossible, or the model cannot be read.
+
+    Example:
+        >>> tuned = jaxred.finetune(texts, labels, workdir="runs/tuned")
+        >>> jaxred.study(texts, labels, model=tuned.finetuned)
+    """
+    settings, source = _settled(texts, labels, model, dev, test, kind, config)
+    if not isinstance(source, TextSource):
+        raise UserError("finetune takes texts, but here are activations, which cannot be trained: pass the texts.")
+    claimed = run_finetune(settings, str(workdir), overwrite, source)
+    return Run(claimed, replace(settings, finetune=replace(settings.finetune, enabled=True)))
+
+
+def _settled(
+    texts: Any, labels: Any, model: Any, dev: Any, test: Any, kind: str, config: Any
+) -> tuple[StudyConfig, Source]:
+    """The configuration and the source of what Python gave."""
     if not isinstance(model, str | Path):
         raise UserError(
             f"model is a {type(model).__name__}, but the folder of an encoder is expected; pass test texts and their "
@@ -102,11 +155,7 @@ def study(
     given = {"dev": dev, "test": test}
     splits = {"train": (texts, labels)}
     splits |= {split: _pair(split, rows) for split, rows in given.items() if rows is not None}
-    source = _texts(splits, settings) if of_texts else _activations(splits, settings)
-    temporary = TemporaryDirectory(prefix="jaxred-") if workdir is None else None
-    folder = str(workdir if temporary is None else Path(temporary.name) / "run")
-    claimed: Workdir = run_stages(settings, folder, overwrite, tuple(stages), source)
-    return Run(claimed, settings, temporary)
+    return settings, _texts(splits, settings) if of_texts else _activations(splits, settings)
 
 
 def hidden_states(

@@ -21,6 +21,7 @@ from jaxred.reduced.card import Card, CardScores, Size
 from jaxred.reduced.model import ReducedModel
 from jaxred.reduced.parts import Facts, Head, Made
 from jaxred.reduced.speed import measure as measure_speed
+from jaxred.runs.finetuning import studied
 from jaxred.report.findings import minimal_set_names, smallest_finding
 from jaxred.studies.results import PipelineResult, ProbeScores, ProbeStudy
 
@@ -126,7 +127,7 @@ def _store(run: "Run") -> Store:
 def _encoder(run: "Run", store: Store) -> tuple[Encoder, Tokenizer, Path]:
     """The run's encoder as its activations were extracted by."""
     identity = store.ledger.identity
-    folder = pretrained.resolve(run.config.encoder.path)
+    folder = pretrained.resolve(studied(run.config, run.workdir).encoder.path)
     for what, digest in (
         ("encoder", pretrained.weights_digest(folder)),
         ("tokenizer", tokenizer_files.tokenizer_digest(folder)),

@@ -20,7 +20,9 @@ from jaxred.runs import report
 from jaxred.runs.finished import open_run as open_finished
 from jaxred.runs.workdir import Workdir
 from jaxred.studies.results import (
+    BeforeAfter,
     ClusterSweepResult,
+    FineTuningResult,
     GeneralRedundancy,
     MinimalNeuronsResult,
     MinimalSet,
@@ -64,8 +66,13 @@ class Run:
         self._workdir, self.config, self._temporary = workdir, config, temporary
 
     def __repr__(self) -> str:
-        study = self.study
-        what = "activations" if study is None else headline(study).split(": ")[0].split(", a difference")[0]
+        study, tuned = self.study, self.finetuning
+        what = "activations"
+        if study is not None:
+            what = headline(study).split(": ")[0].split(", a difference")[0]
+        elif tuned is not None:
+            best = tuned.dev[tuned.best_epoch - 1]
+            what = f"{tuned.encoder} fine-tuned, {tuned.metric.replace('_', ' ')} {best:.3f} on dev"
         return f"<Run {self.path.name} of {recorded_task(self.config).name}: {what}>"
 
     @property
@@ -97,6 +104,32 @@ class Run:
     def redundancy(self) -> GeneralRedundancy | None:
         """CKA, clusters, outliers; None where it was not run."""
         return self._result(GeneralRedundancy)
+
+    @property
+    def finetuning(self) -> FineTuningResult | None:
+        """How the encoder was fine-tuned; None where it was not."""
+        return self._result(FineTuningResult)
+
+    @property
+    def before_after(self) -> BeforeAfter | None:
+        """What the pipeline finds before and after fine-tuning; None where the encoder was not fine-tuned."""
+        return self._result(BeforeAfter)
+
+    @property
+    def finetuned(self) -> Path:
+        """The fine-tuned encoder with its head, as a Hugging Face folder.
+
+        Raises:
+            UserError: the encoder was not fine-tuned.
+        """
+        if self.finetuning is None:
+            raise UserError(f"{self.path} has no fine-tuned encoder: call jaxred.finetune.")
+        return self._workdir.finetuned
+
+    @property
+    def workdir(self) -> Workdir:
+        """Where the run keeps what it makes."""
+        return self._workdir
 
     def _result(self, kind: type[Any]) -> Any:
         return self.results.get(kind.name)

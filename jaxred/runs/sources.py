@@ -12,7 +12,7 @@ from jaxred.activations.in_memory import HiddenStates
 from jaxred.activations.store import Ledger, Store, StoreWriter
 from jaxred.config import StudyConfig, source_kind
 from jaxred.data import load_task
-from jaxred.data.examples import Dataset
+from jaxred.data.examples import Dataset, WordDataset
 from jaxred.data.labels import encode_labels
 from jaxred.io.files import array_digest
 from jaxred.original import experiment
@@ -41,13 +41,25 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class TextSource(Source, Protocol):
+    """A source whose text an encoder reads."""
+
+    def load(self, config: StudyConfig) -> Dataset | WordDataset:
+        """The examples."""
+        ...
+
+
 class TaskFiles:
     """The task's files, whose text an encoder reads."""
 
     stage = "extraction"
 
+    def load(self, config: StudyConfig) -> Dataset | WordDataset:
+        return load_task(config.task)
+
     def stores(self, config: StudyConfig, folder: Path, overwrite: bool) -> dict[str, Store]:
-        return extract(load_task(config.task), config, folder, overwrite)
+        return extract(self.load(config), config, folder, overwrite)
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,9 @@ class Texts:
 
     dataset: Dataset
     stage: str = "extraction"
+
+    def load(self, config: StudyConfig) -> Dataset | WordDataset:
+        return self.dataset
 
     def stores(self, config: StudyConfig, folder: Path, overwrite: bool) -> dict[str, Store]:
         return extract(self.dataset, config, folder, overwrite)

@@ -21,12 +21,15 @@ from jaxred.probing import Probe
 from jaxred.probing.features import Features, split_of
 from jaxred.probing.probe_files import save_probes
 from jaxred.report.csv_tables import Lines, redundancy_tables
+from jaxred.runs.finetuning import encoder_name
 from jaxred.runs.kept_moments import training_moments, training_sums
 from jaxred.runs.repeats import run_each
 from jaxred.runs.workdir import Workdir
 from jaxred.studies import cluster_sweep, minimal_neurons, pipeline
+from jaxred.studies.before_after import before_and_after
 from jaxred.studies.redundancy import general_redundancy
 from jaxred.studies.results import (
+    BeforeAfter,
     ClusterSweepResult,
     GeneralRedundancy,
     MinimalNeuronsResult,
@@ -121,12 +124,31 @@ def run_pipeline(stores: dict[str, Store], config: StudyConfig, workdir: Workdir
             settings = one.probe, one.clustering, one.selection
             result, probes = pipeline.pipeline(features, moments.take, *settings, progress)
         encoder = replace(
-            result.encoder, path=config.encoder.path, parameters=stores["train"].ledger.encoder_parameters
+            result.encoder,
+            path=encoder_name(config, workdir),
+            parameters=stores["train"].ledger.encoder_parameters,
         )
         return Ran(replace(result, encoder=encoder), probes, replace(features, matrices={}))
 
     sections = "task", "probe", "clustering", "selection"
     return _kept_or_run(PipelineResult, sections, stores, config, workdir, once, pipeline.together)
+
+
+def run_before_after(workdir: Workdir) -> BeforeAfter:
+    """What the pipeline finds before and after fine-tuning: results/before_after.json."""
+    before = Workdir(workdir.before).find_with_identity(PipelineResult)
+    after = workdir.find_with_identity(PipelineResult)
+    assert before is not None, "the pipeline was just run on both"
+    assert after is not None, "the pipeline was just run on both"
+    identity, file = fingerprint([BeforeAfter.name, before[1], after[1]]), workdir.result(BeforeAfter.name)
+    artifact = Artifact(
+        workdir.path, BeforeAfter.name, identity, [file], lambda: workdir.kept(BeforeAfter, identity)
+    )
+    return get_or_make(
+        artifact,
+        lambda: save_result(file, identity, before_and_after(before[0], after[0]).to_json()),
+        "it is made again",
+    )
 
 
 def run_cluster_sweep(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> ClusterSweepResult:

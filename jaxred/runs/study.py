@@ -4,18 +4,20 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from jaxred.activations.store import Store, reading
-from jaxred.config import StudyConfig, source_kind
+from jaxred.config import FinetuneConfig, StudyConfig, source_kind
 from jaxred.errors import UserError
 from jaxred.io.devices import require_devices
 from jaxred.io.result_files import fingerprint
 from jaxred.original import experiment
 from jaxred.report import tables
 from jaxred.runs import publishing, report, stages
+from jaxred.runs.finetuning import require_text, run_finetuning, studied
 from jaxred.runs.finished import MODELS, TASKS
-from jaxred.runs.sources import OriginalExperiment, Source, source_of
+from jaxred.runs.sources import OriginalExperiment, Source, TextSource, source_of
 from jaxred.runs.together import run_models, run_tasks
 from jaxred.runs.workdir import Workdir, locked
 from jaxred.studies.results import RESULTS, PipelineResult
@@ -70,9 +72,42 @@ def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tupl
         return _run_together(config, workdir, overwrite, wanted)
     if isinstance(source, OriginalExperiment):
         return _run_original(config, workdir, overwrite, wanted, source)
+    if config.finetune.enabled:
+        require_text(config)
     folder = Workdir.claim(workdir, config, overwrite)
+    if config.finetune.enabled and isinstance(source, TextSource):
+        config = _fine_tuned(config, overwrite, wanted, source, folder)
     stores = timed(source.stage, lambda: source.stores(config, folder.stores, overwrite))
     _run(wanted, stores, config, folder, overwrite)
+    return folder
+
+
+def _fine_tuned(
+    config: StudyConfig, overwrite: bool, wanted: tuple[str, ...], source: TextSource, folder: Workdir
+) -> StudyConfig:
+    """Fine-tunes the encoder and runs the pipeline on it as it was; what is studied next is the fine-tuned one."""
+    timed("fine-tuning", lambda: run_finetuning(source.load(config), config, folder))
+    if "pipeline" in wanted:
+        log.info("the encoder before fine-tuning: %s", folder.before)
+        pretrained = replace(
+            config,
+            finetune=FinetuneConfig(),
+            encoder=replace(config.encoder, n_layers=config.finetune.n_layers),
+        )
+        _run_stages(pretrained, str(folder.before), overwrite, ("pipeline",), source)
+    return studied(config, folder)
+
+
+def finetune(config: StudyConfig, workdir: str, overwrite: bool, source: Source | None = None) -> Workdir:
+    """Fine-tunes the encoder on the task, and studies nothing."""
+    require_devices()
+    validate_source(config)
+    require_text(config)
+    text = source or source_of(config)
+    assert isinstance(text, TextSource), "activations of other sources were rejected"
+    with locked(workdir):
+        folder = Workdir.claim(workdir, replace(config, finetune=replace(config.finetune, enabled=True)), overwrite)
+        timed("fine-tuning", lambda: run_finetuning(text.load(config), config, folder))
     return folder
 
 
@@ -126,6 +161,8 @@ def _run(
         for stage in wanted:
             timed(stage.replace("_", " "), lambda stage=stage: STAGES[stage](stores, config, folder))
             folder.enter_results(activations)
+        if "pipeline" in wanted and folder.before.is_dir():
+            stages.run_before_after(folder)
 
 
 def timed(name: str, work: Callable[[], Any]) -> Any:

@@ -160,7 +160,7 @@ class Workdir:
 
     def _findings(self) -> tuple[Path, ...]:
         results = self.path / "results"
-        return results, self.path / "probes", self.figures, self.report, self.path / digests.FOLDER
+        return results, self.finetuned, self.before, self.path / "probes", self.figures, self.report, self.path / digests.FOLDER
 
     def claim_results(self, activations: str, overwrite: bool) -> None:
         """Makes sure that no results of other activations stay, which a report or table would take for these.
@@ -226,6 +226,11 @@ class Workdir:
     def finetuned(self) -> Path:
         """The encoder that was fine-tuned on the task, as a Hugging Face folder."""
         return self.path / "finetuned"
+
+    @property
+    def before(self) -> Path:
+        """The run of the encoder as it was before it was fine-tuned."""
+        return self.path / "before"
 
     @property
     def training(self) -> Path:
