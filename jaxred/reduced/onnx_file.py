@@ -54,8 +54,8 @@ def write(model: "ReducedModel", path: str | Path, overwrite: bool = False) -> P
     title = model.encoder.config.title
     if model.facts.compute_dtype != "float32":
         raise UserError(
-            f"The model computes in {model.facts.compute_dtype}, but is exported to ONNX in float32 alone: run the study "
-            "with config.encoder.compute_dtype='float32'."
+            f"The model computes in {model.facts.compute_dtype}, but ONNX files are of float32: run the study with "
+            "config.encoder.compute_dtype='float32'."
         )
     if model.card.small.n_bytes > _LARGEST:
         raise UserError(f"The model has {model.card.small.n_bytes / 1e9:,.1f} GB, but an ONNX file at most 2.1 GB.")
@@ -127,9 +127,7 @@ def _translated(function: Callable[..., Any], names: tuple[str, ...]) -> Any:
     shape = jax.export.symbolic_shape("texts, tokens")
     inputs = [jax.ShapeDtypeStruct(shape, jnp.int32)] * len(INPUTS)
     program = jax.make_jaxpr(function)(*inputs)
-    proto = to_onnx(
-        replayed(program), inputs, model_name="jaxred", opset=OPSET, input_names=INPUTS, output_names=names
-    )
+    proto = to_onnx(replayed(program), inputs, model_name="jaxred", opset=OPSET, input_names=INPUTS, output_names=names)
     _take_int64(proto)
     return proto
 

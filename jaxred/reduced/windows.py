@@ -21,6 +21,8 @@ from jaxred.reduced.parts import Facts, Head
 
 log = logging.getLogger("jaxred")
 
+_LEAST_BUDGET = 256  # padded tokens: one sentence should not wait for the work of many
+
 
 class _Window(NamedTuple):
     rows: list[Any]
@@ -83,7 +85,7 @@ class Windows:
 
     def _of_sentences(self, tokens: TokenBatch) -> np.ndarray:
         tokenizer = self._tokenizer
-        budget = justified_budget(token_budget(), tokens.lengths)
+        budget = justified_budget(token_budget(), tokens.lengths, _LEAST_BUDGET)
         given = (
             (batch.rows, self._encode(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
             for batch in plan_batches(tokens.lengths, budget, tokenizer.longest)
