@@ -23,11 +23,11 @@ _CALLS = {
 class _Broadcast:
     """A broadcast that is made when something other than a broadcast reads it."""
 
-    def __init__(self, operand: Any, shape: Sequence[Any], dimensions: Sequence[int]):
-        self.operand, self.shape, self.dimensions = operand, tuple(shape), tuple(dimensions)
+    def __init__(self, operand: Any, shape: Sequence[Any], dimensions: Sequence[Any]):
+        self.operand, self.shape, self.dimensions = operand, tuple(shape), tuple(map(int, dimensions))
         self._made: Any = None
 
-    def of(self, shape: Sequence[Any], dimensions: Sequence[int]) -> "_Broadcast":
+    def of(self, shape: Sequence[Any], dimensions: Sequence[Any]) -> "_Broadcast":
         """A broadcast of this one."""
         return _Broadcast(self.operand, shape, [dimensions[dimension] for dimension in self.dimensions])
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def _write(output: str, columns: list[str], rows: Callable[[], Iterator[list[Any
     replace_file(path, write)
 
 
-def _write_delimited(file: TextIO, columns: list[str], rows: Iterator[list[Any]], separator: str) -> None:
+def _write_delimited(file: Any, columns: list[str], rows: Iterator[list[Any]], separator: str) -> None:
     writer = csv.writer(file, delimiter=separator, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(["" if cell is None else cell for cell in row] for row in rows)

@@ -1,10 +1,10 @@
 """Texts out of a file: a table of any kind that jaxred reads, lines, or what is piped in."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from jaxred.data.lines import MissingFile
 from jaxred.data.table import check_text, choose_text_columns
@@ -92,7 +92,7 @@ def _lines_of(path: Path) -> Iterator[tuple[str]]:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it a readable UTF-8 text file.") from None
 
 
-def _lines(file: BinaryIO, where: str) -> Iterator[tuple[str]]:
+def _lines(file: Iterable[bytes], where: str) -> Iterator[tuple[str]]:
     for number, raw in enumerate(file, 1):
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")

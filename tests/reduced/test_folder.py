@@ -127,7 +127,7 @@ def test_what_is_no_reduced_model_is_named(path, words, tmp_path):
 
 
 def test_nothing_is_overwritten_unasked(copied, model, tmp_path):
-    with pytest.raises(UserError, match="holds a reduced model: .* overwrite=True"):
+    with pytest.raises(UserError, match=r"holds a reduced model: .* overwrite=True"):
         model.save(copied)
     (copied / "README.md").write_text("x")
     model.save(copied, overwrite=True)
@@ -167,7 +167,7 @@ def test_transformers_reads_the_encoder(model_type, tmp_path):
     place = model.save(tmp_path / "small") / "encoder"
     theirs, report = transformers.AutoModel.from_pretrained(place, output_loading_info=True)
     assert not report["unexpected_keys"]
-    assert not [name for name in report["missing_keys"] if "pooler" not in name]
+    assert not [name for name in report["missing_keys"] if "pooler" not in name and name != "mask_emb"]
     tokenizer = transformers.AutoTokenizer.from_pretrained(place)
     tokens = tokenizer(TEXTS[0], return_tensors="pt")
     ours = model.tokenizer.encode(TEXTS[:1], None, 16)
