@@ -91,7 +91,7 @@ class Card:
         whole, small, scores = self.whole, self.small, self.scores
         metric = self.facts.metric.replace("_", " ").replace("corrcoef", "correlation")
         rows = [
-            (f"{metric}, {split}", *(_score(scores.get(size), split) for size in ("whole", "small")))
+            (f"{metric}, {split}", _score(scores.get("whole"), split), _score(scores.get("small"), split))
             for split in ("dev", "test")
         ]
         rows += [

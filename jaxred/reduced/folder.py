@@ -90,7 +90,8 @@ def _write_files(model: "ReducedModel", folder: Path) -> None:
     saved = model.tokenizer.saved
     write_text(encoder / FAST, saved.to_json())
     (folder / HEAD).write_bytes(as_bytes(model.head.arrays()))
-    np.savez(folder / NUMPY_HEAD, **model.head.arrays(), classes=np.array(model.classes, str))
+    arrays: dict[str, Any] = {**model.head.arrays(), "classes": np.array(model.classes, str)}
+    np.savez(folder / NUMPY_HEAD, **arrays)
     write_text(folder / CARD, str(model.card))
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     for file in files.values():

@@ -120,7 +120,9 @@ def _n_cut(tokens: TokenBatch | TokenizedWords) -> int:
 
 def _sentences(row: Any, number: int, pairs: bool | None) -> tuple[str, ...]:
     """The one or two sentences of a row."""
-    parts = (row,) if isinstance(row, str) else tuple(row) if isinstance(row, tuple | list) else (None,)
+    parts: tuple[Any, ...] = (
+        (row,) if isinstance(row, str) else tuple(row) if isinstance(row, tuple | list) else (None,)
+    )
     expected = (1, 2) if pairs is None else (1 + pairs,)
     if len(parts) not in expected or not all(isinstance(part, str) and part.strip() for part in parts):
         wanted = "two texts are" if pairs else "a text is"
