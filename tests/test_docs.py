@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import small_models
 from helpers.shared import ROOT
 
 from jaxred.activations.files.conversion import to_store
@@ -65,3 +66,31 @@ def store(folder):
 def test_other_tools_open_a_store_as_the_page_says(store, tool):
     pytest.importorskip(tool)
     run(snippet((DOCS / "stores.md").read_text(), f"import {tool}\n"), "stores.md")
+
+
+@pytest.fixture
+def small(folder):
+    """A reduced model in `small/`, of texts whose vector is their mean."""
+    model = small_models.random_model(small_models.write_encoder(folder / "source", "bert"), 1, pooling="mean")
+    model.save("small")
+    return model
+
+
+@pytest.mark.reference
+def test_a_small_model_is_used_without_jaxred(small):
+    names = {}
+    page = (DOCS / "reduced.md").read_text()
+    code = snippet(page, "AutoModel").strip("`").removeprefix("python").replace("max_length=128", "max_length=16")
+    exec(code, names)
+    texts = ["a fine film", "a bore"]
+    np.testing.assert_allclose(names["logits"], list(small.outputs(texts)), rtol=0, atol=1e-5)
+    assert names["labels"].tolist() == small.predict(texts)
+
+
+def test_an_onnx_file_is_used_without_jaxred(small):
+    pytest.importorskip("jax2onnx")
+    small.save_onnx("small.onnx")
+    names = {}
+    exec(snippet((DOCS / "reduced.md").read_text(), "onnxruntime").strip("`").removeprefix("python"), names)
+    found = small.predict_proba(["a fine film", "a bore"])
+    np.testing.assert_allclose(names["probabilities"], found, rtol=0, atol=1e-5)

@@ -309,6 +309,41 @@ def tiny_flags(encoder_folder, folder):
     ]
 
 
+def test_a_small_model_is_exported_and_labels_a_file(encoder_folder, tmp_path):
+    flags = tiny_flags(encoder_folder, tmp_path)
+    done = launch("pipeline", *flags, "--config.selection.fractions=(0.1,0.5)")
+    assert done.returncode == 0, done.stderr
+    small, workdir = tmp_path / "small", f"--workdir={tmp_path / 'run'}"
+    done = launch("export", workdir, f"--output={small}", "--set=oracle")
+    assert done.returncode == 0, done.stderr
+    assert "| texts per second |" in done.stdout
+    assert "launch/predict.py --model=" in done.stdout
+    reported = json.loads((small / "reduced.json").read_text())["card"]["scores"]["small"]["test"]
+    rows = [(tmp_path / "task" / f"test.{kind}").read_text().splitlines() for kind in ("word", "label")]
+    rows = list(zip(*rows, strict=True))
+    (tmp_path / "in.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    given = [f"--model={small}", f"--input={tmp_path / 'in.csv'}", f"--output={tmp_path / 'out.csv'}"]
+    done = launch("predict", *given, "--proba")
+    assert done.returncode == 0, done.stderr
+    assert f"accuracy: {reported:.4f}\n" in done.stdout
+    written = (tmp_path / "out.csv").read_text().splitlines()
+    assert written[0] == "text,label,p_even,p_odd"
+    assert [line.split(",")[0] for line in written[1:]] == [text for text, _ in rows]
+    for name, wrong, words in (
+        ("export", [workdir, f"--output={small}", "--set=oracle", "--nomeasure"], "or pass --overwrite to replace it"),
+        ("export", [workdir, f"--output={tmp_path / 'x'}", "--set=none"], "There is no set 'none'"),
+        ("export", [workdir], "Pass --workdir=RUN"),
+        ("predict", given, "or pass --overwrite to replace the file"),
+        ("predict", [*given, "--overwrite", "--text_column=x"], "as --text_column"),
+        ("predict", [f"--model={tmp_path}", *given[1:]], "is no reduced model"),
+        ("predict", [], "--model is missing"),
+    ):
+        done = launch(name, *wrong)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "own", "lines"),
     [

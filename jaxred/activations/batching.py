@@ -50,12 +50,13 @@ def plan_batches(lengths: np.ndarray, token_budget: int, longest: int = sys.maxs
     return batches
 
 
-def justified_budget(token_budget: int, lengths: np.ndarray) -> int:
-    """A token budget, cut to what a window's sentences can fill: memory is not asked for padding alone.
+def justified_budget(token_budget: int, lengths: np.ndarray, least: int = LEAST_BUDGET) -> int:
+    """A token budget, cut to what a window's sentences can fill, but to no less than `least`: memory is not asked for
+    padding alone.
 
     It is a power of two where it is cut, so that windows of about as many tokens have batches of the same shapes.
     """
-    n_tokens = max(int(lengths.sum()), LEAST_BUDGET)
+    n_tokens = max(int(lengths.sum()), least)
     return min(token_budget, 1 << (n_tokens - 1).bit_length())
 
 

@@ -1,4 +1,4 @@
-"""Between the device and this process: how many tokens a batch has, and fetching a batch while the next is computed."""
+"""Between the device and this process: the tokens of a batch, and fetching one batch while the next is computed."""
 
 from collections.abc import Iterable, Iterator
 

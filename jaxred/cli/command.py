@@ -20,6 +20,8 @@ COMMANDS = (
     "minimal-neurons",
     "redundancy",
     "report",
+    "export",
+    "predict",
     "convert",
     "convert-checkpoint",
     "install-model",

@@ -22,7 +22,7 @@ from jaxred.config import StudyConfig
 
 SWITCHES = ("overwrite", "verify", "cluster_map", "separate_layers")
 PLACES = ("workdir", "input", "output", "text", "labels")
-VALUES = (*PLACES, "rows", "kind", "dtype", "decimals", "vector")
+VALUES = (*PLACES, "rows", "kind", "dtype", "decimals", "vector", "set", "model", "text_column", "text_pair_column")
 
 _STRING = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _FIELD = rf"config\.(?:{'|'.join(field.name for field in dataclasses.fields(StudyConfig))})(?:\.[a-z]\w*)*\b"

@@ -27,7 +27,7 @@ class DelimitedRows(NamedTuple):
     quoted: bool  # whether quotes around a cell are read as the format's, or are text
 
 
-def read_delimited(path: Path) -> DelimitedRows:
+def read_delimited(path: Path, least_columns: int = 2) -> DelimitedRows:
     r"""Reads a file of comma- or tab-separated cells.
 
     CSV is read by RFC 4180: a cell in double quotes may hold separators, line breaks and doubled quotes. Its separator
@@ -37,6 +37,7 @@ def read_delimited(path: Path) -> DelimitedRows:
 
     Args:
         path: the file; UTF-8, with or without a byte-order mark.
+        least_columns: fewer are taken for another separator.
 
     Returns:
         At least one row; the first may be a header.
@@ -59,7 +60,7 @@ def read_delimited(path: Path) -> DelimitedRows:
     if not rows:
         raise UserError(f"{path} has no row, but one per example is expected: write the file again.")
     width = len(rows[0][1])
-    if width == 1:
+    if width < least_columns:
         raise UserError(
             f"{path}, line {rows[0][0]}: there is one column alone when cells are separated by {separator!r}, and a "
             "text and its label are expected: separate them as the file's name says (.csv by commas, .tsv by tabs)."

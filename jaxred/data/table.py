@@ -160,6 +160,42 @@ def choose_columns(table: Table, config: TaskConfig) -> Columns:
     return Columns(text, pair, label, int(header))
 
 
+class TextColumns(NamedTuple):
+    """Which columns of a table hold texts and, where it has some, labels, counted from 0."""
+
+    text: int
+    pair: int | None
+    label: int | None
+    first_row: int  # of the texts
+
+
+def choose_text_columns(table: Table, text_column: str, text_pair_column: str) -> TextColumns:
+    """As `choose_columns` for a table that is to be labelled, and may have labels too.
+
+    Args:
+        table: a file; where the columns of CSV and TSV are given by number, its first row is no header.
+        text_column: a name, or a number counted from 1; empty: by its usual name.
+        text_pair_column: the same of the second text of pairs.
+
+    Raises:
+        UserError: a column is not there, or could be one of several.
+    """
+    text, pair = _named(table, text_column, "text_column"), _named(table, text_pair_column, "text_pair_column")
+    by_number = (
+        text is not None
+        and not table.named
+        and all(name.isdigit() or not name for name in (text_column, text_pair_column))
+    )
+    if text is None:
+        text, usual_pair = _usual_texts(table, {pair} - {None})
+        pair = usual_pair if pair is None else pair
+    label = None
+    if not by_number:
+        names = [name.lower() for name in table.names]
+        label = next((names.index(name) for name in LABEL_NAMES if names.count(name) == 1), None)
+    return TextColumns(text, pair, None if label in (text, pair) else label, int(not table.named and not by_number))
+
+
 def _named(table: Table, name: str, field: str) -> int | None:
     """The column that a field of the configuration names; None where it names none."""
     if not name:
@@ -308,9 +344,9 @@ def _examples(table: Table, columns: Columns, split: str, kind: str) -> list[Exa
     examples, first_lines = [], {}
     for row in rows:
         where = table.where(row)
-        _check_text(texts[row], table.names[columns.text], where)
+        check_text(texts[row], table.names[columns.text], where)
         if columns.pair is not None:
-            _check_text(pairs[row], table.names[columns.pair], where)
+            check_text(pairs[row], table.names[columns.pair], where)
         label = labels[row]
         if table.unit == "line" and isinstance(label, str):
             first_lines.setdefault(label, table.numbers[row])
@@ -323,7 +359,12 @@ def _examples(table: Table, columns: Columns, split: str, kind: str) -> list[Exa
     return examples
 
 
-def _check_text(text: Any, column: str, where: str) -> None:
+def check_text(text: Any, column: str, where: str) -> None:
+    """Rejects a value that is no text, or an empty one.
+
+    Raises:
+        UserError: naming the column and the row.
+    """
     if text is None or (isinstance(text, str) and not text.strip()):
         raise UserError(f"{where}: the text (column {column!r}) is empty: fill it, or remove the row.")
     if not isinstance(text, str):

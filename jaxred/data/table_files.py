@@ -41,15 +41,19 @@ class Table:
         return f"{self.path}, {self.unit} {self.numbers[row]}"
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path, least_columns: int = 2) -> Table:
     """Opens a file of any format, by its suffix.
+
+    Args:
+        path: the file.
+        least_columns: fewer in CSV or TSV are taken for another separator.
 
     Raises:
         UserError: the suffix is unknown, or the file is not of its format.
     """
     suffix = path.suffix.lower()
     if suffix in DELIMITED:
-        rows = read_delimited(path)
+        rows = read_delimited(path, least_columns)
         names = tuple(cell.strip() for cell in rows.cells[0])
 
         def cells(column: int) -> list[Any]:

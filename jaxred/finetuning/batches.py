@@ -30,15 +30,22 @@ class Rows:
     def n_sentences(self) -> int:
         return len(self.tokens)
 
+    def of_sentences(self, sentences: np.ndarray) -> list[np.ndarray]:
+        """The numbers of the rows of each of some sentences."""
+        if self.words is None:
+            return list(sentences[:, None])
+        first = np.searchsorted(self.words.sentence_index, np.arange(self.n_sentences + 1)).tolist()
+        return [np.arange(first[sentence], first[sentence + 1]) for sentence in sentences.tolist()]
+
     def subset(self, sentences: np.ndarray) -> "Rows":
         """The rows of some sentences, in their order."""
         tokens = _of_sentences(self.tokens, sentences)
         if self.words is None:
             return Rows(tokens, self.targets[sentences])
         words = self.words
-        first = np.searchsorted(words.sentence_index, np.arange(self.n_sentences + 1))
-        rows = np.concatenate([np.arange(first[s], first[s + 1]) for s in sentences])
-        place = np.repeat(np.arange(len(sentences)), first[sentences + 1] - first[sentences]).astype(np.int32)
+        by_sentence = self.of_sentences(sentences)
+        rows = np.concatenate(by_sentence)
+        place = np.repeat(np.arange(len(sentences)), list(map(len, by_sentence))).astype(np.int32)
         parts = words.word_index[rows], words.start[rows], words.count[rows]
         subset = TokenizedWords(tokens, place, *parts, words.n_cut[sentences], words.n_empty[sentences])
         return Rows(tokens, self.targets[rows], subset)
@@ -122,8 +129,7 @@ def _of_words(
 ) -> TrainingBatch:
     """The same with the words of each part's sentences."""
     n_parts, per_part, length = tokens.input_ids.shape
-    first = np.searchsorted(words.sentence_index, np.arange(rows.n_sentences + 1))
-    numbers = [[np.arange(first[s], first[s + 1]) for s in part] for part in parts]
+    numbers = [rows.of_sentences(part) for part in parts]
     share = -(-per_part * length // SLOT_SHARES)
     n_slots = -(-max(1, *(sum(map(len, part)) for part in numbers)) // share) * share
     slots = WordSlots(*(np.zeros((n_parts, n_slots), np.int32) for _ in WordSlots._fields))

@@ -15,7 +15,6 @@ from jaxred.finetuning.batches import TrainingBatch
 from jaxred.finetuning.classifier import Classifier
 from jaxred.models.dropout import SILENT, DropoutRates, Noise
 
-
 _GENERATOR = "rbg"  # of the dropout; its programs take a third less time to compile than threefry's on a CPU
 
 

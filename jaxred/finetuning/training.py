@@ -169,15 +169,9 @@ def predict(trainer: Trainer, params: Any, tokenizer: Tokenizer, rows: Rows) -> 
     for planned in plan_batches(lengths, max(_EVALUATION_TOKENS, int(lengths.max(initial=1))), tokenizer.longest):
         batch = padded(rows, planned.rows, tokenizer, planned.n_rows, 1, multiple)
         of_batch = np.asarray(trainer.scores(params, trainer.placed(batch)))[0]
-        numbers = planned.rows if rows.words is None else _words_of(rows, planned.rows)
+        numbers = np.concatenate(rows.of_sentences(planned.rows))
         scores[numbers] = of_batch[: len(numbers)]
     return scores
-
-
-def _words_of(rows: Rows, sentences: np.ndarray) -> np.ndarray:
-    assert rows.words is not None
-    first = np.searchsorted(rows.words.sentence_index, np.arange(rows.n_sentences + 1))
-    return np.concatenate([np.arange(first[s], first[s + 1]) for s in sentences])
 
 
 def answers(scores: np.ndarray, kind: str) -> np.ndarray:

@@ -98,7 +98,7 @@ def _blocked_product(
         return functools.reduce(jnp.add, products)
 
     rows = x.reshape(-1, x.shape[-1])
-    tile = TILE if jax.default_backend() == "cpu" else rows.shape[0]
+    tile = TILE if jax.default_backend() == "cpu" else None
     return mapped_in_parts(multiplied, tile, rows).reshape(*x.shape[:-1], -1)
 
 
@@ -116,10 +116,10 @@ def _blocked_product_backward(residuals: tuple[Array, Array], gradient: Array) -
 _blocked_product.defvjp(_blocked_product_forward, _blocked_product_backward)
 
 
-def mapped_in_parts(function: Callable[..., Array], at_once: int, *arrays: Array) -> Array:
-    """`function` over the leading axis of arrays, so many entries at once, one part after the other."""
+def mapped_in_parts(function: Callable[..., Array], at_once: int | None, *arrays: Array) -> Array:
+    """`function` over the leading axis of arrays, so many entries at once, one part after the other; None: all."""
     n = arrays[0].shape[0]
-    if not isinstance(n, int) or n <= at_once:  # no loop to compile, or a program for any number of entries
+    if at_once is None or not isinstance(n, int) or n <= at_once:  # no loop, nor in a program for any number of entries
         return jax.vmap(function)(*arrays)
     return jax.lax.map(lambda entry: function(*entry), arrays, batch_size=at_once)
 
@@ -134,9 +134,10 @@ def over_sentences(
     """
     leaves, structure = jax.tree.flatten(trees)
     n_sentences, n_tokens = leaves[0].shape[:2]
-    at_once = n_sentences
+    at_once = None
     if jax.default_backend() == "cpu" and isinstance(n_sentences, int):
-        at_once = math.gcd(n_sentences, 1 << (TILE // n_tokens).bit_length() >> 1)  # a power of two, without remainder
+        least = math.gcd(n_sentences, 1 << (TILE // n_tokens).bit_length() >> 1)  # a power of two, without remainder
+        at_once = max(least, 1)
     own = [leaf.shape[0] == n_sentences for leaf in leaves]
 
     def attend_one(*mapped_leaves: Array) -> Float[Array, "query hidden"]:
@@ -145,4 +146,4 @@ def over_sentences(
         return attend(*jax.tree.unflatten(structure, one))
 
     arrays = [leaf for leaf, is_own in zip(leaves, own, strict=True) if is_own]
-    return mapped_in_parts(attend_one, at_once if at_once is n_sentences else max(at_once, 1), *arrays)
+    return mapped_in_parts(attend_one, at_once, *arrays)

@@ -40,6 +40,7 @@ def save_folder(model: Encoder, source: Path, folder: Path) -> None:
     save_file(tensors, folder / pretrained.WEIGHTS, metadata={"format": "pt"})
     for path in tokenizer_files.files(source):
         shutil.copyfile(path, folder / path.name)
+    shutil.copymode(folder / pretrained.CONFIG, folder / pretrained.WEIGHTS)  # safetensors leaves it to its owner
 
 
 def config_of(model: Encoder, source: Mapping[str, Any], path: Path) -> dict[str, Any]:

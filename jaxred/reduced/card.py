@@ -56,9 +56,7 @@ class Card:
             f"The first {small.n_layers} of {whole.n_layers} layers of {self.made.encoder}, and a linear head on "
             f"{small.n_neurons:,} of their neurons ({self.name}).",
             "",
-            "| | whole | small |",
-            "|---|---|---|",
-            *(f"| {name} | {left} | {right} |" for name, left, right in self._rows()),
+            self.markdown_table(),
             "",
             *self._notes(),
             "",
@@ -84,11 +82,16 @@ class Card:
         ]
         return "\n".join(lines)
 
+    def markdown_table(self) -> str:
+        """Scores, sizes and speed of the whole encoder and of the small model."""
+        rows = [("", "whole", "small"), ("---", "---", "---"), *self._rows()]
+        return "\n".join(f"| {name} | {left} | {right} |" for name, left, right in rows)
+
     def _rows(self) -> list[tuple[str, str, str]]:
         whole, small, scores = self.whole, self.small, self.scores
         metric = self.facts.metric.replace("_", " ").replace("corrcoef", "correlation")
         rows = [
-            (f"{metric}, {split}", *(_score(scores.get(size), split) for size in ("whole", "small")))
+            (f"{metric}, {split}", _score(scores.get("whole"), split), _score(scores.get("small"), split))
             for split in ("dev", "test")
         ]
         rows += [

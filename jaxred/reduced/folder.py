@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as arrays_from_bytes
-from safetensors.numpy import save_file
+from safetensors.numpy import save as as_bytes
 
 from jaxred.errors import UserError
-from jaxred.io.files import read_json, unfinished_folder, write_text
+from jaxred.io.files import read_json, refuse_special, unfinished_folder, write_text
 from jaxred.io.paths import local
 from jaxred.io.records import from_json, to_json
 from jaxred.io.result_files import as_json, plain, with_digest, without_digest
@@ -89,8 +89,9 @@ def _write_files(model: "ReducedModel", folder: Path) -> None:
     save_folder(model.encoder, model.source, encoder)
     saved = model.tokenizer.saved
     write_text(encoder / FAST, saved.to_json())
-    save_file(model.head.arrays(), folder / HEAD)
-    np.savez(folder / NUMPY_HEAD, **model.head.arrays(), classes=np.array(model.classes, str))
+    (folder / HEAD).write_bytes(as_bytes(model.head.arrays()))
+    arrays: dict[str, Any] = {**model.head.arrays(), "classes": np.array(model.classes, str)}
+    np.savez(folder / NUMPY_HEAD, **arrays)
     write_text(folder / CARD, str(model.card))
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     for file in files.values():
@@ -169,6 +170,7 @@ def _index(folder: Path, path: str | Path) -> dict[str, Any]:
 def _check(folder: Path, name: str, digest: str) -> None:
     """Rejects a file that is not what was written."""
     file = _inside(folder, name)
+    refuse_special(file, "a file of a reduced model")
     try:
         found = _sha256(file)
     except FileNotFoundError:

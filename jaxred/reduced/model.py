@@ -192,6 +192,21 @@ class ReducedModel:
         """
         return folder.write(self, path, overwrite)
 
+    def save_onnx(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Writes the model as one ONNX file, of any number of texts and tokens; `docs/reduced.md` has its inputs.
+
+        Args:
+            path: the file, by custom `*.onnx`.
+            overwrite: replace a file that is there.
+
+        Raises:
+            UserError: the extra `onnx` is not installed, the architecture cannot be translated, there is a file
+                already, or it cannot be written.
+        """
+        from jaxred.reduced import onnx_file
+
+        return onnx_file.write(self, path, overwrite)
+
 
 def load_reduced(path: str | Path) -> ReducedModel:
     """A model that `ReducedModel.save` or `jaxred export` wrote.

@@ -21,6 +21,8 @@ from jaxred.reduced.parts import Facts, Head
 
 log = logging.getLogger("jaxred")
 
+_LEAST_BUDGET = 256  # padded tokens: one sentence should not wait for the work of many
+
 
 class _Window(NamedTuple):
     rows: list[Any]
@@ -83,7 +85,7 @@ class Windows:
 
     def _of_sentences(self, tokens: TokenBatch) -> np.ndarray:
         tokenizer = self._tokenizer
-        budget = justified_budget(token_budget(), tokens.lengths)
+        budget = justified_budget(token_budget(), tokens.lengths, _LEAST_BUDGET)
         given = (
             (batch.rows, self._encode(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
             for batch in plan_batches(tokens.lengths, budget, tokenizer.longest)
@@ -118,7 +120,9 @@ def _n_cut(tokens: TokenBatch | TokenizedWords) -> int:
 
 def _sentences(row: Any, number: int, pairs: bool | None) -> tuple[str, ...]:
     """The one or two sentences of a row."""
-    parts = (row,) if isinstance(row, str) else tuple(row) if isinstance(row, tuple | list) else (None,)
+    parts: tuple[Any, ...] = (
+        (row,) if isinstance(row, str) else tuple(row) if isinstance(row, tuple | list) else (None,)
+    )
     expected = (1, 2) if pairs is None else (1 + pairs,)
     if len(parts) not in expected or not all(isinstance(part, str) and part.strip() for part in parts):
         wanted = "two texts are" if pairs else "a text is"

@@ -21,8 +21,8 @@ from jaxred.reduced.card import Card, CardScores, Size
 from jaxred.reduced.model import ReducedModel
 from jaxred.reduced.parts import Facts, Head, Made
 from jaxred.reduced.speed import measure as measure_speed
-from jaxred.runs.finetuning import studied
 from jaxred.report.findings import minimal_set_names, smallest_finding
+from jaxred.runs.finetuning import studied
 from jaxred.studies.results import PipelineResult, ProbeScores, ProbeStudy
 
 if TYPE_CHECKING:

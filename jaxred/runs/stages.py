@@ -141,9 +141,7 @@ def run_before_after(workdir: Workdir) -> BeforeAfter:
     assert before is not None, "the pipeline was just run on both"
     assert after is not None, "the pipeline was just run on both"
     identity, file = fingerprint([BeforeAfter.name, before[1], after[1]]), workdir.result(BeforeAfter.name)
-    artifact = Artifact(
-        workdir.path, BeforeAfter.name, identity, [file], lambda: workdir.kept(BeforeAfter, identity)
-    )
+    artifact = Artifact(workdir.path, BeforeAfter.name, identity, [file], lambda: workdir.kept(BeforeAfter, identity))
     return get_or_make(
         artifact,
         lambda: save_result(file, identity, before_and_after(before[0], after[0]).to_json()),

@@ -160,7 +160,15 @@ class Workdir:
 
     def _findings(self) -> tuple[Path, ...]:
         results = self.path / "results"
-        return results, self.finetuned, self.before, self.path / "probes", self.figures, self.report, self.path / digests.FOLDER
+        return (
+            results,
+            self.finetuned,
+            self.before,
+            self.path / "probes",
+            self.figures,
+            self.report,
+            self.path / digests.FOLDER,
+        )
 
     def claim_results(self, activations: str, overwrite: bool) -> None:
         """Makes sure that no results of other activations stay, which a report or table would take for these.

@@ -37,7 +37,7 @@ def before_after_lines(result: BeforeAfter) -> list[Table]:
         before, after = entry.before, entry.after
         cells = [form(side) for form in (_layers, _neurons, _score) for side in (before, after)]
         lines.append([entry.name, *cells])
-    note = f"[ ]: {LEVEL:.0%} bootstrap interval over test rows. *: no finding, as it does not beat the best constant answer."
+    note = f"[ ]: {LEVEL:.0%} bootstrap interval over test rows. *: no finding."
     return [(lines, note)]
 
 
