@@ -101,7 +101,7 @@ def state_dict(head: Head, table: HeadTable) -> dict[str, np.ndarray]:
     names, tensors = _names(table), {}
     for path, leaf in nnx.to_flat_state(nnx.state(head)):
         array = np.asarray(leaf[...], np.float32)
-        tensors[names[".".join(map(str, path))]] = array.T if path[-1] == "kernel" else array
+        tensors[names[".".join(map(str, path))]] = np.ascontiguousarray(array.T) if path[-1] == "kernel" else array
     return tensors
 
 
