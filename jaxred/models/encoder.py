@@ -228,10 +228,7 @@ class Encoder(nnx.Module):
     ) -> Float[Array, "batch query hidden"]:
         """The layer `index`, of hidden states."""
         stored = self.stored_layer(index)
-        if isinstance(stored, int):
-            layer = jax.tree.map(lambda leaf: leaf[stored], self.layers)
-        else:
-            layer = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, stored, keepdims=False), self.layers)
+        layer = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, stored, keepdims=False), self.layers)
         return layer(hidden, self.relations_of_layer(relations, index), wanted, noise)
 
     def relate(
