@@ -1,5 +1,6 @@
 import os
 import tarfile
+from pathlib import Path
 
 import jax
 import pytest
@@ -38,6 +39,11 @@ def _programs_of_one_module():
     gives 65,530, and what needs one more ends in a segmentation fault."""
     yield
     jax.clear_caches()
+
+
+def pytest_collection_modifyitems(items):
+    """Whole studies come first: at the end one worker would run them alone, or each would make what they share."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 @pytest.hookimpl(optionalhook=True)
