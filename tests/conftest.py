@@ -1,5 +1,6 @@
 import os
 import tarfile
+from pathlib import Path
 
 import jax
 import pytest
@@ -10,13 +11,22 @@ from jaxred.errors import UserError
 from jaxred.models import load_encoder, pretrained
 from jaxred.models.tokenization import Tokenizer
 
+# Most of the suite's time was the compilation of programs that run once, on a few rows.
+FAST_COMPILATION = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+)
 COMPILATIONS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
 
 
 def pytest_configure(config):
     """What is compiled is kept for all workers, for the processes that tests start, and for the next time that the
     suite runs. JAX knows a program by its text, its compiler's options and version, XLA_FLAGS and the devices.
+
+    Programs are compiled fast and run slowly, in the processes that tests start too, unless XLA_FLAGS is set
+    (empty: as users have it, what `make test-isa` does) or PyTorch is the rival.
     """
+    if config.option.markexpr != "reference":
+        os.environ.setdefault("XLA_FLAGS", FAST_COMPILATION)  # before JAX starts its devices, which read them
     if hasattr(config, "cache"):  # not with -p no:cacheprovider
         kept = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("compilations")))
         for name, value in zip(COMPILATIONS, (kept, 0.0), strict=True):
@@ -29,6 +39,11 @@ def _programs_of_one_module():
     gives 65,530, and what needs one more ends in a segmentation fault."""
     yield
     jax.clear_caches()
+
+
+def pytest_collection_modifyitems(items):
+    """Whole studies come first: at the end one worker would run them alone, or each would make what they share."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,11 +7,10 @@ from helpers.processes import launch
 from jaxred.activations.files.conversion import to_store
 from jaxred.activations.files.exporting import to_file
 
-FORMATS = (".npz", ".npy", ".hdf5", ".json")
 
-
-@pytest.mark.parametrize("rows", ["sentence", "word"])
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(  # of each format with each kind of row, tests of its conversion ask
+    ("suffix", "rows"), [(".npz", "sentence"), (".npy", "word"), (".hdf5", "sentence"), (".json", "word")]
+)
 def test_a_study_of_stores_ends_in_table_and_report_with_advice_that_can_be_followed(suffix, rows, tmp_path):
     draw, lengths = np.random.default_rng(0), {"train": 60, "test": 24}
     for split, n in lengths.items():
