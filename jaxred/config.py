@@ -254,6 +254,8 @@ class StudyConfig:
     representatives."""
     repeat_split: bool = True
     """Repeats draw dev from train again, where dev has no file. False: all repeats use one split."""
+    measure_speed: bool = False
+    """Also measure how much faster the smallest set that is a finding is computed and trained than the whole."""
 
 
 def source_kind(config: StudyConfig) -> str:

@@ -13,6 +13,7 @@ from jaxred.io.visible_text import visible
 from jaxred.report.findings import headline, minimal_set_names, smallest_finding
 from jaxred.report.tables.finetuning import before_after_lines, finetuning_lines
 from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
+from jaxred.report.tables.speed import speed_lines
 from jaxred.report.tables.together import models_lines, tasks_lines
 from jaxred.report.values import Value
 from jaxred.report.warnings import not_converged, warning
@@ -22,6 +23,7 @@ PROBES = ("pipeline", "minimal_neurons", "cluster_sweep")  # the studies of one 
 STUDIES = {
     "before_after": ("Before and after fine-tuning", before_after_lines),
     "finetuning": ("Fine-tuning", finetuning_lines),
+    "speed": ("How much faster", speed_lines),
     "minimal_neurons": ("The minimal set out of all neurons", minimal_lines),
     "cluster_sweep": ("Clusters of all neurons", sweep_lines),
 }  # that have a table, by the name of their results

@@ -22,7 +22,7 @@ from jaxred.reduced.model import ReducedModel
 from jaxred.reduced.parts import Facts, Head, Made
 from jaxred.reduced.speed import measure as measure_speed
 from jaxred.report.findings import minimal_set_names, smallest_finding
-from jaxred.runs.finetuning import studied
+from jaxred.runs.finetuning import encoder_name, studied
 from jaxred.studies.results import PipelineResult, ProbeScores, ProbeStudy
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def reduced(run: "Run", name: str | None, measure: bool) -> ReducedModel:
         facts=_facts(study, store, cut, pairs),
         made=Made(
             run=run.path.name,
-            encoder=Path(run.config.encoder.path).name,
+            encoder=Path(encoder_name(run.config, run.workdir)).name,
             jaxred=jaxred.__version__,
             date=date.today().isoformat(),
             identity=dict(store.ledger.identity),

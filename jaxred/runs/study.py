@@ -163,6 +163,11 @@ def _run(
             folder.enter_results(activations)
         if "pipeline" in wanted and folder.before.is_dir():
             stages.run_before_after(folder)
+    if "pipeline" in wanted and config.measure_speed:
+        from jaxred.runs.run import Run
+        from jaxred.runs.speed import run_speed  # here, because scikit-learn takes a second to import
+
+        timed("speed", lambda: run_speed(Run(folder, config)))
 
 
 def timed(name: str, work: Callable[[], Any]) -> Any:

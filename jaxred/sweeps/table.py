@@ -13,7 +13,9 @@ from jaxred.report.findings import smallest_finding
 from jaxred.report.values import value
 from jaxred.runs.workdir import Workdir
 from jaxred.studies.results import (
+    BeforeAfter,
     ClusterSweepResult,
+    FineTuningResult,
     GeneralRedundancy,
     MeanScores,
     MinimalNeuronsResult,
@@ -21,6 +23,7 @@ from jaxred.studies.results import (
     ProbeScores,
     ProbeStudy,
     Result,
+    SpeedResult,
 )
 from jaxred.sweeps.grid import Run
 
@@ -126,6 +129,24 @@ def _redundancy(result: GeneralRedundancy, config: StudyConfig) -> Cells:
     return {"clusters": at[0].n_clusters, "redundant_share": at[0].redundant_share} if at else {}
 
 
+def _finetuning(result: FineTuningResult, config: StudyConfig) -> Cells:
+    cells: Cells = {"fine_tuned_dev": result.dev[result.best_epoch - 1]}
+    if result.test is not None and result.test_interval is not None:
+        low, high = result.test_interval
+        cells |= {"fine_tuned_test": result.test, "fine_tuned_test_low": low, "fine_tuned_test_high": high}
+    return cells
+
+
+def _before_after(result: BeforeAfter, config: StudyConfig) -> Cells:
+    before = result.sets[0].before
+    low, high = before.interval
+    return {"before_test": before.test, "before_test_low": low, "before_test_high": high}
+
+
+def _speed(result: SpeedResult, config: StudyConfig) -> Cells:
+    return {"times_extraction": round(result.extraction, 2), "times_training": round(result.training, 1)}
+
+
 def _minimal_neurons(result: MinimalNeuronsResult, config: StudyConfig) -> Cells:
     (chosen,) = result.minimal_sets
     size = result.n_minimal if result.repeats is None else chosen.n_neurons.mean
@@ -159,16 +180,25 @@ STAGES: dict[type[Result], Callable[[Any, StudyConfig], Cells]] = {
     ClusterSweepResult: _cluster_sweep,
     MinimalNeuronsResult: _minimal_neurons,
     GeneralRedundancy: _redundancy,
+    FineTuningResult: _finetuning,
+    BeforeAfter: _before_after,
+    SpeedResult: _speed,
 }
 COLUMNS = (
-    "oracle_dev", "oracle_test", "oracle_test_low", "oracle_test_high", "delta_layers", "delta_neurons", "clustering",
-    "top_layer", "minimal_neurons", "share", "minimal_dev", "minimal_test", "minimal_test_low", "minimal_test_high",
-    "finding", "clusters", "redundant_share", "clustered_dev", "clustered_test", "clustered_test_low",
+    "before_test", "before_test_low", "before_test_high", "fine_tuned_dev", "fine_tuned_test",
+    "fine_tuned_test_low", "fine_tuned_test_high", "oracle_dev", "oracle_test", "oracle_test_low",
+    "oracle_test_high", "delta_layers", "delta_neurons", "clustering", "top_layer", "minimal_neurons", "share",
+    "minimal_dev", "minimal_test", "minimal_test_low", "minimal_test_high", "finding", "times_extraction",
+    "times_training", "clusters", "redundant_share", "clustered_dev", "clustered_test", "clustered_test_low",
     "clustered_test_high", "clustered_finding", "minimal_of_all", "share_of_all", "minimal_of_all_dev",
-    "minimal_of_all_test", "minimal_of_all_test_low", "minimal_of_all_test_high", "finding_of_all", "not_at_optimum",
+    "minimal_of_all_test", "minimal_of_all_test_low", "minimal_of_all_test_high", "finding_of_all",
+    "not_at_optimum",
 )  # fmt: skip
 ENDS = ("_low", "_high")  # of intervals: columns of CSV; in Markdown they are in the score's own cell
 NOTES = {
+    "before_test": "`before` is the oracle of the encoder as it was before fine-tuning.",
+    "fine_tuned_test": "`fine tuned` is the fine-tuned encoder with its own head.",
+    "times_extraction": "`times`: how many times as fast as the whole the minimal set reads text, and is trained.",
     "minimal_neurons": "Of a run's minimal sets the smallest that is a finding is shown: its deltas and clustering, "
     "the highest layer (`top layer`) and the number and share of the neurons that are needed.",
     "minimal_of_all": "`minimal of all` is the minimal set searched among the neurons of all layers.",

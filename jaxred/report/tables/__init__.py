@@ -20,6 +20,7 @@ from jaxred.report.tables.probes import (
     sweep_table,
 )
 from jaxred.report.tables.redundancy import redundancy_lines, redundancy_table
+from jaxred.report.tables.speed import speed_lines, speed_table
 from jaxred.report.tables.together import models_lines, models_table, tasks_lines, tasks_table
 from jaxred.studies.results import PipelineResult, Result
 
@@ -30,6 +31,7 @@ PRINTED: dict[str, Callable[[Any], str]] = {
     "redundancy": redundancy_table,
     "finetuning": finetuning_table,
     "before_after": before_after_table,
+    "speed": speed_table,
     "tasks": tasks_table,
     "models": models_table,
 }
@@ -46,6 +48,7 @@ _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
     "redundancy": redundancy_lines,
     "finetuning": lambda result: finetuning_lines(result)[0][0],
     "before_after": lambda result: before_after_lines(result)[0][0],
+    "speed": lambda result: speed_lines(result)[0][0],
     "tasks": lambda result: tasks_lines(result)[0][0],
     "models": lambda result: models_lines(result)[0][0],
 }

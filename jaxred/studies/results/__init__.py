@@ -38,6 +38,7 @@ from jaxred.studies.results.probe_study import (
 )
 from jaxred.studies.results.redundancy import ClustersAt, GeneralRedundancy, Twin
 from jaxred.studies.results.several_tasks import MeanClustersAt, PairAt, PairOfTasks, SeveralTasks, TaskRedundancy
+from jaxred.studies.results.speed import SpeedResult
 from jaxred.studies.results.two_models import ModelSummary, SharedAt, TwoModels
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "SetOfOne",
     "SeveralTasks",
     "SharedAt",
+    "SpeedResult",
     "Spread",
     "SweepEntry",
     "SweepEntryOfRepeats",
@@ -96,6 +98,7 @@ RESULTS: dict[str, type[Result]] = {
         GeneralRedundancy,
         FineTuningResult,
         BeforeAfter,
+        SpeedResult,
         SeveralTasks,
         TwoModels,
     )
