@@ -67,21 +67,16 @@ def joined(text: Any) -> str:
     return text if isinstance(text, str) else " [SEP] ".join(text)
 
 
-def of_words(
-    run: Run, train: Sequence[Any], labels: Sequence[Any], test: Sequence[Any], answers: Sequence[Any]
-) -> Point:
+def of_words(run: Run, texts: dict[str, list[Any]], labels: dict[str, list[Any]]) -> Point:
     """TF-IDF of words and pairs of words, with a linear model."""
-    regression = run.config.task.kind == "regression"
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-        Ridge() if regression else LogisticRegression(C=10, max_iter=1000),
-    )
-    model.fit([joined(text) for text in train], labels)
+    linear = Ridge() if run.config.task.kind == "regression" else LogisticRegression(C=10, max_iter=1000)
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), linear)
+    model.fit([joined(text) for text in texts["train"]], labels["train"])
 
     def answer(texts: Sequence[Any]) -> Any:
         return model.predict([joined(text) for text in texts])
 
-    return Point("TF-IDF + linear", "words", scored(run, answer(test), answers), answer)
+    return Point("TF-IDF + linear", "words", scored(run, answer(texts["test"]), labels["test"]), answer)
 
 
 def scored(run: Run, predictions: Any, answers: Sequence[Any]) -> float:
@@ -103,10 +98,8 @@ def of_study(run: Run, kind: str) -> list[Point]:
     for name in names:
         model = run.reduced(name)
         scores = model.card.scores["small"]
-        points.setdefault(
-            tuple(model.neurons),
-            Point(f"{kind}: {name}", kind, scores.test, lambda texts, model=model: list(model.outputs(texts))),
-        )
+        point = Point(f"{kind}: {name}", kind, scores.test, lambda texts, model=model: list(model.outputs(texts)))
+        points.setdefault(tuple(model.neurons), point)
     return list(points.values())
 
 
@@ -136,7 +129,7 @@ def points_of(run: Run) -> list[Point]:
         for split, rows in dataset.splits.items()
     }
     labels = {split: [row.label for row in rows] for split, rows in dataset.splits.items()}
-    points = [of_words(run, texts["train"], labels["train"], texts["test"], labels["test"])]
+    points = [of_words(run, texts, labels)]
     before = run.path / "before"
     points += of_study(open_run(before) if before.is_dir() else run, "pretrained")
     if run.finetuning is not None:
@@ -157,11 +150,8 @@ def points_of(run: Run) -> list[Point]:
 
 def on_edge(point: Point, points: Sequence[Point]) -> bool:
     """Whether no other model is faster and at least as good, or as fast and better."""
-    return not any(
-        (other.rate > point.rate and other.score >= point.score)
-        or (other.rate >= point.rate and other.score > point.score)
-        for other in points
-    )
+    better = [other for other in points if other.score >= point.score and other.rate >= point.rate]
+    return not any(other.score > point.score or other.rate > point.rate for other in better)
 
 
 def drawn(tasks: dict[str, list[Point]], metrics: dict[str, str]) -> Figure:
