@@ -1,7 +1,8 @@
+import copy
+
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from helpers.small_models import write_encoder
 
 from jaxred.config import FinetuneConfig
@@ -79,15 +80,20 @@ def test_a_step_is_that_of_pytorch(model_type, words, tmp_path):
     }
     if classifier.encoder.config.type_vocab_size:
         inputs["token_type_ids"] = torch.tensor(tokens.token_type_ids[0], dtype=torch.long)
-    logits = theirs(**inputs).logits
-    if words:
-        assert batch.words is not None
-        logits = logits[batch.words.sentences[0].astype(int), batch.words.starts[0].astype(int)]
-        logits = logits[batch.weights[0] > 0]
-    n_rows = len(logits)
-    targets = torch.tensor(batch.targets[0][:n_rows], dtype=torch.long)
-    loss = torch.nn.functional.cross_entropy(logits, targets)
-    loss.backward()
+    n_rows = int(batch.weights.sum())
+
+    def backward(model):
+        logits = model(**inputs).logits
+        if words:
+            logits = logits[batch.words.sentences[0].astype(int), batch.words.starts[0].astype(int)][:n_rows]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(batch.targets[0][:n_rows], dtype=torch.long))
+        loss.backward()
+        return logits, loss
+
+    exact = copy.deepcopy(theirs).double()  # of which PyTorch's float32 differs by more than 1e-5 in a few tensors
+    backward(exact)
+    exact_gradients = {name: p.grad for name, p in exact.named_parameters()}
+    logits, loss = backward(theirs)
 
     state = trainer.start()
     scores = np.asarray(trainer.scores(state.params, batch))[0][:n_rows]
@@ -103,10 +109,15 @@ def test_a_step_is_that_of_pytorch(model_type, words, tmp_path):
     total = np.sqrt(sum(float((p.grad**2).sum()) for p in parameters.values() if p.grad is not None))
     for name, array in ours.items():
         expected = parameters[name].grad
-        expected = np.zeros_like(array) if expected is None else expected.numpy()
+        if expected is None:
+            assert not array.any(), name
+            continue
         if name in frozen:
             array[frozen[name]] = 0
-        assert np.linalg.norm(array - expected) < 1e-5 * max(np.linalg.norm(expected), 1e-2 * total), name
+        right = exact_gradients[name].numpy()
+        own_error = np.linalg.norm(expected.numpy() - right)
+        bound = max(1e-5 * max(np.linalg.norm(right), 1e-2 * total), 2 * own_error)
+        assert np.linalg.norm(array - right) < bound, name
 
     torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
     torch.optim.AdamW(theirs.parameters(), lr=5e-5, eps=1e-8, weight_decay=0.0).step()
