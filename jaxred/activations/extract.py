@@ -190,9 +190,9 @@ def extract_sentences(
     first = writer.ledger.windows_finished
 
     def tokenize(window: int) -> TokenBatch:
-        mine = examples[writer.ledger.window(window)]
-        pairs = None if mine[0].pair is None else [example.pair or "" for example in mine]
-        return tokenizer.encode([example.text for example in mine], pairs, config.max_length)
+        rows_of_window = examples[writer.ledger.window(window)]
+        pairs = None if rows_of_window[0].pair is None else [example.pair or "" for example in rows_of_window]
+        return tokenizer.encode([example.text for example in rows_of_window], pairs, config.max_length)
 
     done = writer.ledger.window(first).start if first else 0
     with ThreadPoolExecutor(1) as background, progress_bar(len(examples), title, "sentences", done) as bar:
@@ -208,11 +208,11 @@ def extract_sentences(
             bar.update(int(finished.sum()))
             planned = plan_batches(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
             batches = (batch for batch in planned if not finished[batch.rows].all())
-            given = (
+            encoded = (
                 (batch.rows, encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
                 for batch in batches
             )
-            for rows, vectors in fetched(given, config.dtype):
+            for rows, vectors in fetched(encoded, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))
@@ -237,16 +237,18 @@ def extract_words(
     done = ledger.window(ledger.windows_finished).start if ledger.windows_finished else 0
     with progress_bar(ledger.n_rows, title, "words", done) as bar:
         for window in range(ledger.windows_finished, ledger.n_windows):
-            mine = ledger.window(window)
-            block = np.empty((mine.stop - mine.start, ledger.n_layers, ledger.hidden_size), jnp.dtype(config.dtype))
+            window_rows = ledger.window(window)
+            block = np.empty(
+                (window_rows.stop - window_rows.start, ledger.n_layers, ledger.hidden_size), jnp.dtype(config.dtype)
+            )
             finished = writer.restore(window, block)
             bar.update(int(finished.sum()))
-            given = (
-                (rows - mine.start, encode_batch(*arrays))
-                for rows, *arrays in word_batches(words, mine, tokenizer, budget)
-                if not finished[rows - mine.start].all()
+            encoded = (
+                (rows - window_rows.start, encode_batch(*arrays))
+                for rows, *arrays in word_batches(words, window_rows, tokenizer, budget)
+                if not finished[rows - window_rows.start].all()
             )
-            for rows, vectors in fetched(given, config.dtype):
+            for rows, vectors in fetched(encoded, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))

@@ -118,9 +118,9 @@ def find_splits(path: Path, config: TaskConfig) -> dict[str, Path]:
             (splits[split],) = matches
         elif name or split == "train":
             files = ", ".join(sorted({p.name for ps in candidates.values() for p in ps})[:20]) or "no file of a table"
-            wanted = repr(name) if name else f"train ({', '.join(f'train{suffix}' for suffix in SUFFIXES)})"
+            expected = repr(name) if name else f"train ({', '.join(f'train{suffix}' for suffix in SUFFIXES)})"
             raise MissingFile(
-                f"{path} has no {wanted} for task table, but {files}: name the file that is {split} as "
+                f"{path} has no {expected} for task table, but {files}: name the file that is {split} as "
                 f"config.task.{split}_split, or check config.task.data_dir."
             )
     if "test" not in splits and "dev" in splits:

@@ -45,9 +45,9 @@ class Rows:
         words = self.words
         by_sentence = self.of_sentences(sentences)
         rows = np.concatenate(by_sentence)
-        place = np.repeat(np.arange(len(sentences)), list(map(len, by_sentence))).astype(np.int32)
+        sentence_index = np.repeat(np.arange(len(sentences)), list(map(len, by_sentence))).astype(np.int32)
         parts = words.word_index[rows], words.start[rows], words.count[rows]
-        subset = TokenizedWords(tokens, place, *parts, words.n_cut[sentences], words.n_empty[sentences])
+        subset = TokenizedWords(tokens, sentence_index, *parts, words.n_cut[sentences], words.n_empty[sentences])
         return Rows(tokens, self.targets[rows], subset)
 
 

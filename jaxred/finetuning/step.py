@@ -37,7 +37,7 @@ def optimizer_of(config: FinetuneConfig, n_steps: int) -> optax.GradientTransfor
     """
     n_warmup = round(config.warmup_fraction * n_steps)
 
-    def rate(step: Array) -> Array:
+    def rate(step: Any) -> Any:
         falling = (n_steps - step) / max(n_steps - n_warmup, 1)
         return config.learning_rate * jnp.minimum((step + 0.0) / max(n_warmup, 1) if n_warmup else falling, falling)
 
@@ -58,7 +58,7 @@ def _graph(classifier: Classifier, compute_dtype: str) -> Any:
     return nnx.split(Classifier(abstract, classifier.head))[0]
 
 
-def row_losses(scores: Float[Array, "row class"], targets: Array, kind: str) -> Float[Array, " row"]:
+def row_losses(scores: Float[Array, "row class"], targets: Any, kind: str) -> Float[Array, " row"]:
     """The cross-entropy of each row or, for scores, the squared error."""
     if kind == "regression":
         return jnp.square(scores[:, 0] - targets)

@@ -52,13 +52,13 @@ def faults(root: Path, name: str, identity: str | None = None, within: Path | No
         return {own: "is missing"}
     if identity not in (None, noted["identity"]):
         return {own: "is of other results"}
-    found = {}
+    by_path = {}
     for path, (size, digest) in noted["files"].items():
         if within is None or (root / path).is_relative_to(within):
             fault = _fault(root / path, size, digest)
             if fault:
-                found[path] = fault
-    return found
+                by_path[path] = fault
+    return by_path
 
 
 def identity(root: Path, name: str) -> str | None:
@@ -90,9 +90,9 @@ def noted(root: Path) -> list[str]:
 
 def _fault(file: Path, size: int, digest: str) -> str | None:
     try:
-        found = file.stat().st_size
-        if found != size:
-            return f"has {found:,} bytes and not the {size:,} that were written"
+        actual_size = file.stat().st_size
+        if actual_size != size:
+            return f"has {actual_size:,} bytes and not the {size:,} that were written"
         return None if file_digest(file) == digest else "has been changed since it was written"
     except FileNotFoundError:
         return "is missing"

@@ -184,11 +184,11 @@ def remove_leftovers(folder: Path, names: Sequence[str]) -> None:
         names: patterns of the names that the files or folders were to have, such as `report.html` or `results/*`.
     """
     for name in names:
-        place, pattern = (folder / name).parent, name.rpartition("/")[2]
-        with contextlib.suppress(OSError), os.scandir(place) as entries:
+        parent, pattern = (folder / name).parent, name.rpartition("/")[2]
+        with contextlib.suppress(OSError), os.scandir(parent) as entries:
             for entry in entries:
-                found = _UNFINISHED_NAME.fullmatch(entry.name)
-                if found is None or not fnmatch.fnmatchcase(found[1], pattern):
+                match = _UNFINISHED_NAME.fullmatch(entry.name)
+                if match is None or not fnmatch.fnmatchcase(match[1], pattern):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)

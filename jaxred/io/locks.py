@@ -223,8 +223,8 @@ def _holder(path: Path) -> str:
     """Who holds a lock, in words."""
     for _ in range(10):
         try:
-            found = json.loads(path.read_bytes())
-            return f"pid {found['pid']} on {found['host']} ({found['command']}) since {found['since']}"
+            content = json.loads(path.read_bytes())
+            return f"pid {content['pid']} on {content['host']} ({content['command']}) since {content['since']}"
         except (OSError, ValueError, KeyError, TypeError):
             time.sleep(0.05)  # it has only just taken it
     return "which does not say its name"

@@ -33,15 +33,15 @@ def _groups() -> list[tuple[Path, tuple[str, str, tuple[str, str]]]]:
         lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return []
-    found = []
+    groups = []
     for line in lines:
         _, controllers, group = line.split(":", 2) if line.count(":") > 1 else ("", line, "")
         if controllers and "memory" not in controllers.split(","):
             continue
         root, version = (_GROUPS / "memory", _VERSION_1) if controllers else (_GROUPS, _VERSION_2)
         own = root / group.lstrip("/")  # in a container it may be the name that the machine has for the root
-        found += [(folder, version) for folder in (own, *own.parents) if folder.is_relative_to(root)]
-    return found
+        groups += [(folder, version) for folder in (own, *own.parents) if folder.is_relative_to(root)]
+    return groups
 
 
 def _left_in_group(folder: Path, version: tuple[str, str, tuple[str, str]]) -> float:

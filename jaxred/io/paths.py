@@ -33,13 +33,13 @@ def local(place: str | Path, name: str) -> Path:
     if "\0" in text or any(0xD800 <= ord(letter) <= 0xDFFF for letter in text):
         raise UserError(f"{name}={text!r} is no name that every program can write: choose one in letters.")
     try:
-        found = Path(text).expanduser()
+        path = Path(text).expanduser()
     except RuntimeError as error:
         raise UserError(
             f"{name}={text!r} cannot be found, as there is no home folder of that name: pass the whole path."
         ) from error
     try:
-        found.exists()
+        path.exists()
     except OSError as error:
         raise UserError(f"{name}={text!r} cannot be used ({error.strerror}): choose another place.") from error
-    return found
+    return path

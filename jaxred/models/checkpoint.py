@@ -153,10 +153,8 @@ def stored_tensors(folder: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     Raises:
         UserError: a file cannot be read.
     """
-    wanted = {*names}
-    return {
-        name: np.asarray(file.get_tensor(name), np.float32) for file, name in _all_tensors(folder) if name in wanted
-    }
+    asked = {*names}
+    return {name: np.asarray(file.get_tensor(name), np.float32) for file, name in _all_tensors(folder) if name in asked}
 
 
 def check(model: _Encoder, folder: Path) -> None:
@@ -194,13 +192,13 @@ def read_part(model: _Encoder, part: str, folder: Path) -> dict[str, np.ndarray]
         UserError: as `load_weights`.
     """
     parameters = dict(nnx.to_flat_state(nnx.state(model)))
-    tensors, found = _match(model, parameters, folder), {}
+    tensors, arrays = _match(model, parameters, folder), {}
     for path, parameter in parameters.items():
         if path[0] == part:
             for name in model.weights.slots(path, np.broadcast_to(np.float32(0), parameter.shape)):
                 file, stored_name = tensors[name]
-                found[name] = np.asarray(file.get_tensor(stored_name), np.float32)
-    return found
+                arrays[name] = np.asarray(file.get_tensor(stored_name), np.float32)
+    return arrays
 
 
 def save(model: _Encoder, folder: Path) -> None:
@@ -237,15 +235,15 @@ def _open_tensors(folder: Path, table: WeightTable, expected: Collection[str]) -
     wrapper = _wrapper((name for _, name in stored), table, expected, folder)
     if wrapper:
         log.info("%s: the names of the weights are read without their prefix %r", folder, wrapper)
-    found: dict[str, tuple[Any, str]] = {}
+    by_name: dict[str, tuple[Any, str]] = {}
     for file, stored_name in stored:
         name = table.canonical(stored_name.removeprefix(wrapper))
         if name not in expected and re.fullmatch(table.ignored, name):
             continue
-        if name in found:
-            raise UserError(f"{folder} holds {name} twice, as {found[name][1]} and as {stored_name}.")
-        found[name] = (file, stored_name)
-    return found
+        if name in by_name:
+            raise UserError(f"{folder} holds {name} twice, as {by_name[name][1]} and as {stored_name}.")
+        by_name[name] = (file, stored_name)
+    return by_name
 
 
 def _all_tensors(folder: Path) -> list[tuple[Any, str]]:

@@ -107,11 +107,11 @@ class DebertaV2Config(BertConfig):
 
     @classmethod
     def structures(cls, raw: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-        given = raw.get("pos_att_type")
-        terms = [term.strip() for term in given.lower().split("|")] if isinstance(given, str) else given or []
+        setting = raw.get("pos_att_type")
+        terms = [term.strip() for term in setting.lower().split("|")] if isinstance(setting, str) else setting or []
         if not isinstance(terms, list) or any(term not in _TERMS for term in terms):
             raise UserError(
-                f"{path}: pos_att_type={given!r} is not possible: it must be a list of {' and '.join(_TERMS)}, "
+                f"{path}: pos_att_type={setting!r} is not possible: it must be a list of {' and '.join(_TERMS)}, "
                 f"or a text of them such as '{'|'.join(_TERMS)}'."
             )
         embedding_size = values["embedding_size"]

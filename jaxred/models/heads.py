@@ -120,8 +120,8 @@ def with_pretrained(head: Head, table: HeadTable, folder: Path, prefix: str, out
     """
     graph, state = nnx.split(head)
     names, flat = _names(table), dict(nnx.to_flat_state(state))
-    wanted = [names[".".join(map(str, path))] for path in flat]
-    stored = stored_tensors(folder, [*wanted, *(name.removeprefix(prefix) for name in wanted)])
+    stored_names = [names[".".join(map(str, path))] for path in flat]
+    stored = stored_tensors(folder, [*stored_names, *(name.removeprefix(prefix) for name in stored_names)])
     for path, leaf in flat.items():
         name = names[".".join(map(str, path))]
         is_output = path[0] == "output"

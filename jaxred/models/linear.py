@@ -141,8 +141,8 @@ def over_sentences(
     own = [leaf.shape[0] == n_sentences for leaf in leaves]
 
     def attend_one(*mapped_leaves: Array) -> Float[Array, "query hidden"]:
-        given = iter(mapped_leaves)
-        one = [next(given) if is_own else leaf[0] for leaf, is_own in zip(leaves, own, strict=True)]
+        own_leaves = iter(mapped_leaves)
+        one = [next(own_leaves) if is_own else leaf[0] for leaf, is_own in zip(leaves, own, strict=True)]
         return attend(*jax.tree.unflatten(structure, one))
 
     arrays = [leaf for leaf, is_own in zip(leaves, own, strict=True) if is_own]

@@ -95,8 +95,8 @@ def word_means(
     """
 
     def add(i: Int[Array, ""], total: Float[Array, "word hidden"]) -> Float[Array, "word hidden"]:
-        mine = (i < counts)[:, None]
-        return total + jnp.where(mine, hidden_states[sentences, jnp.where(i < counts, starts + i, 0)], 0)
+        is_of_word = (i < counts)[:, None]
+        return total + jnp.where(is_of_word, hidden_states[sentences, jnp.where(i < counts, starts + i, 0)], 0)
 
     nothing = jnp.zeros((len(sentences), hidden_states.shape[-1]), hidden_states.dtype)
     total = jax.lax.fori_loop(0, jnp.max(counts, initial=0), add, nothing)

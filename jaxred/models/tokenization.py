@@ -223,10 +223,12 @@ class Tokenizer:
         if config.type_vocab_size:
             largest = max(int(row.max(initial=0)) for row in token_type_ids)
             _check_range("token type", largest, config.type_vocab_size, self._folder)
-        place = self.layout.sentence_position
-        positions = np.zeros_like(lengths) if place == "first" else lengths - 1
-        if place is not None:
-            self._check_sentence_tokens({int(row[at]) for row, at in zip(ids, positions, strict=True)}, place)
+        sentence_position = self.layout.sentence_position
+        positions = np.zeros_like(lengths) if sentence_position == "first" else lengths - 1
+        if sentence_position is not None:
+            self._check_sentence_tokens(
+                {int(row[at]) for row, at in zip(ids, positions, strict=True)}, sentence_position
+            )
         return TokenBatch(ids, token_type_ids, lengths, positions, sum(bool(e.overflowing) for e in encodings))
 
     def _check_sentence_tokens(self, tokens: set[int], place: str) -> None:

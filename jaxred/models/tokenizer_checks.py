@@ -164,16 +164,16 @@ def _check_case(backend: Any, words: Sequence[str], folder: Path, explicit: bool
     plain = [word for word in words if not _bracketed(word)]
     n_capital = sum(word != word.lower() for word in plain)
     if lowers and n_capital >= _CASED * len(plain):
-        found = (
+        change = (
             f"The vocabulary of {folder} is cased, but its tokenizer lower-cases all text, so that {n_capital} of its "
             f"{len(plain)} tokens can never be used"
         )
         if not explicit:
             raise UserError(
-                f'{found}: write {{"do_lower_case": false}} to {folder / "tokenizer_config.json"}, or true if the '
+                f'{change}: write {{"do_lower_case": false}} to {folder / "tokenizer_config.json"}, or true if the '
                 "model was trained so."
             )
-        log.warning("%s: check do_lower_case in tokenizer_config.json.", found)
+        log.warning("%s: check do_lower_case in tokenizer_config.json.", change)
     if not lowers and not n_capital and any(word != word.upper() for word in plain):
         log.warning(
             "The vocabulary of %s has no capitals, but its tokenizer does not lower-case text, so that words with "

@@ -43,8 +43,8 @@ def files(folder: Path) -> list[Path]:
     for key in ("vocab", "merges", "tokenizer_object"):
         if isinstance(config.get(key), str):  # which would be opened as a file, wherever it is
             raise UserError(f"{folder / _CONFIG}: {key}={config[key]!r} is not supported: leave it out.")
-    found = {folder / name for name in (*_FILES, *named)} | {p for pattern in _OTHERS for p in folder.glob(pattern)}
-    return sorted(path for path in found if path.is_file())
+    paths = {folder / name for name in (*_FILES, *named)} | {p for pattern in _OTHERS for p in folder.glob(pattern)}
+    return sorted(path for path in paths if path.is_file())
 
 
 def tokenizer_digest(folder: Path) -> str:

@@ -274,11 +274,11 @@ class XLNet(Encoder):
         queries: Int[Array, "batch query"],
     ) -> Relations:
         n_tokens, config = attention_mask.shape[1], self.config
-        place = jnp.arange(n_tokens)[None, None]
-        own = queries[:, :, None] == place
+        positions = jnp.arange(n_tokens)[None, None]
+        own = queries[:, :, None] == positions
         visible = attention_mask[:, None, :]
         if config.attn_type == "uni":
-            visible &= own if config.same_length else queries[:, :, None] >= place
+            visible &= own if config.same_length else queries[:, :, None] >= positions
         segments = jnp.take_along_axis(token_type_ids, queries, axis=1)
         return Relations(
             positions=jnp.asarray(relative_positions(config, n_tokens)),

@@ -168,10 +168,10 @@ def load(path: str | Path) -> Experiment:
     missing = [name for name in KEYS if name in expected and name not in values]
     unknown = [name for name in values if name not in expected]
     if missing or unknown:
-        found = [f"misses {', '.join(missing)}"] if missing else []
-        found += [f"has the unknown {', '.join(unknown)}"] if unknown else []
+        problems = [f"misses {', '.join(missing)}"] if missing else []
+        problems += [f"has the unknown {', '.join(unknown)}"] if unknown else []
         raise UserError(
-            f"The experiment file {path} {' and '.join(found)}: give every key of the original and no other; "
+            f"The experiment file {path} {' and '.join(problems)}: give every key of the original and no other; "
             "jaxred pipeline --config=configs/original.py lists them."
         )
     for name in expected:
@@ -266,7 +266,7 @@ def _find_base(base_dir: str, path: Path) -> tuple[Path, Path]:
         if (root / base).is_dir():
             return root / base, root
     here, next_to_file = Path().absolute() / base, path.parent.absolute() / base
-    found = f"{base} is no folder" if base.is_absolute() else f"neither {here} nor {next_to_file} is a folder"
+    problem = f"{base} is no folder" if base.is_absolute() else f"neither {here} nor {next_to_file} is a folder"
     raise UserError(
-        f"{path}: base_dir is {base_dir!r}, but {found}: fix it, or start from the folder that it is relative to."
+        f"{path}: base_dir is {base_dir!r}, but {problem}: fix it, or start from the folder that it is relative to."
     )

@@ -133,9 +133,9 @@ def open_stores(config: StudyConfig) -> dict[str, Store]:
                 f"both must have the same; make {split} again."
             )
         if bool(store.ledger.label_names) != (task.kind == "classification"):
-            found = "classes" if store.ledger.label_names else "scores"
+            kind = "classes" if store.ledger.label_names else "scores"
             raise UserError(
-                f"{store.location} has labels that are {found}, but config.task.kind is {task.kind!r}: choose the kind "
+                f"{store.location} has labels that are {kind}, but config.task.kind is {task.kind!r}: choose the kind "
                 "and the metric that fit, or make the store again with other `labels`."
             )
     refuse_odd_labels(
@@ -201,8 +201,8 @@ class _Record:
 
     def identity(self, split: str, stamp: dict[str, Any]) -> dict[str, Any] | None:
         """The identity of what was imported under this stamp."""
-        known = self._content.get(split)
-        return known.get("identity") if isinstance(known, dict) and known.get("stamp") == stamp else None
+        content = self._content.get(split)
+        return content.get("identity") if isinstance(content, dict) and content.get("stamp") == stamp else None
 
     def remember(self, split: str, stamp: dict[str, Any], identity: dict[str, Any]) -> None:
         self._content[split] = {"stamp": stamp, "identity": identity}

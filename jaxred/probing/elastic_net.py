@@ -133,8 +133,8 @@ def _batch(data, index, rows, columns, packing):
         x = segment_columns(data.blocks, index, columns, packing)
         targets, count = data.targets[index], data.counts[index]
         return x, targets, jnp.where(jnp.arange(size) < count, 1 / count, 0).astype(jnp.float32)
-    batch, place = rows // size, rows % size
-    wanted = jnp.arange(data.blocks.shape[1]) if columns is None else columns
-    x = [data.blocks[batch[None], wanted[s.start : s.stop, None], place[None]] for s in packing.segments]
-    exists = place < data.counts[batch]
-    return x, data.targets[batch, place], exists / exists.sum()
+    batch, offset = rows // size, rows % size
+    chosen = jnp.arange(data.blocks.shape[1]) if columns is None else columns
+    x = [data.blocks[batch[None], chosen[s.start : s.stop, None], offset[None]] for s in packing.segments]
+    exists = offset < data.counts[batch]
+    return x, data.targets[batch, offset], exists / exists.sum()

@@ -38,13 +38,13 @@ class Family:
 
     def places(self, probe: int) -> list[tuple[int, int, Int[np.ndarray, " _column"]]]:
         """Where a probe's weights lie: segment number, place among its owners, and positions among the columns."""
-        found = []
+        segments = []
         for number, (segment, mask) in enumerate(zip(self.segments, self.masks, strict=True)):
             if probe in segment.owners:
-                place = segment.owners.index(probe)
+                owner = segment.owners.index(probe)
                 positions = np.arange(segment.start, segment.stop)
-                found.append((number, place, positions if mask is None else positions[mask[:, place]]))
-        return found
+                segments.append((number, owner, positions if mask is None else positions[mask[:, owner]]))
+        return segments
 
     def only(self, probes: Sequence[int]) -> "Family":
         """Some of the probes, numbered in the order given."""

@@ -154,7 +154,7 @@ def _matrices(
 ) -> dict[str, FeatureMatrix]:
     """The matrix of each split, of some rows of its store or of all; what two splits share is read once."""
     matrices: dict[str, FeatureMatrix] = {}
-    wanted: dict[Store, list[tuple[np.ndarray, np.ndarray]]] = {}
+    parts: dict[Store, list[tuple[np.ndarray, np.ndarray]]] = {}
     n_held = 0
     for split in SPLITS:
         store, mine = source[split], rows[split]
@@ -164,8 +164,8 @@ def _matrices(
         held &= split == "train" or 4 * shape[0] * shape[1] <= EVALUATION_BYTES
         n_held += shape[0] if held else 0
         matrices[split], space = FeatureMatrix.allocate(*shape, batch_size, None if held else scratch)
-        wanted.setdefault(store, []).append((mine, space))
-    for store, spaces in wanted.items():
+        parts.setdefault(store, []).append((mine, space))
+    for store, spaces in parts.items():
         store.fill(*spaces)
     for matrix in matrices.values():
         matrix.arrange()
@@ -175,8 +175,8 @@ def _matrices(
 def _class_ids(
     split: str, labels: np.ndarray, classes: tuple[str, ...], fallback: str, counts: dict[str, int]
 ) -> np.ndarray:
-    known = set(classes)
-    n_unseen = len(unseen_labels(split, labels.tolist(), known, fallback))
+    train_classes = set(classes)
+    n_unseen = len(unseen_labels(split, labels.tolist(), train_classes, fallback))
     if n_unseen:
         counts[split] = n_unseen
-    return class_ids([label if label in known else fallback for label in labels.tolist()], classes)[0]
+    return class_ids([label if label in train_classes else fallback for label in labels.tolist()], classes)[0]

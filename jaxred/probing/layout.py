@@ -108,8 +108,8 @@ def outputs(
     def one(index):
         return _products(unpack(params.weights, packing), segment_columns(blocks, index, columns, packing), packing)
 
-    found = jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
-    return jnp.broadcast_to(found, (*found.shape[:3], blocks.shape[2]))  # where nobody owns a column, rows are alike
+    result = jax.lax.map(one, jnp.arange(blocks.shape[0])) + params.bias[:, :, None]
+    return jnp.broadcast_to(result, (*result.shape[:3], blocks.shape[2]))  # where nobody owns a column, rows are alike
 
 
 @functools.partial(jax.jit, static_argnames=("packing", "regression"))
@@ -122,8 +122,8 @@ def predict(
     regression: bool,
 ) -> Float[Array, "batch probe row"] | Int[Array, "batch probe row"]:
     """Every probe's score, or the class with the largest output."""
-    found = outputs(params, blocks, columns, packing=packing)
-    return found[:, :, 0] if regression else jnp.argmax(found, axis=2)
+    scores = outputs(params, blocks, columns, packing=packing)
+    return scores[:, :, 0] if regression else jnp.argmax(scores, axis=2)
 
 
 def segment_columns(

@@ -70,8 +70,8 @@ def scores(
     """
     entry = {OVERALL: score(metric, predictions, targets, None if by_rows else len(classes))}
     for class_id, name in enumerate(classes):
-        mine = targets == class_id
-        entry[name] = float(np.mean(predictions[mine] == class_id)) if mine.any() else 0.0
+        in_class = targets == class_id
+        entry[name] = float(np.mean(predictions[in_class] == class_id)) if in_class.any() else 0.0
     return entry
 
 

@@ -94,21 +94,25 @@ def _prepared(
     varies: Bool[np.ndarray, " matrix_column"] | None,
 ) -> Part:
     """A part of a family with its initial weights, on its device; weights of columns that do not vary take no part."""
-    mine = family.only(probes)
-    packing = _packing(mine, n_outputs)
-    existing = mine if varies is None else _of_varying(mine, varies)
+    subfamily = family.only(probes)
+    packing = _packing(subfamily, n_outputs)
+    existing = subfamily if varies is None else _of_varying(subfamily, varies)
     group_of = [
         np.concatenate([_row_probes(s, packing) for s in packing.segments[a:b]], dtype=np.int32)
         for a, b in packing.groups
     ]
-    columns = None if np.array_equal(mine.columns, np.arange(len(mine.columns))) else mine.columns.astype(np.int32)
-    weights, bias = _initial_params(mine, packing, settings.seed[list(probes)])
+    columns = (
+        None
+        if np.array_equal(subfamily.columns, np.arange(len(subfamily.columns)))
+        else subfamily.columns.astype(np.int32)
+    )
+    weights, bias = _initial_params(subfamily, packing, settings.seed[list(probes)])
     settings_of = [values[list(probes)] for values in (settings.l1, settings.l2, settings.learning_rate)]
     columns, rows, owned, settings_of, weights, bias = jax.device_put(
         (columns, group_of, _owned(existing, packing), settings_of, weights, bias), device
     )
     weight_map, penalty, params = WeightMap(columns, tuple(rows), owned), Penalty(*settings_of), Params(weights, bias)
-    return Part(probes, mine, packing, weight_map, params, penalty, device)
+    return Part(probes, subfamily, packing, weight_map, params, penalty, device)
 
 
 def _of_varying(family: Family, varies: Bool[np.ndarray, " matrix_column"]) -> Family:
@@ -143,18 +147,18 @@ def _row_probes(segment: Segment, packing: Packing) -> Int[np.ndarray, " weight_
 
 def _owned(family: Family, packing: Packing) -> tuple[Float[np.ndarray, "_weight_row tile"] | None, ...]:
     """For each group, 1 where a weight exists; None where all do."""
-    found: list[np.ndarray | None] = []
+    positions: list[np.ndarray | None] = []
     for first, last in packing.groups:
         if all(mask is None for mask in family.masks[first:last]):
-            found.append(None)
+            positions.append(None)
             continue
         parts = []
         for segment, mask in zip(family.segments[first:last], family.masks[first:last], strict=True):
             width = segment.stop - segment.start
             exists = np.ones((width, len(segment.owners)), bool) if mask is None else mask
             parts.append(np.repeat(exists.T[:, None], packing.n_outputs, 1).reshape(-1, packing.tile))
-        found.append(np.concatenate(parts).astype(np.float32))
-    return tuple(found)
+        positions.append(np.concatenate(parts).astype(np.float32))
+    return tuple(positions)
 
 
 def _initial_params(
@@ -169,15 +173,15 @@ def _initial_params(
     bias = np.zeros((family.n_probes, n_outputs), np.float32)
     for probe, seed in enumerate(seeds.tolist()):
         places = family.places(probe)
-        found = np.concatenate([positions for _, _, positions in places]) if places else np.zeros(0, int)
-        bound = 1 / np.sqrt(len(found)) if len(found) else 0
-        draw = np.random.default_rng([seed, len(found), n_outputs])
-        values = np.empty((len(found), n_outputs))
-        values[np.argsort(family.rank[found])] = draw.uniform(-bound, bound, values.shape)
+        positions_of_all = np.concatenate([positions for _, _, positions in places]) if places else np.zeros(0, int)
+        bound = 1 / np.sqrt(len(positions_of_all)) if len(positions_of_all) else 0
+        draw = np.random.default_rng([seed, len(positions_of_all), n_outputs])
+        values = np.empty((len(positions_of_all), n_outputs))
+        values[np.argsort(family.rank[positions_of_all])] = draw.uniform(-bound, bound, values.shape)
         bias[probe] = draw.uniform(-bound, bound, n_outputs)
-        for number, place, positions in places:
+        for number, owner, positions in places:
             inside = positions - family.segments[number].start
-            weights[number][place][:, inside], values = values[: len(inside)].T, values[len(inside) :]
+            weights[number][owner][:, inside], values = values[: len(inside)].T, values[len(inside) :]
     packed = [np.concatenate([w.reshape(-1, packing.tile) for w in weights[a:b]]) for a, b in packing.groups]
     return tuple(packed), bias
 

@@ -151,8 +151,8 @@ def _spearman(predictions: np.ndarray, targets: np.ndarray, resamples: Resamples
         for probe in range(predictions.shape[1]):
             predicted = _centred_ranks(predictions[:, probe], weights)
             covariance = (weights * predicted * there).sum(1) / n_rows
-            mine = (weights * predicted**2).sum(1) / n_rows
-            scores[start : start + size, probe] = _correlation(covariance, mine, spread)
+            variance = (weights * predicted**2).sum(1) / n_rows
+            scores[start : start + size, probe] = _correlation(covariance, variance, spread)
     return scores
 
 

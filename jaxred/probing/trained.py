@@ -148,16 +148,16 @@ class Fit:
         if not 0 <= index < self.family.n_probes:
             raise IndexError(f"there is no probe {index}: the family has probes 0 to {self.family.n_probes - 1}")
         part = next(part for part in self.parts if index in part.probes)
-        place = part.probes.index(index)
+        owner = part.probes.index(index)
         arrays = unpacked(part)
-        found = part.family.places(place)
+        segments = part.family.places(owner)
         weights = np.zeros((0, part.packing.n_outputs), np.float32)
-        if found:
+        if segments:
             starts = [segment.start for segment in part.family.segments]
-            mine = [arrays[number][at][:, positions - starts[number]].T for number, at, positions in found]
-            rank = self.family.rank[np.concatenate([positions for _, _, positions in found])]
-            weights = np.concatenate(mine)[np.argsort(rank)]
-        bias = np.asarray(part.params.bias)[place]
+            blocks = [arrays[number][at][:, positions - starts[number]].T for number, at, positions in segments]
+            rank = self.family.rank[np.concatenate([positions for _, _, positions in segments])]
+            weights = np.concatenate(blocks)[np.argsort(rank)]
+        bias = np.asarray(part.params.bias)[owner]
         solution = self.solution
         if solution is not None:
             residual, iterations = solution.residual[index].item(), solution.iterations[index].item()
@@ -172,8 +172,8 @@ class Fit:
         for part in self.parts:
             columns, packing = part.weight_map.columns, part.packing
             for batches, blocks in matrix.windows(part.device, PREDICT_BATCHES):  # one shape, one compilation
-                found = kernel.predict(part.params, blocks, columns, packing=packing, regression=self.regression)
-                predictions[batches, list(part.probes)] = np.asarray(found)[: batches.stop - batches.start]
+                predicted = kernel.predict(part.params, blocks, columns, packing=packing, regression=self.regression)
+                predictions[batches, list(part.probes)] = np.asarray(predicted)[: batches.stop - batches.start]
         return predictions.transpose(0, 2, 1).reshape(shape[0] * shape[2], shape[1])[: matrix.n_rows]
 
 

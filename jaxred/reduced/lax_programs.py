@@ -50,16 +50,16 @@ def _replay(program: ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
         return atom.val if isinstance(atom, Literal) else values[atom]
 
     for equation in program.jaxpr.eqns:
-        given, name, settings = [read(atom) for atom in equation.invars], equation.primitive.name, equation.params
-        if name == "broadcast_in_dim" and len(given) == 1:
+        operands, name, settings = [read(atom) for atom in equation.invars], equation.primitive.name, equation.params
+        if name == "broadcast_in_dim" and len(operands) == 1:
             shape, dimensions = settings["shape"], settings["broadcast_dimensions"]
-            inner = given[0]
+            inner = operands[0]
             outer = inner.of if isinstance(inner, _Broadcast) else lambda *how, inner=inner: _Broadcast(inner, *how)
             made = [outer(shape, dimensions)]
         elif name in _CALLS:
-            made = _replay(settings[_CALLS[name]], given)
+            made = _replay(settings[_CALLS[name]], operands)
         else:
-            made = equation.primitive.bind(*map(_value, given), **settings)
+            made = equation.primitive.bind(*map(_value, operands), **settings)
             made = made if equation.primitive.multiple_results else [made]
         values |= dict(zip(equation.outvars, made, strict=True))
     return [read(atom) for atom in program.jaxpr.outvars]

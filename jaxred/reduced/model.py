@@ -56,9 +56,9 @@ class ReducedModel:
 
     def __repr__(self) -> str:
         scores = self.card.scores.get("small")
-        found = "" if scores is None else f", {self.facts.metric} {scores.test:.3f} on test"
+        score = "" if scores is None else f", {self.facts.metric} {scores.test:.3f} on test"
         layers = f"layers 0-{self.n_layers}" if self.n_layers else "layer 0"
-        return f"<ReducedModel of {self.facts.task}: {len(self.head):,} neurons of {layers}{found}>"
+        return f"<ReducedModel of {self.facts.task}: {len(self.head):,} neurons of {layers}{score}>"
 
     @property
     def facts(self) -> Facts:
@@ -135,10 +135,10 @@ class ReducedModel:
         """
         if not self.classes:
             raise UserError("predict_proba is of classes, but the task is regression: use predict, which gives scores.")
-        found = [self.probabilities(outputs) for outputs in self.outputs(texts)]
+        probabilities = [self.probabilities(outputs) for outputs in self.outputs(texts)]
         if self.facts.rows == "word":
-            return found
-        return np.array(found).reshape(len(found), len(self.classes))
+            return probabilities
+        return np.array(probabilities).reshape(len(probabilities), len(self.classes))
 
     def label(self, outputs: np.ndarray) -> Any:
         """What `predict` has for one text, of its outputs."""
@@ -177,8 +177,8 @@ class ReducedModel:
             targets = np.array([score_of(label, f"labels, row {i}") for i, label in enumerate(labels, 1)], np.float32)
             return score(self.facts.metric, np.array(predictions, np.float32), targets)
         names = [class_of(label, f"labels, row {i}") for i, label in enumerate(labels, 1)]
-        targets, found = (class_ids(values, self.classes)[0] for values in (names, predictions))
-        return score(self.facts.metric, found, targets, len(self.classes))
+        targets, predicted = (class_ids(values, self.classes)[0] for values in (names, predictions))
+        return score(self.facts.metric, predicted, targets, len(self.classes))
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Writes the model's folder, whole or not at all.

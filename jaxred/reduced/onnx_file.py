@@ -110,9 +110,9 @@ def _function(model: "ReducedModel") -> tuple[Callable[..., tuple[jax.Array, ...
         kept = vectors(input_ids, attention_mask != 0, token_type_ids)
         logits: Any = head.bias.reshape((1,) * (kept.ndim - 2) + (-1,))
         for layer in np.unique(head.layers).tolist():  # a product for each layer, and no gather over all of them
-            mine = head.layers == layer
-            neurons = jnp.take(kept[layer], head.neurons[mine], axis=-1).astype(facts.dtype).astype(jnp.float32)
-            logits = logits + jnp.matmul(neurons, head.weights[mine], precision=jax.lax.Precision.HIGHEST)
+            of_layer = head.layers == layer
+            neurons = jnp.take(kept[layer], head.neurons[of_layer], axis=-1).astype(facts.dtype).astype(jnp.float32)
+            logits = logits + jnp.matmul(neurons, head.weights[of_layer], precision=jax.lax.Precision.HIGHEST)
         if not isinstance(logits, jax.Array):
             logits = jnp.zeros((*kept.shape[1:-1], 1), jnp.float32) + logits
         return (logits, jax.nn.softmax(logits)) if facts.classes else (logits[..., 0],)
@@ -137,15 +137,15 @@ def _take_int64(proto: Any) -> None:
     from onnx import TensorProto, helper
 
     graph, casts = proto.graph, []
-    for given in graph.input:
-        if given.name in INPUTS:
-            narrow = f"{given.name}_int32"
+    for graph_input in graph.input:
+        if graph_input.name in INPUTS:
+            narrow = f"{graph_input.name}_int32"
             for node in graph.node:
                 for i, name in enumerate(node.input):
-                    if name == given.name:
+                    if name == graph_input.name:
                         node.input[i] = narrow
-            given.type.tensor_type.elem_type = TensorProto.INT64
-            casts.append(helper.make_node("Cast", [given.name], [narrow], to=TensorProto.INT32))
+            graph_input.type.tensor_type.elem_type = TensorProto.INT64
+            casts.append(helper.make_node("Cast", [graph_input.name], [narrow], to=TensorProto.INT32))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -164,11 +164,11 @@ def _check(content: bytes, function: Callable[..., Any], model: "ReducedModel", 
         n_tokens = min(n_tokens, model.facts.max_length)
         ids = random.integers(0, config.vocab_size, (n_texts, n_tokens))
         mask = (np.arange(n_tokens) < random.integers(1, n_tokens + 1, (n_texts, 1))).astype(np.int64)
-        given = [ids, mask, np.zeros_like(ids)]
-        found = session.run(None, dict(zip(INPUTS, given, strict=True)))[0]
-        expected = np.asarray(jax.jit(function)(*(array.astype(np.int32) for array in given))[0])
+        arrays = [ids, mask, np.zeros_like(ids)]
+        scores = session.run(None, dict(zip(INPUTS, arrays, strict=True)))[0]
+        expected = np.asarray(jax.jit(function)(*(array.astype(np.int32) for array in arrays))[0])
         real = mask.astype(bool) if expected.shape[:2] == mask.shape else slice(None)
-        if not np.allclose(found[real], expected[real], rtol=0, atol=_TOLERANCE * max(1, np.abs(expected).max())):
+        if not np.allclose(scores[real], expected[real], rtol=0, atol=_TOLERANCE * max(1, np.abs(expected).max())):
             raise UserError(
                 f"The ONNX file of this encoder, of the architecture {title}, would give other outputs than jaxred: "
                 "export the folder instead."

@@ -86,20 +86,20 @@ class Windows:
     def _of_sentences(self, tokens: TokenBatch) -> np.ndarray:
         tokenizer = self._tokenizer
         budget = justified_budget(token_budget(), tokens.lengths, _LEAST_BUDGET)
-        given = (
+        encoded = (
             (batch.rows, self._encode(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
             for batch in plan_batches(tokens.lengths, budget, tokenizer.longest)
         )
-        return self._collected(given, len(tokens))
+        return self._collected(encoded, len(tokens))
 
     def _of_words(self, words: TokenizedWords, sentences: list[Any]) -> Iterator[np.ndarray]:
         budget = min(token_budget(), max(self._facts.window_rows, self._facts.max_length))
         n_words = len(words.word_index)
-        given = (
+        encoded = (
             (rows, self._encode(*arrays))
             for rows, *arrays in word_batches(words, slice(0, n_words), self._tokenizer, budget)
         )
-        outputs = self._collected(given, n_words)
+        outputs = self._collected(encoded, n_words)
         starts = np.searchsorted(words.sentence_index, np.arange(len(sentences) + 1))
         for row, sentence in enumerate(sentences):
             mine = slice(starts[row], starts[row + 1])

@@ -31,11 +31,11 @@ def neuron_table(study: ProbeStudy, oracle: Mapping[str, np.ndarray]) -> list[li
             sets.setdefault(neuron, []).append(title)
     head = ["layer", "index", "rank", *(f"weight_{name}" for name in names)]
     lines: list[list[Any]] = [[*head, *(f"cluster_at_{threshold:g}" for threshold in clusters), "sets"]]
-    for rank, place in enumerate(order.tolist(), 1):
-        neuron = int(columns[place])
+    for rank, candidate in enumerate(order.tolist(), 1):
+        neuron = int(columns[candidate])
         where = divmod(neuron, study.shape[1])
         in_clusters = [labels[neuron] if neuron < len(labels) else None for labels in clusters.values()]
-        lines.append([*where, rank, *weights[place].tolist(), *in_clusters, " | ".join(sets.get(where, []))])
+        lines.append([*where, rank, *weights[candidate].tolist(), *in_clusters, " | ".join(sets.get(where, []))])
     return lines
 
 

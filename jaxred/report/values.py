@@ -48,8 +48,8 @@ def of_repeats(study: ProbeStudy) -> str:
 
 def span(values: Sequence[float | int | None], form: str = ".2f") -> str:
     """The lowest to the highest of the values that there are, or the only one."""
-    known = [value for value in values if value is not None]
-    if not known:
+    numbers = [value for value in values if value is not None]
+    if not numbers:
         return "–"
-    ends = [format(end, form) for end in (min(known), max(known))]
+    ends = [format(end, form) for end in (min(numbers), max(numbers))]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

@@ -44,9 +44,9 @@ def _make(run: Finished, file: Path, table: Path) -> None:
     first, second = run.sums()
     correlation = Moments.of(first + second).correlation()
     tree = cluster_tree(correlation, clustering.distance, clustering.linkage)
-    found = cluster_map(correlation, tree, hidden_size, clustering.distance)
-    figures.draw_cluster_map(file, found, clustering.window_threshold)
+    map_of_clusters = cluster_map(correlation, tree, hidden_size, clustering.distance)
+    figures.draw_cluster_map(file, map_of_clusters, clustering.window_threshold)
     labels = tree.cut(clustering.window_threshold)
-    lines = [[neuron, *divmod(neuron, hidden_size), labels[neuron]] for neuron in found.order.tolist()]
+    lines = [[neuron, *divmod(neuron, hidden_size), labels[neuron]] for neuron in map_of_clusters.order.tolist()]
     head = ["neuron", "layer", "index", f"cluster_at_{clustering.window_threshold:g}"]
     write_text(table, as_csv([head, *lines]))

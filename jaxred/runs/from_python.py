@@ -152,9 +152,9 @@ def _settled(
     if of_texts:
         settings = replace(settings, encoder=replace(settings.encoder, path=str(model)))
     validate(settings)
-    given = {"dev": dev, "test": test}
+    held = {"dev": dev, "test": test}
     splits = {"train": (texts, labels)}
-    splits |= {split: _pair(split, rows) for split, rows in given.items() if rows is not None}
+    splits |= {split: _pair(split, rows) for split, rows in held.items() if rows is not None}
     return settings, _texts(splits, settings) if of_texts else _activations(splits, settings)
 
 
@@ -294,8 +294,8 @@ def _examples(texts: Any, labels: Any, kind: str, split: str) -> list[Example]:
     for number, (row, label) in enumerate(zip(rows, names, strict=True), 1):
         parts = list(row) if pairs and isinstance(row, Sequence) and not isinstance(row, str) else [row]
         if len(parts) != 1 + pairs or not all(isinstance(part, str) and part.strip() for part in parts):
-            wanted = "two texts are" if pairs else "a text is"
-            raise UserError(f"{split}, row {number}, is {str(row)[:60]!r}, but {wanted} expected: leave it out.")
+            expected = "two texts are" if pairs else "a text is"
+            raise UserError(f"{split}, row {number}, is {str(row)[:60]!r}, but {expected} expected: leave it out.")
         examples.append(Example(parts[0], parts[1] if pairs else None, label))
     return examples
 

@@ -31,17 +31,17 @@ def training_sums(stores: dict[str, Store], config: StudyConfig, workdir: Workdi
 
 def kept_sums(store: Store | SideBySide, rows: np.ndarray | None, identity: dict[str, Any], file: Path) -> list[Sums]:
     """Sums over two halves of some rows, from the file if it is of this identity, or new ones that are kept there."""
-    known = moments.load(file, identity)
-    if known is not None:
-        return known[0]
+    kept = moments.load(file, identity)
+    if kept is not None:
+        return kept[0]
     with lock(file.parent, wait=True, leftovers=["*"]):  # of another run's folder, maybe, or of several runs'
         return _new_sums(store, rows, identity, file)
 
 
 def _new_sums(store: Store | SideBySide, rows: np.ndarray | None, identity: dict[str, Any], file: Path) -> list[Sums]:
-    known = moments.load(file, identity)  # another process may have made them meanwhile
-    if known is not None:
-        return known[0]
+    kept = moments.load(file, identity)  # another process may have made them meanwhile
+    if kept is not None:
+        return kept[0]
     unfinished = file.with_suffix(f".unfinished{jax.process_index() or ''}.npz")
     with progress_bar(store.n_rows, "moments", "rows") as bar:
         sums = streaming.from_store(store, rows, bar.update, unfinished, identity)

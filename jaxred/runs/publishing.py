@@ -72,7 +72,7 @@ def _record(workdir: Workdir) -> dict[str, list[str]]:
     """Fingerprints of what each stage of the workdir has published."""
     try:
         content = read_json(workdir.path / "published.json")
-        return {stage: list(map(str, found)) for stage, found in content.items()}
+        return {stage: list(map(str, names)) for stage, names in content.items()}
     except UserError:
         raise
     except (OSError, ValueError, AttributeError, TypeError):  # then nothing that is there is taken for its own

@@ -43,9 +43,9 @@ def reduced(run: "Run", name: str | None, measure: bool) -> ReducedModel:
     encoder, tokenizer, source = _encoder(run, store)
     texts, pairs = _test_texts(run, store)
     heads = {}
-    for wanted in {probe_name, study.oracle_probe}:
-        probe = run.probe(wanted)
-        heads[wanted] = Head.of_columns(probe.columns, probe.weights, probe.bias, store.hidden_size)
+    for probe_to_read in {probe_name, study.oracle_probe}:
+        probe = run.probe(probe_to_read)
+        heads[probe_to_read] = Head.of_columns(probe.columns, probe.weights, probe.bias, store.hidden_size)
     head, whole_head = heads[probe_name], heads[study.oracle_probe]
     cut = encoder.first_layers(head.top_layer)
     scores = {"whole": study.oracle, "small": _scores(study, probe_name)}
@@ -54,7 +54,7 @@ def reduced(run: "Run", name: str | None, measure: bool) -> ReducedModel:
         finding=_is_finding(study, probe_name),
         whole=_size(encoder, whole_head),
         small=_size(cut, head),
-        scores={size: _of_card(found) for size, found in scores.items() if found is not None},
+        scores={size: _of_card(of_probe) for size, of_probe in scores.items() if of_probe is not None},
         speed=None,
         facts=_facts(study, store, cut, pairs),
         made=Made(
@@ -89,12 +89,12 @@ def _chosen(study: ProbeStudy, name: str | None) -> tuple[str, str]:
         return title, chosen.probe
     if name in WHOLE:
         return "all neurons", study.oracle_probe
-    known = _names(study)
-    title = next((each for each in known if _plain(each) == _plain(name)), name)
-    probe = known.get(title, title)
+    probes = _names(study)
+    title = next((each for each in probes if _plain(each) == _plain(name)), name)
+    probe = probes.get(title, title)
     if probe not in study.training:
         raise UserError(
-            f"There is no set {name!r}: there are {', '.join(map(repr, [*WHOLE[:1], *known]))}, and probes such as "
+            f"There is no set {name!r}: there are {', '.join(map(repr, [*WHOLE[:1], *probes]))}, and probes such as "
             f"{', '.join(map(repr, list(study.training)[:3]))}."
         )
     return title, probe
@@ -102,10 +102,10 @@ def _chosen(study: ProbeStudy, name: str | None) -> tuple[str, str]:
 
 def _names(study: ProbeStudy) -> dict[str, str]:
     """The probes of what the tables name, by name."""
-    known = {}
+    probes = {}
     if isinstance(study, PipelineResult):
-        known = {f"LayerSelector δ {each.delta:g}": f"layers-0-{each.top_layer}" for each in study.layer_selection}
-    return known | {title: chosen.probe for title, chosen in minimal_set_names(study)}
+        probes = {f"LayerSelector δ {each.delta:g}": f"layers-0-{each.top_layer}" for each in study.layer_selection}
+    return probes | {title: chosen.probe for title, chosen in minimal_set_names(study)}
 
 
 def _plain(name: str) -> str:
@@ -184,11 +184,11 @@ def _facts(study: ProbeStudy, store: Store, encoder: Encoder, pairs: bool | None
 
 def _scores(study: ProbeStudy, probe: str) -> ProbeScores | None:
     """The scores of a probe, where the results have them; with repeats, of the first."""
-    known = {study.oracle_probe: study.oracle} | {chosen.probe: chosen.scores for chosen in study.minimal_sets}
+    by_probe = {study.oracle_probe: study.oracle} | {chosen.probe: chosen.scores for chosen in study.minimal_sets}
     if isinstance(study, PipelineResult):
-        known |= {f"layer-{layer}": scores for layer, scores in enumerate(study.independent)}
-        known |= {f"layers-0-{layer}": scores for layer, scores in enumerate(study.incremental)}
-    return known.get(probe)
+        by_probe |= {f"layer-{layer}": scores for layer, scores in enumerate(study.independent)}
+        by_probe |= {f"layers-0-{layer}": scores for layer, scores in enumerate(study.incremental)}
+    return by_probe.get(probe)
 
 
 def _is_finding(study: ProbeStudy, probe: str) -> bool | None:

@@ -57,7 +57,7 @@ def _stores(config: StudyConfig, folder: Workdir) -> Iterator[Store]:
         for run in open_runs(config):
             yield from run.stores.values()
     elif folder.stores.is_dir():
-        for place in sorted(folder.stores.iterdir()):
-            ledger = read_ledger(place) if place.is_dir() else None
+        for path in sorted(folder.stores.iterdir()):
+            ledger = read_ledger(path) if path.is_dir() else None
             if ledger is not None and ledger.finished:
-                yield Store(place)
+                yield Store(path)

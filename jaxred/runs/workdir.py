@@ -144,17 +144,17 @@ class Workdir:
 
     def holds_results(self) -> bool:
         """Whether a run has found anything; activations and moments say themselves what they are of."""
-        return any(place.exists() for place in self._findings())
+        return any(path.exists() for path in self._findings())
 
     def _remove_results(self) -> None:
-        for place in self._findings():
-            if place.is_dir():
-                shutil.rmtree(place, ignore_errors=True)
+        for path in self._findings():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
             else:
-                place.unlink(missing_ok=True)
-            if place.exists():
+                path.unlink(missing_ok=True)
+            if path.exists():
                 raise UserError(
-                    f"{place} holds results of another run and cannot be removed: remove it, or choose "
+                    f"{path} holds results of another run and cannot be removed: remove it, or choose "
                     "another `workdir`."
                 )
 

@@ -55,18 +55,18 @@ def _neighbour_chain(
     row = np.empty_like(gone)
     merged, every = np.empty(n_points - 1, int), np.arange(n_points - 1)  # the cluster that each merge made
     latest = np.full(n_points, -1)  # the merge that made a cluster
-    known = [0] * n_points  # how many merges a row has heard of
+    n_seen = [0] * n_points  # how many merges a row has heard of
     merges, heights = [], np.empty(n_points - 1)
     chain: list[int] = []
     first = 0
 
     def distances_of(cluster: int) -> Float[np.ndarray, " point"]:
-        unheard = slice(known[cluster], len(merges))
+        unheard = slice(n_seen[cluster], len(merges))
         if unheard.start < unheard.stop:
             there = merged[unheard]
             there = there[latest[there] == every[unheard]]  # not those that were merged again
             distances[cluster, there] = distances[there, cluster]
-            known[cluster] = unheard.stop
+            n_seen[cluster] = unheard.stop
         return distances[cluster]
 
     for merge in range(n_points - 1):
@@ -81,18 +81,18 @@ def _neighbour_chain(
                 break
             chain.append(nearest)
         one, other = sorted((chain.pop(), chain.pop()))
-        left, mine = distances_of(one), distances_of(other)
-        heights[merge] = mine[one]
+        left, right = distances_of(one), distances_of(other)
+        heights[merge] = right[one]
         if linkage == "average":  # in SciPy's order of operations
             np.multiply(left, number(sizes[one]), out=row)
-            mine *= number(sizes[other])
-            mine += row
-            mine /= number(sizes[one] + sizes[other])
+            right *= number(sizes[other])
+            right += row
+            right /= number(sizes[one] + sizes[other])
         else:
-            np.maximum(mine, left, out=mine)
+            np.maximum(right, left, out=right)
         merges.append((one, other))
         merged[merge], latest[other], latest[one] = other, merge, -1
-        known[other] = merge + 1
+        n_seen[other] = merge + 1
         sizes[one], sizes[other] = 0, sizes[one] + sizes[other]
         gone[one] = np.inf
     return merges, heights
@@ -129,9 +129,9 @@ def _labelled(merges: list[tuple[int, int]], heights: Float[np.ndarray, " merge"
         return point
 
     matrix = np.empty((n_points - 1, 4))
-    for place, merge in enumerate(np.argsort(heights, kind="stable").tolist()):
+    for step, merge in enumerate(np.argsort(heights, kind="stable").tolist()):
         one, other = sorted(map(cluster_of, merges[merge]))
-        parent[one] = parent[other] = n_points + place
+        parent[one] = parent[other] = n_points + step
         sizes.append(sizes[one] + sizes[other])
-        matrix[place] = one, other, heights[merge], sizes[-1]
+        matrix[step] = one, other, heights[merge], sizes[-1]
     return matrix

@@ -48,9 +48,9 @@ class Sums:
         """Sums over the rows of both, which must have the same shift."""
         if not np.array_equal(self.shift, other.shift):
             raise ValueError("sums around different shifts do not add up")
-        mine, theirs = self.rows, other.rows
-        rows = RowSums(*(a + b for a, b in zip(mine, theirs, strict=True)))
-        rows = rows._replace(low=np.minimum(mine.low, theirs.low), high=np.maximum(mine.high, theirs.high))
+        ours, theirs = self.rows, other.rows
+        rows = RowSums(*(a + b for a, b in zip(ours, theirs, strict=True)))
+        rows = rows._replace(low=np.minimum(ours.low, theirs.low), high=np.maximum(ours.high, theirs.high))
         return Sums(self.shift, rows, tuple(a + b for a, b in zip(self.products, other.products, strict=True)))
 
     def around(self, shift: Float[np.ndarray, " neuron"]) -> "Sums":
@@ -118,17 +118,17 @@ class Moments:
             piece -= np.outer(rows.total[place.rows], offset[place.columns].astype(np.float32))
         unseen = _diagonal(len(mean), products) / (n - 1) < SMALLEST_VARIANCE
         constant = np.asarray(rows.low == rows.high) | unseen
-        found = cls(n, len(rows.norms), mean, products, constant, _moved(sums, offset)[0])
-        found._forget(constant)
-        return found
+        moments = cls(n, len(rows.norms), mean, products, constant, _moved(sums, offset)[0])
+        moments._forget(constant)
+        return moments
 
     def without(self, neurons: Int[np.ndarray, " gone"]) -> "Moments":
         """The moments with some neurons as if they were constant, so that CKA does not see them."""
         gone = np.isin(np.arange(self.n_neurons), neurons)
         products = tuple(product.copy() for product in self.products)
-        found = replace(self, products=products, constant=self.constant | gone)
-        found._forget(gone)
-        return found
+        rest = replace(self, products=products, constant=self.constant | gone)
+        rest._forget(gone)
+        return rest
 
     def _forget(self, neurons: Bool[np.ndarray, " neuron"]) -> None:
         for place, product in zip(places(self.n_neurons), self.products, strict=True):
@@ -196,10 +196,10 @@ class Moments:
         for place, piece in _pieces(self.n_neurons, self.products):
             (above, tops), (before, lefts) = self._layers(place.rows), self._layers(place.columns)
             squares = np.add.reduceat(np.square(piece, dtype=np.float64), lefts, axis=1)
-            found = np.add.reduceat(squares, tops, axis=0)
-            similarity[above, before] += found
+            sums = np.add.reduceat(squares, tops, axis=0)
+            similarity[above, before] += sums
             if place.is_corner:
-                similarity[before, above] += found.T
+                similarity[before, above] += sums.T
         if debiased:
             n, traces = self.n_rows, self.variance().reshape(self.n_layers, -1).sum(1) * (self.n_rows - 1)
             if n < 4:

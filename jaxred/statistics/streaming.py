@@ -116,7 +116,7 @@ class Accumulator:
         for part, filled in enumerate(self._filled):
             if filled:
                 self._dispatch(part)
-        found = []
+        halves = []
         for part in range(len(self._filled)):
             over_groups = []
             for rows, products in zip(self._rows, self._products, strict=True):
@@ -124,8 +124,8 @@ class Accumulator:
                 by_device = zip(*products[part], strict=True)
                 whole = [np.asarray(mine[0]) if len(mine) == 1 else np.concatenate(mine) for mine in by_device]
                 over_groups.append(Sums(self.shift, arrays, tuple(whole)))
-            found.append(_summed(over_groups))
-        return found
+            halves.append(_summed(over_groups))
+        return halves
 
     def restore(self, parts: Sequence[Sums]) -> None:
         """Goes on from what `sums` gave."""
@@ -208,8 +208,8 @@ def moments_of(store: Store, rows: np.ndarray | None = None) -> Moments:
 
 def halves(sentence_index: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     """The half, 0 or 1, that each row belongs to: all rows of a sentence to the same, and as many sentences to each."""
-    sentences, place = np.unique(sentence_index, return_inverse=True)
-    return (np.random.default_rng(0).permutation(len(sentences)) % N_HALVES)[place]
+    sentences, unit = np.unique(sentence_index, return_inverse=True)
+    return (np.random.default_rng(0).permutation(len(sentences)) % N_HALVES)[unit]
 
 
 def _early_mean(store: Store | SideBySide | HiddenStates, chosen: np.ndarray) -> Float[np.ndarray, " neuron"]:

@@ -28,10 +28,10 @@ def twins(correlation: Float[np.ndarray, "neuron neuron"], n_pairs: int) -> Twin
     partner = np.empty(len(correlation), int)
     strength = np.empty(len(correlation), np.float32)
     for neuron, row in enumerate(correlation):
-        mine = np.abs(row)
-        mine[neuron] = -1
-        partner[neuron] = np.argmax(mine)
-        strength[neuron] = mine[partner[neuron]]
+        similarity = np.abs(row)
+        similarity[neuron] = -1
+        partner[neuron] = np.argmax(similarity)
+        strength[neuron] = similarity[partner[neuron]]
     pairs: list[tuple[int, int]] = []
     taken: set[int] = set()
     for neuron in np.argsort(-strength, kind="stable").tolist():
@@ -39,8 +39,8 @@ def twins(correlation: Float[np.ndarray, "neuron neuron"], n_pairs: int) -> Twin
         if len(pairs) < n_pairs and neuron != other and not taken & {neuron, other}:
             pairs.append((min(neuron, other), max(neuron, other)))
             taken |= {neuron, other}
-    found = np.array(pairs, int).reshape(-1, 2)
-    return Twins(found, correlation[found[:, 0], found[:, 1]])
+    neurons = np.array(pairs, int).reshape(-1, 2)
+    return Twins(neurons, correlation[neurons[:, 0], neurons[:, 1]])
 
 
 def outliers(moments: Moments) -> Int[np.ndarray, " outlier"]:

@@ -29,8 +29,10 @@ def class_reports(probes: Mapping[str, Probe], names: Collection[str], features:
 
 def predicted_classes(probe: Probe, matrix: FeatureMatrix) -> Int[np.ndarray, " row"]:
     """The class that a probe gives every row."""
-    found = [np.argmax(probe.weights.T @ block[probe.columns] + probe.bias[:, None], axis=0) for block in matrix.blocks]
-    return np.concatenate(found)[: matrix.n_rows]
+    classes = [
+        np.argmax(probe.weights.T @ block[probe.columns] + probe.bias[:, None], axis=0) for block in matrix.blocks
+    ]
+    return np.concatenate(classes)[: matrix.n_rows]
 
 
 def mean_of_repeats(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -39,12 +41,13 @@ def mean_of_repeats(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return {name: float(np.mean([entry[name] for entry in scores])) for name in scores[0]}
 
-    found = {}
+    means = {}
     for split in SPLITS:
-        mine = [entry[split] for entry in entries]
-        labels = dict.fromkeys(label for entry in mine for label in entry["classes"])
+        of_split = [entry[split] for entry in entries]
+        labels = dict.fromkeys(label for entry in of_split for label in entry["classes"])
         classes = {
-            label: mean([entry["classes"][label] for entry in mine if label in entry["classes"]]) for label in labels
+            label: mean([entry["classes"][label] for entry in of_split if label in entry["classes"]])
+            for label in labels
         }
-        found[split] = {"classes": classes, "macro": mean([entry["macro"] for entry in mine])}
-    return found
+        means[split] = {"classes": classes, "macro": mean([entry["macro"] for entry in of_split])}
+    return means

@@ -107,9 +107,9 @@ def difference(entries: Sequence[ProbeScores], oracles: Sequence[ProbeScores]) -
 def describe_task(features: Features) -> TaskSummary:
     """The task as results name it: its rows and classes, and what always saying the same would score."""
     rows = {name: len(targets) for name, targets in features.targets.items()}
-    known: dict[str, Any] = {"name": features.task, "kind": features.kind, "metric": features.metric, "rows": rows}
+    fields: dict[str, Any] = {"name": features.task, "kind": features.kind, "metric": features.metric, "rows": rows}
     if not features.classes:
-        return TaskSummary(**known, targets={name: _spread(values) for name, values in features.targets.items()})
+        return TaskSummary(**fields, targets={name: _spread(values) for name, values in features.targets.items()})
     counts = {
         name: {label: int(np.sum(targets == class_id)) for class_id, label in enumerate(features.classes)}
         for name, targets in features.targets.items()
@@ -118,7 +118,7 @@ def describe_task(features: Features) -> TaskSummary:
     constant = constant_answer(features)
     assert constant is not None, "classes have one"
     return TaskSummary(
-        **known,
+        **fields,
         classes=list(features.classes),
         class_counts=counts,
         majority=Majority(majority, {name: counts[name][majority] / max(rows[name], 1) for name in rows}),

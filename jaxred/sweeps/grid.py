@@ -62,7 +62,7 @@ def runs(sweep: Sweep, overridden: Collection[str] = ()) -> list[Run]:
     _check_fields(axes, overridden)
     ends = [axis.name.split(".")[-1] for axis in axes if axis.is_field]
     base = StudyConfig(**{section.name: getattr(sweep, section.name) for section in dataclasses.fields(StudyConfig)})
-    found = []
+    all_runs = []
     for points in itertools.product(*(axis.points for axis in axes)):
         parts, config = [], base
         for axis, point in zip(axes, points, strict=True):
@@ -71,9 +71,9 @@ def runs(sweep: Sweep, overridden: Collection[str] = ()) -> list[Run]:
             parts.append(f"{title}={_safe(_text(point.value))}" if axis.is_field else _safe(point.value, label=True))
             config = _changed(config, point.fields)
         values = {axis.name: point.value for axis, point in zip(axes, points, strict=True)}
-        found.append(Run(_limited("-".join(parts)), values, config))
-    _check_names([run.name for run in found])
-    return found
+        all_runs.append(Run(_limited("-".join(parts)), values, config))
+    _check_names([run.name for run in all_runs])
+    return all_runs
 
 
 def swept(sweep: Sweep) -> set[str]:
@@ -153,13 +153,13 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _fields() -> dict[str, type]:
     """The paths of all fields of a study, those of its sections and its own, and their types."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for part in dataclasses.fields(StudyConfig):
         if dataclasses.is_dataclass(part.type):
-            found |= {f"{part.name}.{field.name}": field.type for field in dataclasses.fields(part.type)}
+            fields |= {f"{part.name}.{field.name}": field.type for field in dataclasses.fields(part.type)}
         else:
-            found[part.name] = part.type
-    return found
+            fields[part.name] = part.type
+    return fields
 
 
 def _typed(path: str, value: Any, where: str) -> Any:

@@ -50,7 +50,7 @@ def run(
 
 def _run(main: Callable[[Any, str, bool], Any], sweep: Sweep, runs: list[Run], workdir: str, overwrite: bool) -> None:
     folder = _claim(workdir, sweep, runs, overwrite)
-    found = {run.name: table.cells(folder, run) for run in runs}
+    cells = {run.name: table.cells(folder, run) for run in runs}
     failed: dict[str, str] = {}
     seconds: list[float] = []  # of the runs that were not already done
     for i, run in enumerate(runs):
@@ -65,10 +65,10 @@ def _run(main: Callable[[Any, str, bool], Any], sweep: Sweep, runs: list[Run], w
             failed[run.name] = str(error)
         if _results(folder / run.name) != before:
             seconds.append(time.perf_counter() - begin)
-        found[run.name] = table.cells(folder, run)
-        _write_tables(folder, runs, found, failed)
+        cells[run.name] = table.cells(folder, run)
+        _write_tables(folder, runs, cells, failed)
     print(
-        f"\n{table.as_markdown(runs, found, {})}\nTable: {' and '.join(str(folder / t) for t in sweep_folder.TABLES)}"
+        f"\n{table.as_markdown(runs, cells, {})}\nTable: {' and '.join(str(folder / t) for t in sweep_folder.TABLES)}"
     )
     if failed:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())

@@ -33,39 +33,39 @@ Cells = dict[str, Any]  # by column
 def cells(folder: Path, run: Run) -> Cells:
     """What a run's results say, from the stages that have run; nothing where the folder is of other settings."""
     workdir = Workdir(folder / run.name)
-    found: Cells = {}
+    columns_of_run: Cells = {}
     try:
         if workdir.saved_config() != json.loads(json.dumps(to_dict(run.config))):
             return {}
         for kind, columns in STAGES.items():
             result = workdir.find(kind)
             if result is not None:
-                found = {**columns(result, run.config), **found}
+                columns_of_run = {**columns(result, run.config), **columns_of_run}
     except UserError:  # damaged: the stage whose result it is says so
-        return found
-    return found
+        return columns_of_run
+    return columns_of_run
 
 
-def as_csv(runs: Sequence[Run], found: Mapping[str, Cells], failed: Mapping[str, str]) -> str:
+def as_csv(runs: Sequence[Run], cells_by_run: Mapping[str, Cells], failed: Mapping[str, str]) -> str:
     """Every number as it is; a column `error` only where a run has failed."""
-    columns = _columns(found)
+    columns = _columns(cells_by_run)
     lines = [["run", *runs[0].values, "metric", *columns, *(["error"] if failed else [])]]
     for run in runs:
-        numbers = [found.get(run.name, {}).get(column, "") for column in columns]
+        numbers = [cells_by_run.get(run.name, {}).get(column, "") for column in columns]
         error = [failed.get(run.name, "")] if failed else []
         lines.append([run.name, *run.values.values(), run.config.task.metric, *numbers, *error])
     return csv_text(lines)
 
 
-def as_markdown(runs: Sequence[Run], found: Mapping[str, Cells], failed: Mapping[str, str]) -> str:
+def as_markdown(runs: Sequence[Run], cells_by_run: Mapping[str, Cells], failed: Mapping[str, str]) -> str:
     """The table, what its columns are, and the runs that failed."""
-    columns, axes = [column for column in _columns(found) if not column.endswith(ENDS)], list(runs[0].values)
+    columns, axes = [column for column in _columns(cells_by_run) if not column.endswith(ENDS)], list(runs[0].values)
     metrics = len({run.config.task.metric for run in runs}) > 1
     lines = [[*axes, *(["metric"] if metrics else []), *(column.replace("_", " ") for column in columns)]]
     for run in runs:
         metric = [run.config.task.metric] if metrics else []
-        mine = found.get(run.name, {})
-        numbers = ["" if mine.get(column) is None else _shown(column, mine) for column in columns]
+        cells_of_run = cells_by_run.get(run.name, {})
+        numbers = ["" if cells_of_run.get(column) is None else _shown(column, cells_of_run) for column in columns]
         lines.append([*(_axis_value(value) for value in run.values.values()), *metric, *numbers])
     text = markdown(lines, n_text=len(axes))
     metric = "" if metrics else f" Scores are {runs[0].config.task.metric}."
@@ -77,8 +77,8 @@ def as_markdown(runs: Sequence[Run], found: Mapping[str, Cells], failed: Mapping
     return text + "".join(f"\nFailed: {name}: {reason}\n" for name, reason in failed.items())
 
 
-def _columns(found: Mapping[str, Cells]) -> list[str]:
-    present = {column for mine in found.values() for column in mine}
+def _columns(cells_by_run: Mapping[str, Cells]) -> list[str]:
+    present = {column for mine in cells_by_run.values() for column in mine}
     return [column for column in COLUMNS if column in present]
 
 

@@ -96,8 +96,8 @@ def to_file(
             for sentence, vectors in zip(sentences, _by_sentence(store, sentences), strict=True):
                 vectors = _narrow(vectors, dtype, sentence.rows.start) if suffix in (".hdf5", ".h5") else vectors
                 for i, writer in enumerate(writers):
-                    mine = vectors[:, i : i + 1] if separate_layers else vectors
-                    writer.add(sentence.text, sentence.tokens, mine)
+                    of_file = vectors[:, i : i + 1] if separate_layers else vectors
+                    writer.add(sentence.text, sentence.tokens, of_file)
                 bar.update(len(vectors))
         for file, content in zip(files[len(paths) :], companions.values(), strict=True):
             file.write(content)
@@ -221,7 +221,7 @@ def _sentences(store: Store, text: Path | None) -> list[_Sentence]:
     starts = np.flatnonzero(np.diff(index, prepend=-1)) if store.has_words else np.arange(len(index))
     ends = np.append(starts[1:], len(index))
     word_index = store.word_index() if store.has_words else None
-    found = []
+    sentences = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         line = "" if lines is None else lines[index[start]]
         tokens = [SENTENCE_TOKEN]
@@ -234,8 +234,8 @@ def _sentences(store: Store, text: Path | None) -> list[_Sentence]:
                 )
             tokens = [words[i] for i in word_index[start:end]]
             line = " ".join(tokens)
-        found.append(_Sentence(line, tokens, slice(start, end)))
-    return found
+        sentences.append(_Sentence(line, tokens, slice(start, end)))
+    return sentences
 
 
 def _by_sentence(store: Store, sentences: Sequence[_Sentence]) -> Iterator[Float[np.ndarray, "token layer neuron"]]:

@@ -201,15 +201,15 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
     names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
     for info, name in zip(archive.infolist(), names, strict=True):
         if info.flag_bits & 1:
-            found = "is encrypted"
+            fault = "is encrypted"
         elif names.count(name) > 1:
-            found = "occurs twice"
+            fault = "occurs twice"
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            found = f"is compressed by method {info.compress_type}"
+            fault = f"is compressed by method {info.compress_type}"
         else:
             continue
         raise UserError(
-            f"{path}: its member {info.filename!r} {found}, but an archive as np.savez or np.savez_compressed writes "
+            f"{path}: its member {info.filename!r} {fault}, but an archive as np.savez or np.savez_compressed writes "
             "it is expected: save it with one of these."
         )
 

@@ -43,5 +43,5 @@ def require_room(location: str, ledger: Ledger, freed_bytes: int = 0) -> None:
 
 def size(folder: Path, names: tuple[str, ...]) -> int:
     """The bytes of the files of these names and in the folders of these names."""
-    found = [path for name in names for path in (folder / f"{name}.json", *(folder / name).rglob("*"))]
-    return sum(path.stat().st_size for path in found if path.is_file())
+    paths = [path for name in names for path in (folder / f"{name}.json", *(folder / name).rglob("*"))]
+    return sum(path.stat().st_size for path in paths if path.is_file())

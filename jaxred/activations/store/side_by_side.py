@@ -32,9 +32,9 @@ class SideBySide:
     @property
     def real(self) -> Bool[np.ndarray, " neuron"]:
         """The neurons that either model has."""
-        place = np.arange(self.hidden_size)
+        column = np.arange(self.hidden_size)
         widths = np.repeat([self.one.hidden_size, self.other.hidden_size], [self.one.n_layers, self.other.n_layers])
-        return (place < widths[:, None]).ravel()
+        return (column < widths[:, None]).ravel()
 
     def sentence_index(self) -> np.ndarray:
         """Each row's sentence."""

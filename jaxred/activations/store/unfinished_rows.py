@@ -36,8 +36,8 @@ class UnfinishedRows:
         self._identity = checksum(described)
         self._next: dict[int, int] = {}  # by window, the number of the next piece
         for key in list_keys(kvstore, f"{FOLDER}/", location):
-            if found := re.fullmatch(rf"{FOLDER}/(\d+)-(\d+)", key):
-                window, number = map(int, found.groups())
+            if match := re.fullmatch(rf"{FOLDER}/(\d+)-(\d+)", key):
+                window, number = map(int, match.groups())
                 self._next[window] = max(self._next.get(window, 0), number + 1)
         self._rows: list[np.ndarray] = []
         self._since, self._cost, self._future, self._works = time.monotonic(), 0.0, None, True
@@ -49,9 +49,9 @@ class UnfinishedRows:
             try:
                 raw = answer(self._kvstore.read(f"{FOLDER}/{window}-{number}"), TRANSFER_SECONDS).value
                 head, _, values = raw.partition(b"\n")
-                found = json.loads(head)
-                rows = np.array(found["rows"], np.int64)
-                if found["identity"] == self._identity and found["digest"] == _digest(rows, values):
+                header = json.loads(head)
+                rows = np.array(header["rows"], np.int64)
+                if header["identity"] == self._identity and header["digest"] == _digest(rows, values):
                     vectors = np.frombuffer(values, jnp.dtype(self._ledger.dtype))
                     block[rows] = vectors.reshape(len(rows), *block.shape[1:])
                     done[rows] = True
@@ -65,9 +65,9 @@ class UnfinishedRows:
         begin = time.monotonic()
         if not self._works or begin - self._since < max(SECONDS, COST * self._cost):
             return
-        mine = np.concatenate(self._rows)
-        values = block[mine].tobytes()
-        head = {"identity": self._identity, "rows": mine.tolist(), "digest": _digest(mine, values)}
+        pending = np.concatenate(self._rows)
+        values = block[pending].tobytes()
+        head = {"identity": self._identity, "rows": pending.tolist(), "digest": _digest(pending, values)}
         number = self._next.get(window, 0)
         try:
             self._wait()

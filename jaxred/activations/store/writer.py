@@ -177,28 +177,28 @@ class StoreWriter:
 
     def _stats(self, index: int) -> dict[str, tuple[int, int, int]]:
         """The files of a window as the file system knows them; of a store that is no folder, none."""
-        folder, found = local_folder(self.location), {}
+        folder, stats = local_folder(self.location), {}
         if folder is not None:
             for shard in self.ledger.shards_of(index):
                 with contextlib.suppress(OSError):
                     stat = os.stat(folder / shard)
-                    found[shard] = stat.st_ino, stat.st_size, stat.st_mtime_ns
-        return found
+                    stats[shard] = stat.st_ino, stat.st_size, stat.st_mtime_ns
+        return stats
 
     def _check_own(self) -> None:
         """Checks that no other process has replaced the ledger."""
         try:
-            found = answer(self._kvstore.read("ledger.json"), TRANSFER_SECONDS)
+            ledger_bytes = answer(self._kvstore.read("ledger.json"), TRANSFER_SECONDS)
         except REFUSALS as error:
             raise self._refused("the ledger", error) from error
-        if found.stamp.generation != self._version:
+        if ledger_bytes.stamp.generation != self._version:
             raise self._lost()
 
     def _check_written(self) -> None:
         """Rejects to finish a store whose files are not all those that this writer wrote."""
         windows = {int(shard.split("/")[2]) for shard in self._written}
-        found = {shard: stat for window in windows for shard, stat in self._stats(window).items()}
-        changed = [shard for shard, stat in self._written.items() if found.get(shard) != stat]
+        stats = {shard: stat for window in windows for shard, stat in self._stats(window).items()}
+        changed = [shard for shard, stat in self._written.items() if stats.get(shard) != stat]
         if changed:
             with contextlib.suppress(*REFUSALS):  # else the next run would take it for its own
                 answer(self._kvstore.write("ledger.json", None, if_equal=self._version), TRANSFER_SECONDS)

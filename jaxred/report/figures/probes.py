@@ -97,8 +97,8 @@ def kept_neurons(pipeline: PipelineResult) -> Figure:
     for i, ((label, counts), color) in enumerate(
         zip(shown.items(), (BLUE, ORANGE, GREEN, "#7c3aed", "#be185d", GREY), strict=False)
     ):
-        place = np.arange(n_layers) + (i - (len(shown) - 1) / 2) * width
-        axes.bar(place, 100 * counts / pipeline.encoder.hidden_size, width * 0.92, color=color, label=label)
+        positions = np.arange(n_layers) + (i - (len(shown) - 1) / 2) * width
+        axes.bar(positions, 100 * counts / pipeline.encoder.hidden_size, width * 0.92, color=color, label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", visible=False)
     axes.set_ylim(0, axes.get_ylim()[1] * (1.05 + 0.08 * len(shown)))  # room for the legend

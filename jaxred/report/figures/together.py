@@ -46,8 +46,8 @@ def tasks_windows(found: SeveralTasks) -> Figure:
     figure, axes = new_axes(6.2, 3.4)
     windows, width = np.arange(1, len(found.windows) + 1), 0.8 / len(tasks)
     for i, (task, color) in enumerate(zip(tasks, many_colors(len(tasks)), strict=True)):
-        place = windows + (i - (len(tasks) - 1) / 2) * width
-        axes.bar(place, task.windows, width * 0.92, color=color, label=named(task.run))
+        positions = windows + (i - (len(tasks) - 1) / 2) * width
+        axes.bar(positions, task.windows, width * 0.92, color=color, label=named(task.run))
     axes.bar(windows, found.windows, 0.86, color="none", edgecolor=INK, linewidth=1, label="sum of the tasks")
     count_windows(axes, found.windows, found.window_threshold)
     axes.legend(fontsize=8)

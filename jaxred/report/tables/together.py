@@ -20,8 +20,8 @@ def tasks_lines(content: SeveralTasks) -> list[tuple[list[list[str]], str]]:
     curve = [["threshold", *names, "mean redundant"]]
     windows = [["window", *names[: len(tasks)], "sum"]]
     for i, entry in enumerate(content.mean):
-        mine = [column.thresholds[i] for column in columns]
-        cells = [f"{e.n_clusters:,} ({e.redundant_share:.1%})" for e in mine]
+        at_threshold = [column.thresholds[i] for column in columns]
+        cells = [f"{e.n_clusters:,} ({e.redundant_share:.1%})" for e in at_threshold]
         share = entry.redundant_share
         curve.append([f"{entry.threshold:g}", *cells, f"{share.mean:.1%} ± {share.sd:.1%}"])
     for window, total in enumerate(content.windows, 1):
@@ -39,10 +39,14 @@ def tasks_lines(content: SeveralTasks) -> list[tuple[list[list[str]], str]]:
     head = ["threshold", "agreement of tasks", "agreement of halves", "same clusters", "of several neurons"]
     agreement = [head]
     for i, entry in enumerate(content.mean):
-        mine = [pair.thresholds[i] for pair in pairs]
+        at_threshold = [pair.thresholds[i] for pair in pairs]
         halves = [task.thresholds[i].agreement_of_halves for task in tasks]
-        cells = [span([e.agreement for e in mine]), span(halves), span([e.n_same for e in mine], ",.0f")]
-        several = span([e.share_of_several for e in mine], ".1%")
+        cells = [
+            span([e.agreement for e in at_threshold]),
+            span(halves),
+            span([e.n_same for e in at_threshold], ",.0f"),
+        ]
+        several = span([e.share_of_several for e in at_threshold], ".1%")
         agreement.append([f"{entry.threshold:g}", *cells, several])
     moved = span([pair.cka_differs_by for pair in pairs])
     found.append(
