@@ -81,9 +81,9 @@ def write(model: "ReducedModel", path: str | Path, overwrite: bool = False) -> P
 
 def _packages() -> tuple[Any, Any]:
     try:
-        import jax2onnx  # noqa: F401
-        import onnx
-        import onnxruntime
+        import jax2onnx  # noqa: F401  # pyright: ignore[reportMissingImports]
+        import onnx  # pyright: ignore[reportMissingImports]
+        import onnxruntime  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             f"Exporting to ONNX needs the package {error.name}: install the extra, as in pip install 'jaxred[onnx]'."
@@ -122,7 +122,7 @@ def _function(model: "ReducedModel") -> tuple[Callable[..., tuple[jax.Array, ...
 
 def _translated(function: Callable[..., Any], names: tuple[str, ...]) -> Any:
     """The ONNX model of a function."""
-    from jax2onnx import to_onnx
+    from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
 
     shape = jax.export.symbolic_shape("texts, tokens")
     inputs = [jax.ShapeDtypeStruct(shape, jnp.int32)] * len(INPUTS)
@@ -134,7 +134,7 @@ def _translated(function: Callable[..., Any], names: tuple[str, ...]) -> Any:
 
 def _take_int64(proto: Any) -> None:
     """Makes the inputs int64, as tokenizers give them."""
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper  # pyright: ignore[reportMissingImports]
 
     graph, casts = proto.graph, []
     for graph_input in graph.input:

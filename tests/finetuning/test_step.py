@@ -115,6 +115,7 @@ def test_a_step_is_that_of_pytorch(model_type, words, tmp_path):
         if name in frozen:
             array[frozen[name]] = 0
         right = exact_gradients[name].numpy()
+        right = right if np.isfinite(right).all() else expected.numpy()  # PyTorch's of padding in float64 is NaN
         own_error = np.linalg.norm(expected.numpy() - right)
         bound = max(1e-5 * max(np.linalg.norm(right), 1e-2 * total), 2 * own_error)
         assert np.linalg.norm(array - right) < bound, name

@@ -10,6 +10,7 @@ from helpers.small_models import TEXTS, random_model
 from jaxred.errors import UserError
 from jaxred.reduced import onnx_file
 
+pytestmark = pytest.mark.reference  # which installs the extra `onnx`
 pytest.importorskip("jax2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
