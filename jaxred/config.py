@@ -243,7 +243,6 @@ class StudyConfig:
 
     task: TaskConfig = field(default_factory=TaskConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
@@ -256,6 +255,7 @@ class StudyConfig:
     """Repeats draw dev from train again, where dev has no file. False: all repeats use one split."""
     measure_speed: bool = False
     """Also measure how much faster the smallest set that is a finding is computed and trained than the whole."""
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
 
 def source_kind(config: StudyConfig) -> str:
