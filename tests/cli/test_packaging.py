@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from helpers.processes import ROOT
 
+from jaxred.data.movie_reviews import load_movie_reviews
+
 pytestmark = pytest.mark.packaging
 SOURCES = ("jaxred", "launch", "configs", "tests", "benchmarks", "docs")
 FILES = ("setup.py", "MANIFEST.in", "pyproject.toml", "README.md", "LICENSE")
@@ -105,3 +107,17 @@ def test_an_installed_jaxred_runs_the_demo_from_any_folder(installed, tmp_path):
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["task"]["limit_instances"] == 200
     assert saved["extraction"]["pooling"] == "mean"  # the packaged configuration's
+    # The set of neurons need not be a finding after so little training; the oracle's model is asked for by name.
+    exported = run(
+        installed / "jaxred", "export", "--workdir=run", "--output=small", "--set=oracle", "--nomeasure", **options
+    )
+    assert "Written: small" in exported.stdout
+    test = load_movie_reviews("classification").splits["test"]
+    lines = ["text,label", *('"{}",{}'.format(row.text.replace('"', '""'), row.label) for row in test)]
+    (tmp_path / "test.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    shutil.move(tmp_path / "small", tmp_path / "moved")
+    predicted = run(
+        installed / "jaxred", "predict", "--model=moved", "--input=test.csv", "--output=labels.csv", **options
+    )
+    score = json.loads((tmp_path / "run" / "results" / "pipeline.json").read_text())["oracle"]["test"]["__OVERALL__"]
+    assert f"{score:.4f}" in predicted.stdout
