@@ -4,6 +4,8 @@ from typing import Any
 
 from jaxred.studies.results import BeforeAfter, PipelineResult, SetOfBoth, SetOfOne
 
+BEST_LAYER = "Best layer alone"  # the rule that takes the layer that is best on dev by itself
+
 
 def before_and_after(before: PipelineResult, after: PipelineResult) -> BeforeAfter:
     """Sets that one rule selects in both, next to each other.
@@ -17,7 +19,7 @@ def before_and_after(before: PipelineResult, after: PipelineResult) -> BeforeAft
     return BeforeAfter(
         task=after.task.name,
         metric=after.task.metric,
-        sets=[SetOfBoth(name, sides[0][name], sides[1][name]) for name in sides[1] if name in sides[0]],
+        sets=[SetOfBoth(*rule, sides[0][rule], sides[1][rule]) for rule in sides[1] if rule in sides[0]],
         layers={"before": _layers(before), "after": _layers(after)},
         constant=None if constant is None else constant.scores["test"],
     )
@@ -29,14 +31,16 @@ def _layers(pipeline: PipelineResult) -> list[float]:
     return [scores.overall("test") for scores in pipeline.independent]
 
 
-def _sets(pipeline: PipelineResult) -> dict[str, SetOfOne]:
+def _sets(pipeline: PipelineResult) -> dict[tuple[str, str, str], SetOfOne]:
+    """By rule, delta and clustering."""
     rows = [row for row in pipeline.rows() if row["set"] != "incremental"]
     best = max((row for row in rows if row["set"] == "independent"), key=lambda row: row["dev"])
     chosen = [row for row in rows if row["set"] != "independent"]
     n_neurons = pipeline.encoder.n_neurons
-    sets = {_name(chosen[0]): chosen[0], "Best layer alone": best, **{_name(row): row for row in chosen[1:]}}
+    sets = {_rule(chosen[0]): chosen[0], (BEST_LAYER, "", ""): best}
+    sets |= {_rule(row): row for row in chosen[1:]}
     return {
-        name: SetOfOne(
+        rule: SetOfOne(
             top_layer=row["top_layer"],
             n_neurons=row["n_neurons"],
             share=row["n_neurons"] / n_neurons,
@@ -45,15 +49,15 @@ def _sets(pipeline: PipelineResult) -> dict[str, SetOfOne]:
             interval=(row["test_low"], row["test_high"]),
             finding=bool(row.get("finding", int(row["beats_constant"]) == pipeline.n_runs)),
         )
-        for name, row in sets.items()
+        for rule, row in sets.items()
     }
 
 
-def _name(row: dict[str, Any]) -> str:
-    """The rule that selected a row of a pipeline's table."""
+def _rule(row: dict[str, Any]) -> tuple[str, str, str]:
+    """The rule that selected a row of a pipeline's table, its delta, and its clustering."""
     if row["set"] == "oracle":
-        return "Oracle"
+        return "Oracle", "", ""
     if row["set"] == "LayerSelector":
-        return f"LayerSelector (δ {row['delta_layers']:g})"
+        return "LayerSelector", f"{row['delta_layers']:g}", ""
     threshold = "no clustering" if row["threshold"] is None else f"clustering {row['threshold']:g}"
-    return f"LS + CCFS (δ {row['delta_layers']:g}/{row['delta_neurons']:g}; {threshold})"
+    return "LS + CCFS", f"{row['delta_layers']:g}/{row['delta_neurons']:g}", threshold

@@ -108,10 +108,8 @@ def test_an_installed_jaxred_runs_the_demo_from_any_folder(installed, tmp_path):
     assert saved["task"]["limit_instances"] == 200
     assert saved["extraction"]["pooling"] == "mean"  # the packaged configuration's
     # The set of neurons need not be a finding after so little training; the oracle's model is asked for by name.
-    exported = run(
-        installed / "jaxred", "export", "--workdir=run", "--output=small", "--set=oracle", "--nomeasure", **options
-    )
-    assert "Written: small" in exported.stdout
+    export = "export", "--workdir=run", "--output=small", "--set=oracle", "--nomeasure"
+    assert "Written: " in run(installed / "jaxred", *export, **options).stdout
     test = load_movie_reviews("classification").splits["test"]
     lines = ["text,label", *('"{}",{}'.format(row.text.replace('"', '""'), row.label) for row in test)]
     (tmp_path / "test.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

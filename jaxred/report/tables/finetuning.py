@@ -3,6 +3,7 @@
 from jaxred.io.tables import markdown
 from jaxred.probing.resampling import LEVEL
 from jaxred.report.values import Value
+from jaxred.studies.before_after import BEST_LAYER
 from jaxred.studies.results import BeforeAfter, FineTuningResult, SetOfOne
 
 Table = tuple[list[list[str]], str]
@@ -33,16 +34,23 @@ def before_after_lines(result: BeforeAfter) -> list[Table]:
     sides = ("before", "after")
     heads = [f"{name}, {side}" for name in ("layers", "neurons", f"test {metric}") for side in sides]
     lines = [["", *heads]]
+    deltas: dict[tuple[str, str], dict[tuple[str, ...], list[str]]] = {}  # by rule, and by what its line says
     for entry in result.sets:
-        before, after = entry.before, entry.after
-        cells = [form(side) for form in (_layers, _neurons, _score) for side in (before, after)]
-        lines.append([entry.name, *cells])
+        both = entry.before, entry.after
+        layers = [f"{side.top_layer:g}" if entry.rule == BEST_LAYER else _layers(side) for side in both]
+        cells = (*layers, *(form(side) for form in (_neurons, _score) for side in both))
+        deltas.setdefault((entry.rule, entry.clustering), {}).setdefault(cells, []).append(entry.delta)
+    for (rule, clustering), by_cells in deltas.items():
+        for cells, of_line in by_cells.items():
+            details = [f"δ {', '.join(of_line)}"] if of_line[0] else []
+            details += [clustering] if clustering else []
+            lines.append([f"{rule} ({'; '.join(details)})" if details else rule, *cells])
     note = f"[ ]: {LEVEL:.0%} bootstrap interval over test rows. *: no finding."
     return [(lines, note)]
 
 
 def _layers(side: SetOfOne) -> str:
-    return f"0–{side.top_layer:g}"
+    return f"0–{side.top_layer:g}" if side.top_layer else "0"
 
 
 def _neurons(side: SetOfOne) -> str:

@@ -24,7 +24,9 @@ class SetOfOne:
 class SetOfBoth:
     """What one rule selects before and after fine-tuning."""
 
-    name: str
+    rule: str  # such as LS + CCFS
+    delta: str  # of the rule; empty where it has none
+    clustering: str  # of the rule: no clustering, or clustering with its threshold; empty where it has none
     before: SetOfOne
     after: SetOfOne
 
@@ -44,7 +46,13 @@ class BeforeAfter(Result):
     def rows(self) -> list[dict[str, Any]]:
         """One row per rule and side."""
         return [
-            {"set": entry.name, "encoder": side, **asdict(getattr(entry, side))}
+            {
+                "set": entry.rule,
+                "delta": entry.delta,
+                "clustering": entry.clustering,
+                "encoder": side,
+                **asdict(getattr(entry, side)),
+            }
             for entry in self.sets
             for side in ("before", "after")
         ]
