@@ -10,21 +10,29 @@ from jaxred.studies.results import BeforeAfter, FineTuningResult
 
 def learning_curve(result: FineTuningResult) -> Figure:
     figure, axes = new_axes()
-    axes.plot(result.loss_steps, result.losses, color=BLUE, linewidth=1.1, label="training loss")
+    steps, losses = np.asarray(result.loss_steps), np.asarray(result.losses)
+    axes.plot(steps, losses, color=BLUE, linewidth=0.7, alpha=0.35)
+    width = max(1, len(losses) // 10)
+    smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+    axes.plot(
+        steps[width - 1 :], smooth, color=BLUE, linewidth=1.6, label="training loss (moving mean)"
+    )
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None), title="Fine-tuning")
     right = axes.twinx()
-    per_epoch = result.n_steps // len(result.dev)
-    steps = per_epoch * np.arange(1, len(result.dev) + 1)
-    metric = f"dev {result.metric.replace('_', ' ')}"
-    right.plot(steps, result.dev, color=ORANGE, marker="o", ms=4.5, label=metric)
-    right.plot(
-        steps[result.best_epoch - 1], result.dev[result.best_epoch - 1], "o", ms=10, mfc="none", mec=ORANGE,
-        label="kept",
-    )  # fmt: skip
-    right.set_ylabel(metric)
+    per_epoch, metric = result.n_steps // len(result.dev), f"dev {result.metric.replace('_', ' ')}"
+    ends = per_epoch * np.arange(1, len(result.dev) + 1)
+    right.plot(ends, result.dev, color=ORANGE, marker="o", ms=4.5, label=metric)
+    kept = result.best_epoch - 1
+    right.plot(ends[kept], result.dev[kept], "o", ms=10, mfc="none", mec=ORANGE, label="kept")
+    shown = [*result.dev]
+    if result.constant:
+        shown.append(result.constant["dev"])
+        right.axhline(shown[-1], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), label="best constant answer, dev")
+    room = max(0.02, 0.15 * (max(shown) - min(shown)))  # so that a thousandth does not fill the figure
+    right.set(ylabel=metric, ylim=(min(shown) - room, max(shown) + room))
     right.grid(visible=False)
-    lines = [*axes.get_lines(), *right.get_lines()]
-    axes.legend(lines, [str(line.get_label()) for line in lines], fontsize=8.5, loc="center right")
+    handles = [line for line in (*axes.get_lines(), *right.get_lines()) if not str(line.get_label()).startswith("_")]
+    figure.legend(handles=handles, fontsize=8.5, loc="outside lower center", ncols=2)
     return figure
 
 
