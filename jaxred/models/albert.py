@@ -15,11 +15,11 @@ import numpy as np
 from jaxred.errors import UserError
 from jaxred.models.architecture_config import Keys
 from jaxred.models.bert import Bert, BertConfig, BertLayer
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.dropout import Dropouts
 from jaxred.models.electra import SmallEmbeddings
 from jaxred.models.encoder import Encoder
 from jaxred.models.heads import HeadTable
+from jaxred.models.weight_table import WeightTable
 
 _LAYER = "encoder.albert_layer_groups.{}.albert_layers.0."
 

@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
 from jaxred.models.heads import CLASSIFIER_DROPOUT, HeadTable
@@ -22,6 +21,7 @@ from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, linear
 from jaxred.models.norms import layer_norm
 from jaxred.models.token_layout import FAST, TokenLayout
+from jaxred.models.weight_table import WeightTable
 
 
 @dataclass(frozen=True)

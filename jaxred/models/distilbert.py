@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.bert import BertEmbeddings, BertLayer
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.dropout import Dropouts
 from jaxred.models.encoder import Encoder
 from jaxred.models.heads import HeadTable
 from jaxred.models.token_layout import FAST, TokenLayout
+from jaxred.models.weight_table import WeightTable
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxred.models.bert import Bert, BertConfig, BertEmbeddings
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.heads import CLASSIFIER_DROPOUT, HeadTable, pooled_head
+from jaxred.models.weight_table import WeightTable
 
 
 @dataclass(frozen=True)

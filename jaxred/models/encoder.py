@@ -15,9 +15,9 @@ from jaxred.errors import UserError
 from jaxred.models import pooling
 from jaxred.models.architecture_config import ArchitectureConfig
 from jaxred.models.attention import Relations, visible_tokens
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.heads import HeadTable
+from jaxred.models.weight_table import WeightTable
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
 _AnyEncoder = TypeVar("_AnyEncoder", bound="Encoder")

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 from jaxred.errors import UserError
 from jaxred.models.architecture_config import Keys
 from jaxred.models.attention import AttentionShape
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.decoder_config import AlternatingConfig, DecoderConfig, with_biases
 from jaxred.models.llama import Llama
+from jaxred.models.weight_table import WeightTable
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape, Relations, token_positions, visible_tokens
-from jaxred.models.checkpoint import Stored, WeightTable
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import FeedForward
@@ -24,6 +23,7 @@ from jaxred.models.layer import PreNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.norms import layer_norm
 from jaxred.models.token_layout import CAUSAL, TokenLayout
+from jaxred.models.weight_table import Stored, WeightTable
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxred.models.alternating import of_layer
 from jaxred.models.attention import Attention, AttentionShape, Relations, token_positions, visible_tokens
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.decoder_config import DecoderConfig, with_biases
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
@@ -24,6 +23,7 @@ from jaxred.models.layer import PreNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.norms import RMSNorm
 from jaxred.models.rotary import Rotary, rotation_of
+from jaxred.models.weight_table import WeightTable
 
 
 @dataclass(frozen=True)

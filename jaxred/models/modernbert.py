@@ -17,7 +17,6 @@ from jaxred.errors import UserError
 from jaxred.models.alternating import FULL, SLIDING, kinds_of_layers, of_layer
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape, Relations, visible_tokens
-from jaxred.models.checkpoint import Stored, WeightTable
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import GatedFeedForward
@@ -27,6 +26,7 @@ from jaxred.models.linear import Embedding
 from jaxred.models.norms import layer_norm
 from jaxred.models.rotary import Rotary, checked_theta, rotation_of
 from jaxred.models.token_layout import TokenLayout
+from jaxred.models.weight_table import Stored, WeightTable
 
 _FULL_ROTARY, _SLIDING_ROTARY = Rotary(160_000.0), Rotary(10_000.0)
 _THETA = {FULL: ("global_rope_theta", _FULL_ROTARY), SLIDING: ("local_rope_theta", _SLIDING_ROTARY)}  # older files'

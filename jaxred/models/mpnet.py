@@ -18,12 +18,12 @@ from jaxtyping import Array, Bool, Int
 from jaxred.models.architecture_config import ArchitectureConfig
 from jaxred.models.attention import Relations, visible_tokens
 from jaxred.models.bert import Bert, BertConfig, BertLayer
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.encoder import Encoder
 from jaxred.models.heads import HeadTable, pooled_head
 from jaxred.models.linear import Embedding
 from jaxred.models.roberta import RobertaEmbeddings
 from jaxred.models.token_layout import FAST, TokenLayout
+from jaxred.models.weight_table import WeightTable
 
 _PADDING = 1  # whatever the tokenizer's padding token is
 _FURTHEST = 128  # distances beyond it share a bias

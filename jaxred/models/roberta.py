@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxred.models.bert import Bert, BertConfig, BertEmbeddings
-from jaxred.models.checkpoint import WeightTable
 from jaxred.models.heads import CLASSIFIER_DROPOUT, HeadTable, pooled_head
 from jaxred.models.token_layout import FAST, TokenLayout
+from jaxred.models.weight_table import WeightTable
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,7 @@ def learning_curve(result: FineTuningResult) -> Figure:
     axes.plot(steps, losses, color=BLUE, linewidth=0.7, alpha=0.35)
     width = max(1, len(losses) // 10)
     smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
-    axes.plot(
-        steps[width - 1 :], smooth, color=BLUE, linewidth=1.6, label="training loss (moving mean)"
-    )
+    axes.plot(steps[width - 1 :], smooth, color=BLUE, linewidth=1.6, label="training loss (moving mean)")
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None), title="Fine-tuning")
     right = axes.twinx()
     per_epoch, metric = result.n_steps // len(result.dev), f"dev {result.metric.replace('_', ' ')}"
