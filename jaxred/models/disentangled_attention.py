@@ -6,8 +6,8 @@ Reference: He, Liu, Gao, Chen, "DeBERTa: Decoding-enhanced BERT with Disentangle
 import math
 from typing import Any, NamedTuple
 
-import flax.nnx as nnx
 import jax.numpy as jnp
+from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
