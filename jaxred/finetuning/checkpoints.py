@@ -20,7 +20,7 @@ log = logging.getLogger("jaxred")
 class Checkpoints:
     """Saves the state of a training from time to time, in the background, and gives back the last one."""
 
-    def __init__(self, folder: Path, identity: str, seconds: float):
+    def __init__(self, folder: Path, identity: str, seconds: int):
         """Opens a folder, and makes it where it is not there.
 
         Args:
@@ -79,7 +79,7 @@ class Checkpoints:
             log.warning("%s cannot be read (%s): training starts again", self._folder, str(error).split("\n")[0])
             self._remove()
             return None
-        leaves = [restored["state"][str(i)] for i in range(len(jax.tree.leaves(start)))]
+        leaves = [restored["state"].get(str(number), leaf) for number, leaf in enumerate(jax.tree.leaves(start))]
         log.info("fine-tuning: resumed after step %d", step)
         return jax.tree.unflatten(jax.tree.structure(start), leaves), progress
 
@@ -105,5 +105,6 @@ class Checkpoints:
 
 
 def _tree(state: TrainState) -> dict[str, Any]:
-    """The leaves of a state by number, as orbax takes them."""
-    return {str(number): np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(state))}
+    """The leaves of a state by number, as orbax takes them: without those of no size, such as the layers of none."""
+    leaves = enumerate(jax.tree.leaves(state))
+    return {str(number): np.asarray(leaf) for number, leaf in leaves if leaf.size}
