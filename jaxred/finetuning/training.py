@@ -111,7 +111,8 @@ def train(
             )
 
     per_epoch = total // config.epochs
-    with progress_bar(total, "fine-tune", "steps", first) as bar, ThreadPoolExecutor(1) as background:
+    bars = progress_bar(total, "fine-tune", "steps", first)
+    with checkpoints, bars as bar, ThreadPoolExecutor(1) as background:
         upcoming = batches()
         following = background.submit(next, upcoming, None)
         while (batch := following.result()) is not None:
@@ -131,7 +132,6 @@ def train(
             elif len(waiting) == 16:
                 fetch()
                 checkpoints.save_sometimes(state, progress)
-    checkpoints.close()
     chosen = _best(progress["dev"])
     return Outcome(
         best.load(), chosen + 1, progress["losses"], progress["dev"], total, None if resumed is None else first
