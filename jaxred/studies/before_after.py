@@ -37,8 +37,8 @@ def _sets(pipeline: PipelineResult) -> dict[str, SetOfOne]:
     sets = {_name(chosen[0]): chosen[0], "Best layer alone": best, **{_name(row): row for row in chosen[1:]}}
     return {
         name: SetOfOne(
-            top_layer=row["top_layer"],
-            n_neurons=row["n_neurons"],
+            top_layer=float(row["top_layer"]),
+            n_neurons=float(row["n_neurons"]),
             share=row["n_neurons"] / n_neurons,
             dev=row["dev"],
             test=row["test"],
