@@ -11,7 +11,7 @@ from helpers import tiny_encoder
 from helpers.small_training import separable
 
 import jaxred
-from jaxred.config import FinetuneConfig, SourceConfig, StudyConfig
+from jaxred.config import FinetuneConfig, SourceConfig, StudyConfig, TaskConfig
 from jaxred.errors import UserError
 from jaxred.finetuning import training
 from jaxred.finetuning.classifier import load_classifier
@@ -19,7 +19,7 @@ from jaxred.runs import report, study
 from jaxred.runs.workdir import Workdir
 from jaxred.validation import validate
 
-FINETUNE = FinetuneConfig(epochs=2, learning_rate=5e-3, n_layers=1)
+FINETUNE = FinetuneConfig(epochs=3, learning_rate=2e-2, n_layers=1)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def test_a_study_fine_tunes_and_compares(tuned_study):
     tuned, both = run.finetuning, run.before_after
     assert tuned is not None
     assert both is not None
-    assert (tuned.n_layers, tuned.classes, tuned.n_steps) == (1, ["high", "low"], 2 * 9)
+    assert (tuned.n_layers, tuned.classes, tuned.n_steps) == (1, ["high", "low"], 3 * 9)
     assert tuned.n_rows == {"train": 72, "dev": 8, "test": 30}
-    assert len(tuned.dev) == 2
+    assert len(tuned.dev) == 3
     assert tuned.test is not None
     assert tuned.test > 0.8
     assert tuned.test_interval is not None
@@ -170,6 +170,10 @@ def test_fine_tuning_alone_is_that_of_a_study(tuned_study, encoder_folder, task_
     html = alone.report.read_text()
     assert "data:image/png;base64," in html
     assert not list(alone.path.glob("activations/*"))
+    run = jaxred.open_run(alone.path)
+    assert run.finetuning is not None
+    assert run.finetuned == alone.finetuned
+    assert run.study is None
 
 
 def test_from_python(texts, encoder_folder, tmp_path):
@@ -179,7 +183,7 @@ def test_from_python(texts, encoder_folder, tmp_path):
     assert tuned.finetuning is not None
     assert "fine-tuned, accuracy" in repr(tuned)
     assert tuned.finetuned == tmp_path / "tuned" / "finetuned"
-    with pytest.raises(ValueError, match="is already|was|config"):
+    with pytest.raises(ValueError, match=r"finetune\.epochs was 3 and is now 1"):
         other = dataclasses.replace(config, finetune=dataclasses.replace(FINETUNE, epochs=1))
         jaxred.finetune(*arguments, test=texts["test"], config=other, workdir=tmp_path / "tuned")
     plain = dataclasses.replace(config, finetune=FinetuneConfig())
@@ -223,7 +227,7 @@ def test_words_are_fine_tuned(texts, encoder_folder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: dataclasses.replace(c, source=SourceConfig(stores="s"), task=dataclasses.replace(c.task, name="")),
+        (lambda c: dataclasses.replace(c, source=SourceConfig(stores="s"), task=TaskConfig(name="")),
          r"config\.finetune needs a task's text, but config\.source\.stores names activations"),
         (lambda c: dataclasses.replace(c, encoder=dataclasses.replace(c.encoder, n_layers=1)),
          r"config\.encoder\.n_layers=1 cuts the encoder .* pass config\.finetune\.n_layers=1 in its place"),
