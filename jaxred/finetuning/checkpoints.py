@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from blake3 import blake3
 
 from jaxred.errors import UserError
 from jaxred.finetuning.step import TrainState
@@ -20,7 +21,7 @@ log = logging.getLogger("jaxred")
 class Checkpoints:
     """Saves the state of a training from time to time, in the background, and gives back the last one."""
 
-    def __init__(self, folder: Path, identity: str, seconds: float):
+    def __init__(self, folder: Path, identity: str, seconds: int):
         """Opens a folder, and makes it where it is not there.
 
         Args:
@@ -40,15 +41,15 @@ class Checkpoints:
     def save(self, state: TrainState, progress: dict[str, Any]) -> None:
         """Saves the state; what is being saved before is finished first."""
         ocp = self._ocp
-        step = int(state.step)
+        step, tree = int(state.step), _tree(state)
+        known = {"identity": self._identity, "digest": _digest(tree), **progress}
         with self._reported():
             if step in self._manager.all_steps():
                 self._manager.delete(step)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_tree(state)),
-                    progress=ocp.args.JsonSave({"identity": self._identity, **progress}),
+                    state=ocp.args.StandardSave(tree), progress=ocp.args.JsonSave(known)
                 ),
             )
         self._last = time.monotonic()
@@ -74,12 +75,15 @@ class Checkpoints:
                 self._remove()
                 return None
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(start))
-            restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
+            arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+            restored = self._manager.restore(step, args=arguments)["state"]
+            if _digest(restored) != progress.pop("digest"):
+                raise ValueError("its numbers are not those that were saved")
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s cannot be read (%s): training starts again", self._folder, str(error).split("\n")[0])
             self._remove()
             return None
-        leaves = [restored["state"][str(i)] for i in range(len(jax.tree.leaves(start)))]
+        leaves = [restored.get(str(number), leaf) for number, leaf in enumerate(jax.tree.leaves(start))]
         log.info("fine-tuning: resumed after step %d", step)
         return jax.tree.unflatten(jax.tree.structure(start), leaves), progress
 
@@ -87,10 +91,16 @@ class Checkpoints:
         for step in self._manager.all_steps():
             self._manager.delete(step)
 
-    def close(self) -> None:
-        """Waits for what is being saved."""
-        with self._reported():
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Waits for what is being saved, of a training that was interrupted too; the next one in this process needs the
+        folder, and Python does not end well while orbax writes.
+        """
+        with contextlib.suppress(Exception) if kind is not None else self._reported():
             self._manager.wait_until_finished()
+        with contextlib.suppress(Exception) if kind is not None else self._reported():
             self._manager.close()
 
     @contextlib.contextmanager
@@ -105,5 +115,14 @@ class Checkpoints:
 
 
 def _tree(state: TrainState) -> dict[str, Any]:
-    """The leaves of a state by number, as orbax takes them."""
-    return {str(number): np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(state))}
+    """The leaves of a state by number, as orbax takes them: without those of no size, such as the layers of none."""
+    leaves = enumerate(jax.tree.leaves(state))
+    return {str(number): np.asarray(leaf) for number, leaf in leaves if leaf.size}
+
+
+def _digest(tree: dict[str, Any]) -> str:
+    """Of the numbers of a state; orbax notices no change of what is not compressed."""
+    digest = blake3(max_threads=blake3.AUTO)
+    for name in sorted(tree):
+        digest.update(np.ascontiguousarray(tree[name]).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

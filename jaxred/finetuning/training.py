@@ -111,7 +111,8 @@ def train(
             )
 
     per_epoch = total // config.epochs
-    with progress_bar(total, "fine-tune", "steps", first) as bar, ThreadPoolExecutor(1) as background:
+    bars = progress_bar(total, "fine-tune", "steps", first)
+    with checkpoints, bars as bar, ThreadPoolExecutor(1) as background:
         upcoming = batches()
         following = background.submit(next, upcoming, None)
         while (batch := following.result()) is not None:
@@ -123,19 +124,23 @@ def train(
             if step % per_epoch == 0:
                 fetch()
                 dev = evaluate(trainer, state.params, tokenizer, task, dev_rows)
-                if not progress["dev"] or dev > max(progress["dev"]):
-                    best.keep(state.params)
                 progress["dev"].append(dev)
+                if _best(progress["dev"]) == len(progress["dev"]) - 1:
+                    best.keep(state.params)
                 bar.set_postfix_str(f"{task.metric} on dev {dev:.3f}")
                 checkpoints.save(state, progress)
             elif len(waiting) == 16:
                 fetch()
                 checkpoints.save_sometimes(state, progress)
-    checkpoints.close()
-    chosen = int(np.argmax(progress["dev"]))
+    chosen = _best(progress["dev"])
     return Outcome(
         best.load(), chosen + 1, progress["losses"], progress["dev"], total, None if resumed is None else first
     )
+
+
+def _best(dev: list[float]) -> int:
+    """The first of the epochs that are best on dev; a score that is no number is worse than any other."""
+    return int(np.argmax(np.nan_to_num(dev, nan=-np.inf)))
 
 
 class Best:

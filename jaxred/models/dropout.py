@@ -68,7 +68,7 @@ class Noise:
         """The noise of one layer."""
         return self if self.key is None else Noise(jax.random.fold_in(self.key, len(_PLACES) + index), self.rates)
 
-    def factors(self, place: str, shape: tuple[int, ...]) -> Float[Array, "..."] | None:
+    def factors(self, place: str, shape: tuple[Any, ...]) -> Float[Array, "..."] | None:
         """0 where a value is dropped, and 1 / (1 - rate) elsewhere; None where nothing is."""
         rate = getattr(self.rates, place)
         if self.key is None or not rate:

@@ -41,8 +41,8 @@ def _sets(pipeline: PipelineResult) -> dict[tuple[str, str, str], SetOfOne]:
     sets |= {_rule(row): row for row in chosen[1:]}
     return {
         rule: SetOfOne(
-            top_layer=row["top_layer"],
-            n_neurons=row["n_neurons"],
+            top_layer=float(row["top_layer"]),
+            n_neurons=float(row["n_neurons"]),
             share=row["n_neurons"] / n_neurons,
             dev=row["dev"],
             test=row["test"],

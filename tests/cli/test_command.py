@@ -61,7 +61,7 @@ def test_help_lists_the_commands_at_once_without_jax():
         (("--version",), 0, [f"jaxred {__version__}\n"]),
         (("stdy",), 2, ["error: jaxred has no command 'stdy': did you mean study?"]),
         (("cluster_swep",), 2, ["did you mean cluster-sweep?"]),
-        (("xyz",), 2, ["choose one of study, extract, pipeline"]),
+        (("xyz",), 2, ["choose one of study, finetune, extract, pipeline"]),
         (("--config=demo",), 2, ["The first argument must be a command", "jaxred study --config=demo"]),
         (("study", "--config=demoo"), 2, ["--config=demoo is no packaged", "did you mean demo?", "sweeps/glue"]),
         (("study", "--config=none.py"), 2, ["--config=none.py", "names no file: give one, or one of demo, "]),
