@@ -183,8 +183,8 @@ def test_from_python(texts, encoder_folder, tmp_path):
     assert tuned.finetuning is not None
     assert "fine-tuned, accuracy" in repr(tuned)
     assert tuned.finetuned == tmp_path / "tuned" / "finetuned"
+    other = dataclasses.replace(config, finetune=dataclasses.replace(FINETUNE, epochs=1))
     with pytest.raises(ValueError, match=r"finetune\.epochs was 3 and is now 1"):
-        other = dataclasses.replace(config, finetune=dataclasses.replace(FINETUNE, epochs=1))
         jaxred.finetune(*arguments, test=texts["test"], config=other, workdir=tmp_path / "tuned")
     plain = dataclasses.replace(config, finetune=FinetuneConfig())
     run = jaxred.study(*texts["train"], tuned.finetuned, test=texts["test"], config=plain, stages="pipeline")
@@ -240,11 +240,9 @@ def test_words_are_fine_tuned(texts, encoder_folder, tmp_path):
 def test_what_does_not_fit_together_is_a_sentence(change, words, stage, encoder_folder, task_folder, tmp_path):
     enabled = dataclasses.replace(FINETUNE, enabled=True)
     config = change(small_config(encoder_folder, enabled, data_dir=str(task_folder)))
+    command = {"finetune": study.finetune, "study": study.run}[stage]
     with pytest.raises(UserError, match=words) as error:
-        if stage == "finetune":
-            study.finetune(config, str(tmp_path / "run"), False)
-        else:
-            study.run(config, str(tmp_path / "run"))
+        command(config, str(tmp_path / "run"), False)
     assert "\n" not in str(error.value)
 
 
