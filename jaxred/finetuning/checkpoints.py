@@ -48,9 +48,7 @@ class Checkpoints:
                 self._manager.delete(step)
             self._manager.save(
                 step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(tree), progress=ocp.args.JsonSave(known)
-                ),
+                args=ocp.args.Composite(state=ocp.args.StandardSave(tree), progress=ocp.args.JsonSave(known)),
             )
         self._last = time.monotonic()
 

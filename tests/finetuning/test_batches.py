@@ -1,4 +1,4 @@
-"""Batches: every sentence once per epoch, in an order that seed and epoch decide, and arrays that hold what they say."""
+"""Batches: every sentence once per epoch, in an order that seed and epoch decide, and arrays that hold it all."""
 
 import numpy as np
 import pytest

@@ -214,7 +214,10 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
 
 
 def test_best_weights_come_back_as_they_were(tmp_path):
-    params = {("encoder", "layers", "kernel"): np.arange(6, dtype=np.float32).reshape(2, 3), ("head", "bias"): np.ones(2)}
+    params = {
+        ("encoder", "layers", "kernel"): np.arange(6, dtype=np.float32).reshape(2, 3),
+        ("head", "bias"): np.ones(2),
+    }
     best = Best(tmp_path / "best.safetensors")
     best.keep(params)
     loaded = best.load()

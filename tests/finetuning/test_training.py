@@ -1,5 +1,7 @@
 """Training: the gradient, the schedule, dropout, what is learned, and which weights are kept."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,11 @@ def relative(tree, other):
 def same(tree, other):
     assert tree.keys() == other.keys()
     return all(np.array_equal(tree[path], other[path]) for path in tree)
+
+
+def rate_of(updates: Any) -> float:
+    """The step of the only parameter."""
+    return float(updates["a", "kernel"][0])
 
 
 # The gradient
@@ -90,7 +97,7 @@ def test_the_rate_rises_and_falls_in_straight_lines(n_steps, warmup):
         updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
         falls = max(0.0, (n_steps - step) / max(1, n_steps - n_warmup))
         rate = step / max(1, n_warmup) if step < n_warmup else falls
-        assert float(-updates["a", "kernel"][0]) == pytest.approx(1e-2 * rate, rel=1e-4, abs=1e-9)
+        assert -rate_of(updates) == pytest.approx(1e-2 * rate, rel=1e-4, abs=1e-9)
 
 
 @pytest.mark.reference
@@ -107,7 +114,7 @@ def test_the_schedule_is_that_of_transformers(warmup):
     state = optimizer.init(params)
     for _ in range(n_steps):
         updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
-        assert float(-updates["a", "kernel"][0]) == pytest.approx(schedule.get_last_lr()[0], rel=1e-4, abs=1e-9)
+        assert -rate_of(updates) == pytest.approx(schedule.get_last_lr()[0], rel=1e-4, abs=1e-9)
         theirs.step()
         schedule.step()
 

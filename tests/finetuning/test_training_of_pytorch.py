@@ -15,7 +15,9 @@ from jaxred.models.tokenization import Tokenizer
 
 N_STEPS = 50
 SUBJECTS = ("the film", "A plot", "its Ending", "nobody's café", "Überraschung", "the cast", "a very slow film")
-TEXTS = [f"{subject} {verb} {how}" for subject in SUBJECTS for verb in ("is", "was") for how in ("fine", "slow -- slow")]
+TEXTS = [
+    f"{subject} {verb} {how}" for subject in SUBJECTS for verb in ("is", "was") for how in ("fine", "slow -- slow")
+]
 
 
 @pytest.mark.reference

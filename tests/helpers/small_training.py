@@ -50,7 +50,14 @@ class Small:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints, best = Checkpoints(folder / "checkpoints", identity, seconds), Best(folder / "best.safetensors")
         return training.train(
-            self.trainer, self.tokenizer, self.task, self.rows["train"], self.rows["dev"], self.config, checkpoints, best
+            self.trainer,
+            self.tokenizer,
+            self.task,
+            self.rows["train"],
+            self.rows["dev"],
+            self.config,
+            checkpoints,
+            best,
         )
 
 
@@ -97,7 +104,11 @@ def small(
     return Small(classifier, trainer, tokenizer, task, rows, config)
 
 
-LONG: dict[str, Any] = {"epochs": 3, "sizes": (150, 24), "dropout": True}  # 19 steps an epoch; saved after 16 and 19 of each
+LONG: dict[str, Any] = {
+    "epochs": 3,
+    "sizes": (150, 24),
+    "dropout": True,
+}  # 19 steps an epoch; saved after 16 and 19 of each
 
 
 def run_and_die(encoder: Path, folder: Path, jax_options: dict[str, Any], moment: str, number: int) -> None:

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import logging
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import tiny_encoder
+from helpers.processes import launch
 from helpers.small_training import separable
 
 import jaxred
@@ -176,18 +178,37 @@ def test_fine_tuning_alone_is_that_of_a_study(tuned_study, encoder_folder, task_
     assert run.study is None
 
 
+def test_the_command(encoder_folder, task_folder, tmp_path):
+    flags = [
+        "--config=configs/parallel.py", f"--config.task.data_dir={task_folder}", f"--workdir={tmp_path / 'run'}",
+        f"--config.encoder.path={encoder_folder}", "--config.extraction.max_length=12", "--config.finetune.epochs=3",
+        "--config.finetune.learning_rate=2e-2", "--config.finetune.n_layers=1",
+    ]  # fmt: skip
+    done = launch("finetune", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "(kept)" in done.stdout
+    assert f"Encoder: {tmp_path / 'run' / 'finetuned'}" in done.stdout
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert (tmp_path / "run" / "finetuned" / "vocab.txt").is_file()
+    again = launch("finetune", *flags, "--config.finetune.seed=7")
+    assert again.returncode == 2
+    assert "finetune.seed was 42 and is now 7" in again.stderr
+
+
 def test_from_python(texts, encoder_folder, tmp_path):
     config = dataclasses.replace(small_config(encoder_folder), task=StudyConfig().task)
-    arguments = (*texts["train"], encoder_folder)
-    tuned = jaxred.finetune(*arguments, test=texts["test"], config=config, workdir=tmp_path / "tuned")
+    sentences, labels = texts["train"]
+    tuned = jaxred.finetune(
+        sentences, labels, encoder_folder, test=texts["test"], config=config, workdir=tmp_path / "tuned"
+    )
     assert tuned.finetuning is not None
     assert "fine-tuned, accuracy" in repr(tuned)
     assert tuned.finetuned == tmp_path / "tuned" / "finetuned"
+    other = dataclasses.replace(config, finetune=dataclasses.replace(FINETUNE, epochs=1))
     with pytest.raises(ValueError, match=r"finetune\.epochs was 3 and is now 1"):
-        other = dataclasses.replace(config, finetune=dataclasses.replace(FINETUNE, epochs=1))
-        jaxred.finetune(*arguments, test=texts["test"], config=other, workdir=tmp_path / "tuned")
+        jaxred.finetune(sentences, labels, encoder_folder, test=texts["test"], config=other, workdir=tmp_path / "tuned")
     plain = dataclasses.replace(config, finetune=FinetuneConfig())
-    run = jaxred.study(*texts["train"], tuned.finetuned, test=texts["test"], config=plain, stages="pipeline")
+    run = jaxred.study(sentences, labels, tuned.finetuned, test=texts["test"], config=plain, stages="pipeline")
     assert run.pipeline is not None
     assert run.pipeline.encoder.n_neurons == 24
     with pytest.raises(ValueError, match=r"has no fine-tuned encoder: call jaxred\.finetune"):
@@ -209,7 +230,9 @@ def test_scores_are_fine_tuned_from_python(texts, encoder_folder, tmp_path):
 
 
 def test_words_are_fine_tuned(texts, encoder_folder, tmp_path):
-    labels = {s: [" ".join("ab"[int(w[1:]) < 15] for w in t.split()) for t in rows[0]] for s, rows in texts.items()}
+    labels: dict[str, Any] = {
+        s: [" ".join("ab"[int(w[1:]) < 15] for w in t.split()) for t in rows[0]] for s, rows in texts.items()
+    }
     task = tiny_encoder.write_task(tmp_path / "task", {s: rows[0] for s, rows in texts.items()}, labels)
     config = small_config(encoder_folder, name="parallel_words", data_dir=str(task))
     folder = study.finetune(config, str(tmp_path / "run"), False)
@@ -240,11 +263,9 @@ def test_words_are_fine_tuned(texts, encoder_folder, tmp_path):
 def test_what_does_not_fit_together_is_a_sentence(change, words, stage, encoder_folder, task_folder, tmp_path):
     enabled = dataclasses.replace(FINETUNE, enabled=True)
     config = change(small_config(encoder_folder, enabled, data_dir=str(task_folder)))
+    command = {"finetune": study.finetune, "study": study.run}[stage]
     with pytest.raises(UserError, match=words) as error:
-        if stage == "finetune":
-            study.finetune(config, str(tmp_path / "run"), False)
-        else:
-            study.run(config, str(tmp_path / "run"))
+        command(config, str(tmp_path / "run"), False)
     assert "\n" not in str(error.value)
 
 
