@@ -33,6 +33,8 @@ from sklearn.pipeline import make_pipeline
 
 from jaxred.config import StudyConfig, TaskConfig
 from jaxred.data import load_task
+from jaxred.data.examples import WordDataset
+from jaxred.errors import UserError
 from jaxred.finetuning import training
 from jaxred.finetuning.batches import Rows
 from jaxred.finetuning.classifier import load_classifier
@@ -124,6 +126,8 @@ def of_head(run: Run) -> Point:
 
 def points_of(run: Run) -> list[Point]:
     dataset = load_task(run.config.task)
+    if isinstance(dataset, WordDataset):
+        raise UserError(f"{run.path} is of words: pass studies of sentences.")
     texts = {
         split: [row.text if row.pair is None else (row.text, row.pair) for row in rows]
         for split, rows in dataset.splits.items()
