@@ -1,7 +1,6 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from helpers.small_models import write_encoder
 
 from jaxred.config import FinetuneConfig
