@@ -108,9 +108,9 @@ class Attention(nnx.Module):
 
 def weights_shape(
     query: Float[Array, "batch query _"], hidden: Float[Array, "batch token hidden"], n_heads: int
-) -> tuple[int, ...]:
+) -> tuple[Any, ...]:
     """The shape of the weights of attention, [sentence, head, query, token]."""
-    return len(query), n_heads, query.shape[1], hidden.shape[1]
+    return query.shape[0], n_heads, query.shape[1], hidden.shape[1]  # which ONNX has as symbols
 
 
 def rotated(
