@@ -65,6 +65,7 @@ def run_finetuning(dataset: Dataset | WordDataset, config: StudyConfig, workdir:
     file, folder = workdir.result(FineTuningResult.name), workdir.finetuned
 
     def make() -> None:
+        file.unlink(missing_ok=True)  # of other settings
         result = _train(dataset, config, workdir, source, identity)
         save_result(file, identity, result.to_json())
         shutil.rmtree(workdir.training, ignore_errors=True)

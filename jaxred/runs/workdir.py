@@ -48,6 +48,7 @@ R = TypeVar("R", bound=Result)
 log = logging.getLogger("jaxred")
 
 
+_FINE_TUNING = "finetuning.json"  # of the results, and of the digests
 _MADE = (
     "config.json",
     "report.html",
@@ -59,6 +60,17 @@ _MADE = (
     MARK,
     *TABLES,
 )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    if path.exists():
+        raise UserError(
+            f"{path} holds results of another run and cannot be removed: remove it, or choose another `workdir`."
+        )
 
 
 def locked(path: str | Path) -> contextlib.AbstractContextManager[None]:
@@ -110,7 +122,7 @@ class Workdir:
                 "its results (activations that still fit are kept)."
             )
         if before is not None and before != now:
-            workdir._remove_results()
+            workdir._remove_results(but_training=config.finetune.enabled)
         if before != now:
             write_text(workdir.path / "config.json", json.dumps(with_digest(now), indent=2) + "\n")
         workdir._locate(config)
@@ -146,29 +158,19 @@ class Workdir:
         """Whether a run has found anything; activations and moments say themselves what they are of."""
         return any(path.exists() for path in self._findings())
 
-    def _remove_results(self) -> None:
-        for path in self._findings():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-            if path.exists():
-                raise UserError(
-                    f"{path} holds results of another run and cannot be removed: remove it, or choose "
-                    "another `workdir`."
-                )
+    def _remove_results(self, but_training: bool) -> None:
+        """Removes what studies found, and the fine-tuned encoder; or all but that, which says itself what it is of."""
+        kept = {self.path / folder / _FINE_TUNING for folder in ("results", digests.FOLDER)} if but_training else set()
+        for path in self._findings(but_training):
+            if kept & {*path.glob("*")}:
+                for inside in {*path.iterdir()} - kept:
+                    _remove(inside)
+                continue
+            _remove(path)
 
-    def _findings(self) -> tuple[Path, ...]:
-        results = self.path / "results"
-        return (
-            results,
-            self.finetuned,
-            self.before,
-            self.path / "probes",
-            self.figures,
-            self.report,
-            self.path / digests.FOLDER,
-        )
+    def _findings(self, but_training: bool = False) -> tuple[Path, ...]:
+        of_studies = self.path / "results", self.path / "probes", self.figures, self.report, self.path / digests.FOLDER
+        return of_studies if but_training else (*of_studies, self.finetuned, self.training, self.before)
 
     def claim_results(self, activations: str, overwrite: bool) -> None:
         """Makes sure that no results of other activations stay, which a report or table would take for these.
@@ -187,7 +189,7 @@ class Workdir:
                 f"{self.path / 'results'} holds results of other activations: choose another `workdir`, or pass "
                 "overwrite=True to replace them."
             )
-        self._remove_results()
+        self._remove_results(but_training=True)  # of which the activations may be
 
     def enter_results(self, activations: str) -> None:
         """Notes which activations the results are of."""

@@ -80,7 +80,7 @@ def test_a_study_fine_tunes_and_compares(tuned_study):
     assert before.pipeline.encoder.n_neurons == run.pipeline.encoder.n_neurons == 24
     assert both.layers["after"][1] == run.pipeline.independent[1].overall("test")
     assert both.layers["before"][1] == before.pipeline.independent[1].overall("test")
-    assert both.sets[0].name == "Oracle"
+    assert both.sets[0].rule == "Oracle"
     assert not folder.training.exists()
 
 
@@ -118,6 +118,29 @@ def test_other_settings_are_rejected_or_replace(tuned_study, tmp_path):
     assert (tmp_path / "copy" / "finetuned" / "model.safetensors").read_bytes() == old
     study.run(other, str(tmp_path / "copy"), overwrite=True)
     assert (tmp_path / "copy" / "finetuned" / "model.safetensors").read_bytes() != old
+
+
+def test_other_settings_of_probes_keep_the_fine_tuned_encoder(tuned_study, tmp_path, monkeypatch):
+    config, folder = tuned_study
+    shutil.copytree(folder.path, tmp_path / "copy")
+    other = dataclasses.replace(config, probe=dataclasses.replace(config.probe, seed=7))
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "train", lambda *_, **__: pytest.fail("something is trained"))
+        study.run(other, str(tmp_path / "copy"), overwrite=True)
+    run = jaxred.open_run(tmp_path / "copy")
+    assert run.finetuning == jaxred.open_run(folder.path).finetuning
+    assert run.pipeline is not None
+    assert run.pipeline != jaxred.open_run(folder.path).pipeline
+
+
+def test_a_run_of_the_encoder_as_it_is_removes_the_fine_tuned_one(tuned_study, tmp_path):
+    config, folder = tuned_study
+    shutil.copytree(folder.path, tmp_path / "copy")
+    as_it_is = dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, enabled=False))
+    study.run(as_it_is, str(tmp_path / "copy"), overwrite=True)
+    assert not (tmp_path / "copy" / "finetuned").exists()
+    assert not (tmp_path / "copy" / "before").exists()
+    assert jaxred.open_run(tmp_path / "copy").finetuning is None
 
 
 def test_a_damaged_encoder_is_fine_tuned_again(tuned_study, tmp_path, caplog):
