@@ -253,9 +253,9 @@ class StudyConfig:
     representatives."""
     repeat_split: bool = True
     """Repeats draw dev from train again, where dev has no file. False: all repeats use one split."""
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     measure_speed: bool = False
     """Also measure how much faster the smallest set that is a finding is computed and trained than the whole."""
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
 
 def source_kind(config: StudyConfig) -> str:
