@@ -19,9 +19,11 @@ mpnet: .venv/demo.installed
 test: .venv/test.installed
 	$(PY) -m pytest -m "not reference" -n 2 $(ARGS)
 
-# What computes, again with XLA's own optimisations, as users have it: the suite's programs are compiled fast.
+# What must give the same bits or numbers, again with XLA's own optimisations, as users have them: the suite's programs
+# are compiled fast.
 test-optimised: .venv/test.installed
-	XLA_FLAGS= $(PY) -m pytest -m "not reference" -n 2 tests/activations tests/finetuning tests/probing tests/statistics $(ARGS)
+	XLA_FLAGS= $(PY) -m pytest -m "not reference" -n 2 \
+		tests/activations tests/probing tests/statistics tests/finetuning/test_checkpoints.py $(ARGS)
 
 # The suite with the CPU's oldest and newer instructions, and with all that this machine has: sums are added in other
 # orders, and each must hold the tolerances of the tests. XLA optimises as users have it, which `make test` leaves out.
