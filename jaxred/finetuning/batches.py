@@ -11,7 +11,7 @@ from jaxred.models.tokenization import PaddedBatch, TokenBatch, TokenizedWords, 
 
 # The padded lengths, fewer than those of extraction: a training step takes longer to compile. Longer ones are multiples
 # of the last.
-LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+LENGTHS = (16, 32, 40, 48, 56, 64, 80, 96, 112, 128, 192, 256, 384, 512)
 _GROUP = 50  # batches whose sentences are sorted by length together
 
 
