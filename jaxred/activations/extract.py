@@ -117,12 +117,12 @@ def _extract(
             if isinstance(dataset, WordDataset):
                 sentences = dataset.splits[split]
                 tokenized = tokenizer.encode_words([s.words for s in sentences], config.extraction.max_length)
-                word_labels = _word_labels(tokenized, sentences, split)
-                names, labels = encode_labels(word_labels)
+                of_words = word_labels(tokenized, sentences, split)
+                names, labels = encode_labels(of_words)
                 notes = {**dataset.notes[split], **_left_out(tokenized, sentences)}
                 _report(split, notes)
                 if dataset.kind == "classification":
-                    warn_of_unseen(split, word_labels, set(_all_labels(dataset, "train")), config.task.fallback_label)
+                    warn_of_unseen(split, of_words, set(_all_labels(dataset, "train")), config.task.fallback_label)
                 plan = ledger(split, len(labels), names, "word", notes)
                 with writing(path):
                     writer = StoreWriter(path, plan, labels, tokenized.sentence_index, overwrite, tokenized.word_index)
@@ -276,7 +276,12 @@ def _refuse_unseen(dataset: Dataset | WordDataset, fallback: str) -> None:
             unseen_labels(split, _all_labels(dataset, split), train_labels, fallback)
 
 
-def _word_labels(words: TokenizedWords, sentences: Sequence[LabelledSentence], split: str) -> list[str | float]:
+def word_labels(words: TokenizedWords, sentences: Sequence[LabelledSentence], split: str) -> list[str | float]:
+    """The labels of the words that have a vector.
+
+    Raises:
+        UserError: none has.
+    """
     if not len(words.word_index):
         raise UserError(
             f"No word of the {split} split has a vector: of {len(sentences)} sentences all words are longer than "

@@ -102,14 +102,14 @@ class Windows:
         outputs = self._collected(encoded, n_words)
         starts = np.searchsorted(words.sentence_index, np.arange(len(sentences) + 1))
         for row, sentence in enumerate(sentences):
-            mine = slice(starts[row], starts[row + 1])
+            own_words = slice(starts[row], starts[row + 1])
             of_sentence = np.full((len(sentence), outputs.shape[1]), np.nan)
-            of_sentence[words.word_index[mine]] = outputs[mine]
+            of_sentence[words.word_index[own_words]] = outputs[own_words]
             yield of_sentence
 
-    def _collected(self, given: Iterable[tuple[np.ndarray, jax.Array]], n_rows: int) -> np.ndarray:
+    def _collected(self, encoded: Iterable[tuple[np.ndarray, jax.Array]], n_rows: int) -> np.ndarray:
         outputs = np.empty((n_rows, len(self._head.bias)))
-        for rows, activations in fetched(given, self._facts.dtype):
+        for rows, activations in fetched(encoded, self._facts.dtype):
             outputs[rows] = self._head.outputs(activations)
         return outputs
 
@@ -125,8 +125,8 @@ def _sentences(row: Any, number: int, pairs: bool | None) -> tuple[str, ...]:
     )
     expected = (1, 2) if pairs is None else (1 + pairs,)
     if len(parts) not in expected or not all(isinstance(part, str) and part.strip() for part in parts):
-        wanted = "two texts are" if pairs else "a text is"
-        raise UserError(f"texts, row {number}, is {str(row)[:60]!r}, but {wanted} expected: leave it out.")
+        what = "two texts are" if pairs else "a text is"
+        raise UserError(f"texts, row {number}, is {str(row)[:60]!r}, but {what} expected: leave it out.")
     return parts
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxred.activations.extract import word_labels
 from jaxred.config import StudyConfig, recorded_task, source_kind, to_dict
 from jaxred.data.checks import unseen_labels
 from jaxred.data.examples import Dataset, WordDataset
@@ -135,7 +136,7 @@ def _train(
         texts = _texts(dataset, split)
         tokenizer.check_text(texts[0], f"the {split} split", max_length)
         tokens, of_words = _tokenized(tokenizer, dataset, split, max_length)
-        rows[split] = Rows(tokens, _targets(split, labels, of_words, classes, config), of_words)
+        rows[split] = Rows(tokens, _targets(split, labels, dataset.splits[split], of_words, classes, config), of_words)
     if "dev" not in rows:
         rows["train"], rows["dev"] = _held_out(rows["train"], config)
     trainer = Trainer(
@@ -223,14 +224,12 @@ def _tokenized(
 def _targets(
     split: str,
     labels: dict[str, list[Any]],
+    sentences: Any,
     words: TokenizedWords | None,
     classes: tuple[str, ...],
     config: StudyConfig,
 ) -> np.ndarray:
-    of_rows = labels[split]
-    if words is not None:
-        places = zip(words.sentence_index.tolist(), words.word_index.tolist(), strict=True)
-        of_rows = [labels[split][sentence][word] for sentence, word in places]
+    of_rows = labels[split] if words is None else word_labels(words, sentences, split)
     if not classes:
         return np.asarray(of_rows, np.float32)
     fallback = config.task.fallback_label
