@@ -8,6 +8,8 @@ By default it is the smallest minimal set that is a finding. --set takes another
 oracle for all neurons, or a probe's name. See docs/reduced.md.
 """
 
+import shlex
+
 from absl import flags
 
 from jaxred.cli import app, environment
@@ -35,7 +37,7 @@ def main(config: StudyConfig | None, overwrite: bool) -> None:
     print(f"{model.card.markdown_table()}\n\nWritten: {written}")
     if not to_onnx:
         next_step = app.as_typed("python launch/predict.py")
-        print(f"Next: {next_step} --model={OUTPUT.value} --input=texts.txt --output=labels.csv")
+        print(f"Next: {next_step} --model={shlex.quote(OUTPUT.value)} --input=texts.txt --output=labels.csv")
 
 
 if __name__ == "__main__":
