@@ -96,19 +96,26 @@ def study_config(encoder: Path, task: Path, n_layers: int = -1, kind: str = "cla
 def run_extraction(
     config: StudyConfig, workdir: Path, jax_options: dict[str, Any], seconds_a_batch: float = 0.0
 ) -> None:
-    """What a process that is to be killed does; where batches take a while, each is kept at once."""
+    """What a process that is to be killed does: each window takes 10 ms at least, so that who kills it finds it at
+    work on any machine; where batches take a while, each is kept at once.
+    """
     for name, value in jax_options.items():
         jax.config.update(name, value)
+    _slower(StoreWriter, "flush", 0.01)
     if seconds_a_batch:
-        real = StoreWriter.keep
-
-        def keep_slowly(writer: StoreWriter, *arguments: Any) -> None:
-            time.sleep(seconds_a_batch)
-            real(writer, *arguments)
-
-        StoreWriter.keep = keep_slowly
+        _slower(StoreWriter, "keep", seconds_a_batch)
         unfinished_rows.SECONDS = unfinished_rows.COST = 0
     extract(config, Workdir(workdir).stores)
+
+
+def _slower(owner: Any, name: str, seconds: float) -> None:
+    real = getattr(owner, name)
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(seconds)
+        return real(*arguments)
+
+    setattr(owner, name, slowly)
 
 
 def extract(config: StudyConfig, folder: Path, overwrite: bool = False) -> dict[str, Store]:
