@@ -1,7 +1,14 @@
-"""An encoder as one compiled function, from a padded batch to the vectors that are kept."""
+"""An encoder as one compiled function, from a batch to the vectors that are kept.
 
-import functools
+On a CPU a program runs in one thread, and as many batches are computed at once as there are cores: a core then waits
+for no other between two operations, which makes the encoder half as fast again as the same products shared by all
+(benchmarks/extraction.py). On accelerators one batch follows the other.
+"""
+
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -9,57 +16,108 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxred.activations.batching import WordSlots
+from jaxred.activations.packing import WordSlots
 from jaxred.models import Encoder, pooling
 from jaxred.models.tokenization import PaddedBatch
 
 
+class Encode:
+    """From a batch to its vectors, [row, layer, neuron], by a program for each shape of batch."""
+
+    def __init__(self, function: Callable[..., jax.Array], state: Any):
+        """Compiles nothing yet.
+
+        Args:
+            function: a jitted function of the state and a batch's arrays.
+            state: the weights.
+        """
+        self.function, self.state = function, state
+        self._programs: dict[Any, Future[Callable[..., jax.Array]]] = {}
+        self._lock = threading.Lock()
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="compile")
+        self.n_workers = n_cores() if jax.default_backend() == "cpu" else 1
+        self._workers = ThreadPoolExecutor(self.n_workers, thread_name_prefix="encode")
+
+    def __call__(self, batch: PaddedBatch, words: WordSlots | None = None) -> jax.Array:
+        """The vectors of a batch; a shape that has no program yet gets one first."""
+        return self._program(batch, words).result()(self.state, batch, words)
+
+    def start(self, batch: PaddedBatch, words: WordSlots | None = None) -> Future[np.ndarray]:
+        """The vectors of a batch, in this process's memory, when they are computed."""
+        return self._workers.submit(lambda: np.asarray(self(batch, words)))
+
+    def compile_ahead(self, batch: PaddedBatch, words: WordSlots | None = None) -> None:
+        """Compiles the program for a batch's shapes in the background, where there is none."""
+        if self._key(batch, words) not in self._programs:
+            self._ahead.submit(self._program, batch, words)
+
+    def _program(self, batch: PaddedBatch, words: WordSlots | None) -> Future[Callable[..., jax.Array]]:
+        key = self._key(batch, words)
+        with self._lock:
+            own = key not in self._programs
+            future = self._programs.setdefault(key, Future())
+        if own:
+            try:
+                future.set_result(self.function.lower(self.state, batch, words).compile())  # type: ignore[attr-defined]
+            except BaseException as error:
+                future.set_exception(error)
+        return future
+
+    @staticmethod
+    def _key(batch: PaddedBatch, words: WordSlots | None) -> tuple[Any, ...]:
+        return tuple((array.shape, array.dtype) for array in (*batch, *(words or ())))
+
+
 def encode_fn(
     model: Encoder, pooling_name: str, dtype: str, neurons: tuple[np.ndarray, np.ndarray] | None = None
-) -> Callable[..., jax.Array]:
-    """A compiled function from a padded batch to its vectors, [row, layer, neuron]; or to some neurons, [row, neuron],
-    whose layers and indices `neurons` has.
+) -> Encode:
+    """A function from a batch to its vectors, [row, layer, neuron]; or to some neurons, [row, neuron], whose layers and
+    indices `neurons` has.
 
-    Of the poolings of sentences (cls, last, mean, max) it takes the batch, and a row is a sentence; of those of words
-    (last, first, average) it takes the batch and its `WordSlots`, and a row is a slot. They come in the stored dtype,
-    except that float16 comes from a CPU as float32: XLA has no float16 on CPUs without F16C. Nothing else leaves the
-    device.
+    Of the poolings of sentences (cls, last, mean, max) it takes the batch, and a row is a slot of one of its rows, the
+    slots of the first of them before those of the next; of those of words (last, first, average) it takes the batch and
+    its `WordSlots`, and a row is one of these. They come in the stored dtype, except that float16 comes from a CPU as
+    float32: XLA has no float16 on CPUs without F16C. Nothing else leaves the device.
     """
     graph, state = nnx.split(model)
     given_dtype = "float32" if dtype == "float16" and jax.default_backend() == "cpu" else dtype
 
-    @functools.partial(jax.jit, compiler_options=_compiler_options(state))
     def encode(state: Any, batch: PaddedBatch, words: WordSlots | None = None) -> jax.Array:
         input_ids, attention_mask, token_type_ids, positions = (jnp.asarray(array) for array in batch)
         encoder, tokens = nnx.merge(graph, state), (input_ids, attention_mask, token_type_ids)
-        if pooling_name in ("cls", "last") and words is None:
-            at = positions if pooling_name == "cls" else pooling.last_positions(attention_mask)
-            vectors = encoder.at(at, *tokens)
+        if words is not None:
+            slots = [jnp.asarray(array) for array in words]
+            vectors = encoder(*tokens, lambda hidden: pooling.words(pooling_name, hidden, *slots))
         else:
-            vectors = encoder(*tokens, _pool(pooling_name, attention_mask, words))
+            positions = positions.reshape(len(positions), -1)
+            own = pooling.own_tokens(attention_mask, positions.shape[1])
+            if pooling_name in ("cls", "last"):
+                at = positions if pooling_name == "cls" else pooling.last_positions(own)
+                vectors = encoder.at(at, *tokens)
+            else:
+                of_sentence = {"mean": pooling.mean, "max": pooling.max}[pooling_name]
+                vectors = encoder(*tokens, lambda hidden: of_sentence(hidden, own))
+            vectors = vectors.reshape(len(vectors), -1, vectors.shape[-1])
         if neurons is not None:
             return vectors[neurons[0], :, neurons[1]].swapaxes(0, 1).astype(given_dtype)
         return vectors.swapaxes(0, 1).astype(given_dtype)
 
-    return functools.partial(encode, state)
+    return Encode(jax.jit(encode, compiler_options=_compiler_options(state)), state)
 
 
-def _compiler_options(state: Any) -> dict[str, str] | None:
-    """What keeps a CPU from holding a second copy of bfloat16 weights.
+def n_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _compiler_options(state: Any) -> dict[str, Any] | None:
+    """Of a CPU: one thread, and no second copy of bfloat16 weights.
 
     XLA multiplies bfloat16 numbers as float32 on CPUs, and would convert the kernels of all layers before the scan over
     them: twice the weights' memory beside them (benchmarks/loading_memory.py). In the scan, a layer's are converted.
     """
-    rounded = any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))
-    if jax.default_backend() != "cpu" or not rounded:
+    if jax.default_backend() != "cpu":
         return None
-    return {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
-
-
-def _pool(name: str, attention_mask: jax.Array, words: WordSlots | None) -> Callable[..., Any]:
-    """What is kept of one layer's hidden states."""
-    if words is None:
-        of_sentence = {"mean": pooling.mean, "max": pooling.max}[name]
-        return functools.partial(of_sentence, attention_mask=attention_mask)
-    slots = [jnp.asarray(array) for array in words]
-    return lambda hidden_states: pooling.words(name, hidden_states, *slots)
+    rounded = any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))
+    no_copy = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"} if rounded else {}
+    return {"xla_cpu_multi_thread_eigen": False, **no_copy}

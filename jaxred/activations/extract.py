@@ -1,9 +1,9 @@
 """Runs a task's text through an encoder and leaves every layer's vectors in activation stores: a row is a sentence
 or, of a labelling task, a word.
 
-Rows are cut into windows; inside a window the sentences are sorted by length and packed into batches of few shapes
-under a token budget, so that little padding is computed and few shapes are compiled. While the device works on one
-window the next one is tokenised and the last one is written.
+Rows are cut into windows; the sentences of a window are packed into batches of few shapes under a token budget, so that
+hardly any padding is computed (`jaxred.activations.packing`). While the device works on one window, the next one is
+tokenised, programs for new shapes are compiled, and the last one is written.
 
 Words are planned first: all sentences are tokenised before a store is made, so that it knows its rows and what was
 left out. A sentence that a window's end cuts is encoded with both windows, so that a window depends on nothing but
@@ -14,19 +14,18 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxred.activations import identity
-from jaxred.activations.batching import justified_budget, plan_batches, word_batches
-from jaxred.activations.fetching import fetched, token_budget
+from jaxred.activations.fetching import Work, fetched, token_budget
 from jaxred.activations.in_memory import HiddenStates, MemoryWriter
+from jaxred.activations.packing import Packing, justified_budget, pack, pack_words
 from jaxred.activations.store import Ledger, Store, StoreWriter, is_finished, writing
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig
 from jaxred.data.checks import unseen_labels, warn_of_unseen
@@ -39,6 +38,7 @@ from jaxred.models import pretrained, tokenizer_files
 from jaxred.models.tokenization import TokenBatch, TokenizedWords, Tokenizer
 
 if TYPE_CHECKING:
+    from jaxred.activations.encode import Encode
     from jaxred.models import Encoder
 
 log = logging.getLogger("jaxred")
@@ -161,7 +161,7 @@ def in_memory(examples: Sequence[Example], encoder: EncoderConfig, extraction: E
 
 def _encoder(
     folder: Path, encoder: EncoderConfig, extraction: ExtractionConfig, pooling_name: str
-) -> tuple["Encoder", Tokenizer, Callable[..., jax.Array]]:
+) -> tuple["Encoder", Tokenizer, "Encode"]:
     """A pretrained encoder, its tokenizer, and both as one function."""
     from jaxred.activations.encode import encode_fn  # here, because Flax takes half a second to import
     from jaxred.models import load_encoder
@@ -178,7 +178,7 @@ def _encoder(
 
 
 def extract_sentences(
-    encode_batch: Callable[..., jax.Array],
+    encode_batch: "Encode",
     tokenizer: Tokenizer,
     examples: Sequence[Example],
     writer: StoreWriter | MemoryWriter,
@@ -189,40 +189,43 @@ def extract_sentences(
     budget = token_budget(config.token_budget)
     first = writer.ledger.windows_finished
 
-    def tokenize(window: int) -> TokenBatch:
+    def tokenize(window: int) -> tuple[TokenBatch, list[Packing]]:
         rows_of_window = examples[writer.ledger.window(window)]
         pairs = None if rows_of_window[0].pair is None else [example.pair or "" for example in rows_of_window]
-        return tokenizer.encode([example.text for example in rows_of_window], pairs, config.max_length)
+        tokens = tokenizer.encode([example.text for example in rows_of_window], pairs, config.max_length)
+        batches = pack(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
+        for batch in {batch.shape: batch for batch in batches}.values():
+            encode_batch.compile_ahead(batch.tokens(tokenizer, tokens))
+        return tokens, batches
 
     done = writer.ledger.window(first).start if first else 0
     with ThreadPoolExecutor(1) as background, progress_bar(len(examples), title, "sentences", done) as bar:
         upcoming = background.submit(tokenize, first) if first < writer.ledger.n_windows else None
         for window in range(first, writer.ledger.n_windows):
             assert upcoming is not None
-            tokens = upcoming.result()
+            tokens, batches = upcoming.result()
             if window + 1 < writer.ledger.n_windows:
                 upcoming = background.submit(tokenize, window + 1)
             shape = (len(tokens), writer.ledger.n_layers, writer.ledger.hidden_size)
             block = np.empty(shape, jnp.dtype(config.dtype))
             finished = writer.restore(window, block)
             bar.update(int(finished.sum()))
-            planned = plan_batches(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
-            batches = (batch for batch in planned if not finished[batch.rows].all())
-            encoded = (
-                (batch.rows, encode_batch(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
+            work = (
+                Work(batch.sentences, batch.places, batch.tokens(tokenizer, tokens))
                 for batch in batches
+                if not finished[batch.sentences].all()
             )
-            for rows, vectors in fetched(encoded, config.dtype):
+            for rows, vectors in fetched(encode_batch, work, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))
             notes = {"sentences_truncated": tokens.n_truncated, "tokens": int(tokens.lengths.sum())}
-            writer.write(window, block, notes)
+            writer.write(window, block, {**notes, "tokens_computed": sum(batch.n_tokens for batch in batches)})
         writer.flush()
 
 
 def extract_words(
-    encode_batch: Callable[..., jax.Array],
+    encode_batch: "Encode",
     tokenizer: Tokenizer,
     words: TokenizedWords,
     writer: StoreWriter,
@@ -231,9 +234,7 @@ def extract_words(
 ) -> None:
     """Writes the unfinished windows of a store: one row per word, its vector at every layer, by `encode_fn`."""
     ledger = writer.ledger
-    budget = min(
-        token_budget(config.token_budget), max(ledger.window_rows, config.max_length)
-    )  # a window fills no larger batch
+    budget = token_budget(config.token_budget)
     done = ledger.window(ledger.windows_finished).start if ledger.windows_finished else 0
     with progress_bar(ledger.n_rows, title, "words", done) as bar:
         for window in range(ledger.windows_finished, ledger.n_windows):
@@ -243,16 +244,19 @@ def extract_words(
             )
             finished = writer.restore(window, block)
             bar.update(int(finished.sum()))
-            encoded = (
-                (rows - window_rows.start, encode_batch(*arrays))
-                for rows, *arrays in word_batches(words, window_rows, tokenizer, budget)
+            batches = [*pack_words(words, window_rows, tokenizer, budget)]
+            for _, *arrays in batches:
+                encode_batch.compile_ahead(*arrays)
+            work = (
+                Work(rows - window_rows.start, slice(len(rows)), *arrays)
+                for rows, *arrays in batches
                 if not finished[rows - window_rows.start].all()
             )
-            for rows, vectors in fetched(encoded, config.dtype):
+            for rows, vectors in fetched(encode_batch, work, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))
-            writer.write(window, block)
+            writer.write(window, block, {"tokens_computed": sum(arrays[0].input_ids.size for _, *arrays in batches)})
         writer.flush()
 
 

@@ -1,28 +1,52 @@
-"""Between the device and this process: the tokens of a batch, and fetching one batch while the next is computed."""
+"""Between the device and this process: the tokens of a batch, and fetching one batch while others are computed."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxred.activations.packing import WordSlots
+from jaxred.models.tokenization import PaddedBatch
+
+if TYPE_CHECKING:
+    from jaxred.activations.encode import Encode
+
+
+class Work(NamedTuple):
+    """A batch that is to be computed."""
+
+    rows: np.ndarray  # the rows of the window that it has
+    places: np.ndarray | slice  # where they are among its vectors
+    batch: PaddedBatch
+    words: WordSlots | None = None
+
 
 def token_budget(configured: int = 0) -> int:
-    """Padded tokens per batch: as configured or, for 0, what suits the device."""
-    return configured or (2048 if jax.default_backend() == "cpu" else 65536)
+    """Tokens per batch, padding included: as configured or, for 0, what suits the device."""
+    return configured or (512 if jax.default_backend() == "cpu" else 65536)
 
 
-def fetched(batches: Iterable[tuple[np.ndarray, jax.Array]], dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each batch's rows and vectors; the device gets the next batch before the last one is fetched."""
+def fetched(encode: "Encode", work: Iterable[Work], dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each batch's rows and vectors; the next batches are computed before the last one is taken.
 
-    def fetch(rows: np.ndarray, vectors: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    Args:
+        encode: the encoder.
+        work: the batches; no more of them are taken than are computed at once, and two.
+        dtype: of the vectors.
+    """
+
+    def fetch(rows: np.ndarray, places: np.ndarray | slice, vectors: Future[np.ndarray]) -> tuple[np.ndarray, ...]:
         with np.errstate(over="ignore"):  # a store's writer rejects what a float16 cannot hold
-            return rows, np.asarray(vectors)[: len(rows)].astype(jnp.dtype(dtype), copy=False)
+            return rows, vectors.result()[places].astype(jnp.dtype(dtype), copy=False)
 
-    waiting: tuple[np.ndarray, jax.Array] | None = None
-    for rows, vectors in batches:
-        if waiting is not None:
-            yield fetch(*waiting)
-        waiting = rows, vectors
-    if waiting is not None:
-        yield fetch(*waiting)
+    waiting: deque[tuple[np.ndarray, np.ndarray | slice, Future[np.ndarray]]] = deque()
+    for rows, places, batch, words in work:
+        waiting.append((rows, places, encode.start(batch, words)))
+        if len(waiting) > encode.n_workers + 1:
+            yield fetch(*waiting.popleft())
+    while waiting:
+        yield fetch(*waiting.popleft())

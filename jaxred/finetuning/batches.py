@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxred.activations.batching import SLOT_SHARES, WordSlots
+from jaxred.activations.packing import SLOT_SHARES, WordSlots
 from jaxred.models.tokenization import PaddedBatch, TokenBatch, TokenizedWords, Tokenizer
 
 # The padded lengths, fewer than those of extraction: a training step takes longer to compile. Longer ones are multiples
@@ -139,7 +139,7 @@ def _of_words(
             continue
         of_part = np.concatenate(part)
         n = len(of_part)
-        slots.sentences[i, :n] = np.repeat(np.arange(len(part)), [len(each) for each in part])
+        slots.rows[i, :n] = np.repeat(np.arange(len(part)), [len(each) for each in part])
         shift = tokenizer.first_token(words.tokens, words.sentence_index[of_part], length)
         slots.starts[i, :n], slots.counts[i, :n] = words.start[of_part] + shift, words.count[of_part]
         targets[i, :n], weights[i, :n] = rows.targets[of_part], 1.0

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxred.activations.batching import WordSlots
+from jaxred.activations.packing import WordSlots
 from jaxred.errors import UserError
 from jaxred.models import Encoder, heads, load_encoder, pooling, pretrained
 from jaxred.models.dropout import SILENT, DropoutRates, Noise, read_rates
@@ -37,8 +37,9 @@ class Classifier(nnx.Module):
         """
         ids, mask, types, positions = (jnp.asarray(array) for array in batch)
         if words is None:
-            at = pooling.last_positions(mask) if self.encoder.config.tokens.sentence_position is None else positions
-            return self.head(self.encoder.last(ids, mask, types, at, noise)[:, 0], noise)
+            if self.encoder.config.tokens.sentence_position is None:
+                positions = pooling.last_positions(pooling.own_tokens(mask))[:, 0]
+            return self.head(self.encoder.last(ids, mask, types, positions, noise)[:, 0], noise)
         hidden = self.encoder.last(ids, mask, types, noise=noise)
         return self.head(pooling.words(pooling_name, hidden, *(jnp.asarray(array) for array in words)), noise)
 

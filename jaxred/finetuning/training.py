@@ -10,11 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxred.activations.batching import plan_batches
 from jaxred.config import FinetuneConfig
 from jaxred.errors import UserError
 from jaxred.finetuning.batches import Rows, TrainingBatch, epoch_order, padded, padded_length
 from jaxred.finetuning.checkpoints import Checkpoints
+from jaxred.finetuning.padded_batches import plan_batches
 from jaxred.finetuning.step import Trainer
 from jaxred.io.progress import progress_bar
 from jaxred.models.tokenization import Tokenizer

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.lax import Precision
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from jaxred.models.dropout import SILENT, Noise
 from jaxred.models.linear import linear, mapped, over_sentences
@@ -126,33 +126,3 @@ def rotated(
     wide = x.astype(jnp.float32)
     first, second, rest = wide[..., :half], wide[..., half : 2 * half], wide[..., 2 * half :]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1).astype(x.dtype)
-
-
-def visible_tokens(
-    attention_mask: Bool[Array, "batch token"],
-    queries: Int[Array, "batch query"],
-    causal: bool = False,
-    window: int = 0,
-) -> Bool[Array, "batch _ token"]:
-    """Which tokens each query sees.
-
-    Args:
-        attention_mask: True at real tokens.
-        queries: where the queries stand.
-        causal: a token sees itself and those before it alone.
-        window: a token sees those at a distance of less than so many; 0: all.
-    """
-    visible = attention_mask[:, None, :]
-    if not causal and not window:
-        return visible
-    distance = queries[:, :, None] - jnp.arange(attention_mask.shape[1])[None, None]
-    if causal:
-        visible &= distance >= 0
-    if window:
-        visible &= jnp.abs(distance) < window
-    return visible
-
-
-def token_positions(attention_mask: Bool[Array, "batch token"]) -> Int[Array, "batch token"]:
-    """Where each real token stands in its sentence, from 0, whichever side the padding is on."""
-    return jnp.maximum(jnp.cumsum(attention_mask, axis=1) - 1, 0)

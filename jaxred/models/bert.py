@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
 from jaxred.models.attention import Attention, AttentionShape
@@ -21,6 +21,7 @@ from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, linear
 from jaxred.models.norms import layer_norm
 from jaxred.models.token_layout import FAST, TokenLayout
+from jaxred.models.token_rows import Mask, positions_from_left
 from jaxred.models.weight_table import WeightTable
 
 
@@ -74,21 +75,21 @@ class BertEmbeddings(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         """The embeddings of tokens at their places, of their segments."""
-        del attention_mask
         embedded = self.word(input_ids)
         if self.token_type is not None:
             embedded += self.token_type(token_type_ids)
-        embedded = noise("embeddings", self.norm(embedded + self.position(self.positions(input_ids))))
+        embedded = noise("embeddings", self.norm(embedded + self.position(self.positions(input_ids, attention_mask))))
         return embedded if self.projection is None else self.projection(embedded).astype(jnp.float32)
 
-    def positions(self, input_ids: Int[Array, "batch token"]) -> Int[Array, "rows token"]:
+    def positions(self, input_ids: Int[Array, "batch token"], attention_mask: Mask) -> Int[Array, "rows token"]:
         """The row of the position embeddings that each token has; one row for all sentences, where it is one."""
-        return jnp.arange(input_ids.shape[1])[None]
+        del input_ids
+        return positions_from_left(attention_mask)
 
 
 class BertLayer(PostNormLayer):

@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxred.errors import UserError
-from jaxred.models.attention import visible_tokens
 from jaxred.models.bert import Bert, BertConfig
 from jaxred.models.disentangled_attention import DisentangledAttention, Relations
 from jaxred.models.distances import log_buckets
@@ -27,6 +26,7 @@ from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding, linear
 from jaxred.models.norms import layer_norm
 from jaxred.models.token_layout import TokenLayout
+from jaxred.models.token_rows import Mask, positions_from_left, real_tokens, visible_tokens
 from jaxred.models.weight_table import WeightTable
 
 _TERMS = ("c2p", "p2c")  # of scores: content to position, position to content
@@ -139,18 +139,18 @@ class DebertaEmbeddings(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
         embedded = self.word(input_ids)
         if self.position is not None:
-            embedded += self.position(jnp.arange(input_ids.shape[1])[None])
+            embedded += self.position(positions_from_left(attention_mask))
         if self.token_type is not None:
             embedded += self.token_type(token_type_ids)
         if self.projection is not None:
             embedded = self.projection(embedded).astype(jnp.float32)
-        return noise("embeddings", jnp.where(attention_mask[:, :, None], self.norm(embedded), 0.0))
+        return noise("embeddings", jnp.where(real_tokens(attention_mask)[:, :, None], self.norm(embedded), 0.0))
 
 
 class RelativePositions(nnx.Module):
@@ -219,7 +219,7 @@ class DebertaV2(Encoder):
 
     def relate(
         self,
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> Relations:

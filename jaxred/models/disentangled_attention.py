@@ -21,7 +21,7 @@ from jaxred.models.linear import linear, mapped, over_sentences
 class Relations(NamedTuple):
     """How the tokens that attend, the queries, stand to all tokens."""
 
-    visible: Bool[Array, "batch 1 token"]
+    visible: Bool[Array, "batch _ token"]
     queries: Int[Array, "batch query"]  # where they stand
     positions: Float[Array, "distance hidden"] | None  # the vectors of distances n, n - 1, ... -n
 
@@ -58,7 +58,7 @@ class DisentangledAttention(Attention):
             query: Float[Array, "query inner"],
             key: Float[Array, "token inner"],
             value: Float[Array, "token inner"],
-            visible: Bool[Array, "1 token"],
+            visible: Bool[Array, "_ token"],
             queries: Int[Array, " query"],
             kept: Float[Array, "head query token"] | None,
         ) -> Float[Array, "query inner"]:

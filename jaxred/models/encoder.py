@@ -9,14 +9,15 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxred.errors import UserError
 from jaxred.models import pooling
 from jaxred.models.architecture_config import ArchitectureConfig
-from jaxred.models.attention import Relations, visible_tokens
+from jaxred.models.attention import Relations
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.heads import HeadTable
+from jaxred.models.token_rows import Mask, visible_tokens
 from jaxred.models.weight_table import WeightTable
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
@@ -81,7 +82,7 @@ class Encoder(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         reduce: Reduce = keep_all,
     ) -> Float[Array, "layer ..."]:
@@ -90,7 +91,8 @@ class Encoder(nnx.Module):
 
         Args:
             input_ids: the tokens.
-            attention_mask: True at real tokens, False at padding.
+            attention_mask: True at real tokens, False at padding; or the number of each token's sentence in its row,
+                of rows of several sentences, and 0 at padding (`jaxred.models.token_rows`).
             token_type_ids: the segment of each token, as the architecture's tokenizer counts them.
             reduce: what is kept of each layer, such as one vector per sentence; the rest never leaves the scan.
 
@@ -107,15 +109,15 @@ class Encoder(nnx.Module):
 
     def at(
         self,
-        positions: Int[Array, " batch"],
+        positions: Int[Array, "batch query"],
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
-    ) -> Float[Array, "layer batch hidden"]:
-        """The hidden states of one token of each row, of which the last layer computes no other.
+    ) -> Float[Array, "layer batch query hidden"]:
+        """The hidden states of some tokens of each row, such as one a sentence; the last layer computes no others.
 
         Args:
-            positions: the token of each row that is needed.
+            positions: the tokens of each row that are needed: one, or fewer than there are.
             input_ids: as for all tokens, like the other arguments.
             attention_mask: True at real tokens.
             token_type_ids: the segment of each token.
@@ -124,22 +126,22 @@ class Encoder(nnx.Module):
             UserError: if the batch is longer than the model has positions.
         """
         embedded = self._embed(input_ids, attention_mask, token_type_ids)
-        reduce = functools.partial(pooling.cls, positions=positions)
+        reduce = functools.partial(pooling.at, positions=positions)
         if self.config.n_layers == 0:
             return reduce(embedded if self.final_norm is None else self.final_norm(embedded))[None]
         n_before = self.config.n_layers - 1
         all_tokens = self.relate(attention_mask, token_type_ids, self._all(attention_mask))
         hidden, layers = self._first(n_before, embedded, all_tokens, reduce)
-        relations = self.relate(attention_mask, token_type_ids, positions[:, None])
-        last = self._run(n_before, hidden, relations, layers[-1][:, None])
+        relations = self.relate(attention_mask, token_type_ids, positions)
+        last = self._run(n_before, hidden, relations, layers[-1])
         if self.final_norm is not None:
             last = self.final_norm(last)
-        return jnp.concatenate([layers, last.swapaxes(0, 1)])
+        return jnp.concatenate([layers, last[None]])
 
     def last(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         positions: Int[Array, " batch"] | None = None,
         noise: Noise = SILENT,
@@ -163,7 +165,7 @@ class Encoder(nnx.Module):
         n_before = n_layers if positions is None else max(n_layers - 1, 0)
         hidden, _ = self._first(n_before, hidden, all_tokens, lambda hidden: jnp.zeros(()), noise)
         if positions is not None:
-            wanted = pooling.cls(hidden, positions)[:, None]
+            wanted = pooling.at(hidden, positions[:, None])
             relations = self.with_noise(self.relate(*tokens, positions[:, None]), noise)
             hidden = self._run(n_before, hidden, relations, wanted, noise.of_layer(n_before)) if n_layers else wanted
         hidden = hidden if self.final_norm is None else self.final_norm(hidden)
@@ -172,7 +174,7 @@ class Encoder(nnx.Module):
     def _embed(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
@@ -213,7 +215,7 @@ class Encoder(nnx.Module):
         return hidden, jnp.concatenate([layer_0, layers])
 
     @staticmethod
-    def _all(attention_mask: Bool[Array, "batch token"]) -> Int[Array, "batch token"]:
+    def _all(attention_mask: Mask) -> Int[Array, "batch token"]:
         """The queries where all tokens attend."""
         n_rows, n_tokens = attention_mask.shape
         return jnp.broadcast_to(jnp.arange(n_tokens), (n_rows, n_tokens))
@@ -233,7 +235,7 @@ class Encoder(nnx.Module):
 
     def relate(
         self,
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> Any:

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
-from jaxred.models.attention import Attention, AttentionShape, Relations, token_positions, visible_tokens
+from jaxred.models.attention import Attention, AttentionShape, Relations
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import FeedForward
@@ -23,6 +23,7 @@ from jaxred.models.layer import PreNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.norms import layer_norm
 from jaxred.models.token_layout import CAUSAL, TokenLayout
+from jaxred.models.token_rows import Mask, token_positions, visible_tokens
 from jaxred.models.weight_table import Stored, WeightTable
 
 
@@ -82,7 +83,7 @@ class GPT2Embeddings(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
@@ -150,7 +151,7 @@ class GPT2(Encoder):
 
     def relate(
         self,
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> Relations:

@@ -13,7 +13,7 @@ from jax.lax import Precision
 from jaxtyping import Array, Float, Int
 
 _BLOCK = 256  # of the inner axis
-TILE = 512  # tokens that a CPU takes at once
+_TOKENS = 512  # whose scores a CPU takes at once
 
 
 def linear(n_in: int, n_out: int, dtype: jnp.dtype, rngs: nnx.Rngs, bias: bool = True) -> nnx.Linear:
@@ -86,20 +86,14 @@ def _blocked_product(
 
     The rounding of a float32 sum grows with its length, and XLA's order of summation changes with the number of rows.
     Summed whole, a sentence's mean vector alone and in a batch can differ by more than 1e-6; in blocks it does not.
-    On a CPU, tokens go in tiles, whose sums stay in its cache from block to block. In training, where no vector is
-    compared with another batch's, products are plain ones: they compile and run faster (benchmarks/finetuning.py).
+    In training, where no vector is compared with another batch's, products are plain ones: they compile and run faster
+    (benchmarks/finetuning.py).
     """
-
-    def multiplied(row: Float[Array, " inner"]) -> Float[Array, " outer"]:
-        products = (
-            jnp.dot(row[start : start + _BLOCK], kernel[start : start + _BLOCK], precision=Precision.HIGHEST)
-            for start in range(0, kernel.shape[0], _BLOCK)
-        )
-        return functools.reduce(jnp.add, products)
-
-    rows = x.reshape(-1, x.shape[-1])
-    tile = TILE if jax.default_backend() == "cpu" else None
-    return mapped_in_parts(multiplied, tile, rows).reshape(*x.shape[:-1], -1)
+    products = (
+        jnp.dot(x[..., start : start + _BLOCK], kernel[start : start + _BLOCK], precision=Precision.HIGHEST)
+        for start in range(0, kernel.shape[0], _BLOCK)
+    )
+    return functools.reduce(jnp.add, products)
 
 
 def _blocked_product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -136,7 +130,7 @@ def over_sentences(
     n_sentences, n_tokens = leaves[0].shape[:2]
     at_once = None
     if jax.default_backend() == "cpu" and isinstance(n_sentences, int):
-        least = math.gcd(n_sentences, 1 << (TILE // n_tokens).bit_length() >> 1)  # a power of two, without remainder
+        least = math.gcd(n_sentences, 1 << (_TOKENS // n_tokens).bit_length() >> 1)  # a power of two, without remainder
         at_once = max(least, 1)
     own = [leaf.shape[0] == n_sentences for leaf in leaves]
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxred.models.alternating import of_layer
-from jaxred.models.attention import Attention, AttentionShape, Relations, token_positions, visible_tokens
+from jaxred.models.attention import Attention, AttentionShape, Relations
 from jaxred.models.decoder_config import DecoderConfig, with_biases
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
@@ -23,6 +23,7 @@ from jaxred.models.layer import PreNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.norms import RMSNorm
 from jaxred.models.rotary import Rotary, rotation_of
+from jaxred.models.token_rows import Mask, at_queries, sentence_lengths, token_positions, visible_tokens
 from jaxred.models.weight_table import WeightTable
 
 
@@ -57,7 +58,7 @@ class DecoderEmbeddings(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
@@ -123,20 +124,20 @@ class Llama(Encoder):
 
     def relate(
         self,
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> tuple[Relations, Relations]:
         """What layers without a window attend by, and what those with one do; as `Encoder.relate`."""
         del token_type_ids
         config = self.config
-        keys_at = token_positions(attention_mask)
-        queries_at = jnp.take_along_axis(keys_at, queries, axis=1)
+        keys_at, lengths = token_positions(attention_mask), sentence_lengths(attention_mask)
+        of_keys, of_queries = (keys_at, lengths), (at_queries(keys_at, queries), at_queries(lengths, queries))
 
         def relations(window: int, rotary: Rotary) -> Relations:
             visible = visible_tokens(attention_mask, queries, causal=True, window=window)
-            turns = (rotary, config.head_size, config.max_position_embeddings, attention_mask)
-            return Relations(visible, rotation_of(*turns, queries_at), rotation_of(*turns, keys_at))
+            turns = (rotary, config.head_size, config.max_position_embeddings, attention_mask.shape[1])
+            return Relations(visible, rotation_of(*turns, *of_queries), rotation_of(*turns, *of_keys))
 
         full = relations(0, config.rotary)
         if not any(config.sliding):

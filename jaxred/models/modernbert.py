@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxred.errors import UserError
 from jaxred.models.alternating import FULL, SLIDING, kinds_of_layers, of_layer
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
-from jaxred.models.attention import Attention, AttentionShape, Relations, visible_tokens
+from jaxred.models.attention import Attention, AttentionShape, Relations
 from jaxred.models.dropout import SILENT, Dropouts, Noise
 from jaxred.models.encoder import Encoder
 from jaxred.models.feed_forward import GatedFeedForward
@@ -26,6 +26,7 @@ from jaxred.models.linear import Embedding
 from jaxred.models.norms import layer_norm
 from jaxred.models.rotary import Rotary, checked_theta, rotation_of
 from jaxred.models.token_layout import TokenLayout
+from jaxred.models.token_rows import Mask, at_queries, positions_from_left, sentence_lengths, visible_tokens
 from jaxred.models.weight_table import Stored, WeightTable
 
 _FULL_ROTARY, _SLIDING_ROTARY = Rotary(160_000.0), Rotary(10_000.0)
@@ -145,7 +146,7 @@ class ModernBertEmbeddings(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
@@ -254,7 +255,7 @@ class ModernBert(Encoder):
 
     def relate(
         self,
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> tuple[Relations, Relations]:
@@ -262,12 +263,13 @@ class ModernBert(Encoder):
         del token_type_ids
         config = self.config
         head_size, window = config.hidden_size // config.n_heads, config.local_attention // 2 + 1
-        positions = jnp.arange(attention_mask.shape[1])[None]
+        keys_at, lengths = positions_from_left(attention_mask), sentence_lengths(attention_mask)
+        n_tokens = attention_mask.shape[1]
 
         def seen(rotary: Rotary, window: int) -> Relations:
             of_queries, of_keys = (
-                rotation_of(rotary, head_size, config.max_position_embeddings, attention_mask, of)
-                for of in (queries, positions)
+                rotation_of(rotary, head_size, config.max_position_embeddings, n_tokens, *of)
+                for of in ((at_queries(keys_at, queries), at_queries(lengths, queries)), (keys_at, lengths))
             )
             return Relations(visible_tokens(attention_mask, queries, window=window), of_queries, of_keys)
 

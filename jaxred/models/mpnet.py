@@ -13,16 +13,17 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
 from jaxred.models.architecture_config import ArchitectureConfig
-from jaxred.models.attention import Relations, visible_tokens
+from jaxred.models.attention import Relations
 from jaxred.models.bert import Bert, BertConfig, BertLayer
 from jaxred.models.encoder import Encoder
 from jaxred.models.heads import HeadTable, pooled_head
 from jaxred.models.linear import Embedding
 from jaxred.models.roberta import RobertaEmbeddings
 from jaxred.models.token_layout import FAST, TokenLayout
+from jaxred.models.token_rows import Mask, visible_tokens
 from jaxred.models.weight_table import WeightTable
 
 _PADDING = 1  # whatever the tokenizer's padding token is
@@ -97,7 +98,7 @@ class MPNet(Encoder):
 
     def relate(
         self,
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> Relations:

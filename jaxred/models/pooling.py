@@ -4,62 +4,83 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxred.models.token_rows import Mask, is_packed
 
-def cls(
-    hidden_states: Float[Array, "batch token hidden"], positions: Int[Array, " batch"]
-) -> Float[Array, "batch hidden"]:
-    """The hidden state at one position of each sentence, such as its [CLS] token.
 
-        pooled[b] = hidden_states[b, positions[b]]
+def at(
+    hidden_states: Float[Array, "batch token hidden"], positions: Int[Array, "batch slot"]
+) -> Float[Array, "batch slot hidden"]:
+    """The hidden states at some positions of each row, such as that of each sentence's [CLS] token.
+
+        pooled[b, s] = hidden_states[b, positions[b, s]]
 
     Args:
         hidden_states: one layer's hidden states.
-        positions: the token to take from each sentence.
+        positions: the tokens to take from each row.
     """
-    return jnp.take_along_axis(hidden_states, positions[:, None, None], axis=1)[:, 0]
+    return jnp.take_along_axis(hidden_states, positions[:, :, None], axis=1)
 
 
-def last_positions(attention_mask: Bool[Array, "batch token"]) -> Int[Array, " batch"]:
-    """Where the last real token of each sentence is, for `cls`.
-
-        positions[b] = max {t: mask[b, t]}
+def own_tokens(attention_mask: Mask, n_slots: int = 1) -> Bool[Array, "batch slot token"]:
+    """Which tokens each sentence of a row has: the first, the second, ... of them.
 
     Args:
-        attention_mask: True at real tokens; a row without any gives its last place.
+        attention_mask: which tokens belong together.
+        n_slots: the most sentences that a row has; 1 where rows are not packed.
     """
-    return attention_mask.shape[1] - 1 - jnp.argmax(attention_mask[:, ::-1], axis=1)
+    if not is_packed(attention_mask):
+        return attention_mask[:, None]
+    return attention_mask[:, None] == jnp.arange(1, n_slots + 1)[None, :, None]
+
+
+def last_positions(own: Bool[Array, "batch slot token"]) -> Int[Array, "batch slot"]:
+    """Where the last token of each sentence is, for `at`.
+
+        positions[b, s] = max {t: own[b, s, t]}
+
+    Args:
+        own: the tokens of each sentence; one without any gives the last place.
+    """
+    return own.shape[2] - 1 - jnp.argmax(own[:, :, ::-1], axis=2)
 
 
 def max(
-    hidden_states: Float[Array, "batch token hidden"], attention_mask: Bool[Array, "batch token"]
-) -> Float[Array, "batch hidden"]:
-    """The largest value of each neuron over the real tokens of each sentence, special tokens included.
+    hidden_states: Float[Array, "batch token hidden"], own: Bool[Array, "batch slot token"]
+) -> Float[Array, "batch slot hidden"]:
+    """The largest value of each neuron over the tokens of each sentence, special tokens included.
 
-        pooled[b] = max_{t: mask[b, t]} hidden_states[b, t]
+        pooled[b, s] = max_{t: own[b, s, t]} hidden_states[b, t]
 
     Args:
         hidden_states: one layer's hidden states.
-        attention_mask: True at real tokens; a row without any gives zeros.
+        own: the tokens of each sentence; one without any gives zeros.
     """
-    real = attention_mask[:, :, None]
-    largest = jnp.max(jnp.where(real, hidden_states, -jnp.inf), axis=1)
-    return jnp.where(jnp.any(real, axis=1), largest, 0)
+
+    def of_slot(own: Bool[Array, "batch token"]) -> Float[Array, "batch hidden"]:
+        largest = jnp.max(jnp.where(own[:, :, None], hidden_states, -jnp.inf), axis=1)
+        return jnp.where(jnp.any(own, axis=1)[:, None], largest, 0)
+
+    return jnp.stack([of_slot(own[:, slot]) for slot in range(own.shape[1])], axis=1)
 
 
 def mean(
-    hidden_states: Float[Array, "batch token hidden"], attention_mask: Bool[Array, "batch token"]
-) -> Float[Array, "batch hidden"]:
-    """The mean hidden state over the real tokens of each sentence, special tokens included.
+    hidden_states: Float[Array, "batch token hidden"], own: Bool[Array, "batch slot token"]
+) -> Float[Array, "batch slot hidden"]:
+    """The mean hidden state over the tokens of each sentence, special tokens included.
 
-        pooled[b] = sum_t mask[b, t] hidden_states[b, t] / max(1, sum_t mask[b, t])
+        pooled[b, s] = sum_t own[b, s, t] hidden_states[b, t] / max(1, sum_t own[b, s, t])
 
     Args:
         hidden_states: one layer's hidden states.
-        attention_mask: True at real tokens; a row without any gives zeros.
+        own: the tokens of each sentence; one without any gives zeros.
     """
-    real = attention_mask[:, :, None]
-    total = jnp.sum(jnp.where(real, hidden_states, 0), axis=1)
-    return total / jnp.maximum(jnp.sum(real, axis=1), 1).astype(total.dtype)
+    if own.shape[1] == 1:
+        total = jnp.sum(jnp.where(own[:, 0, :, None], hidden_states, 0), axis=1)[:, None]
+    else:
+        total = jnp.einsum(
+            "bst,bth->bsh", own.astype(hidden_states.dtype), hidden_states, precision=jax.lax.Precision.HIGHEST
+        )
+    return total / jnp.maximum(jnp.sum(own, axis=2), 1)[:, :, None].astype(total.dtype)
 
 
 def words_at(

@@ -15,6 +15,7 @@ from jaxtyping import Array, Int
 from jaxred.models.bert import Bert, BertConfig, BertEmbeddings
 from jaxred.models.heads import CLASSIFIER_DROPOUT, HeadTable, pooled_head
 from jaxred.models.token_layout import FAST, TokenLayout
+from jaxred.models.token_rows import Mask, is_packed, sentence_starts
 from jaxred.models.weight_table import WeightTable
 
 
@@ -57,17 +58,22 @@ class CamembertConfig(XLMRobertaConfig):
     model_class: ClassVar[str] = "CamembertModel"
 
 
-def positions_after_padding(input_ids: Int[Array, "batch token"], pad_token_id: int) -> Int[Array, "batch token"]:
+def positions_after_padding(
+    input_ids: Int[Array, "batch token"], attention_mask: Mask, pad_token_id: int
+) -> Int[Array, "batch token"]:
     """Tokens count from one after the padding's number; padding, and text that is a padding token, stays there."""
     real = (input_ids != pad_token_id).astype(input_ids.dtype)
-    return jnp.cumsum(real, axis=1) * real + pad_token_id
+    count = jnp.cumsum(real, axis=1)
+    if is_packed(attention_mask):  # from the start of each sentence
+        count -= jnp.take_along_axis(count - real, sentence_starts(attention_mask), axis=1)
+    return count * real + pad_token_id
 
 
 class RobertaEmbeddings(BertEmbeddings):
     """The sum of word, token type and position embeddings, normalised: layer 0."""
 
-    def positions(self, input_ids: Int[Array, "batch token"]) -> Int[Array, "batch token"]:
-        return positions_after_padding(input_ids, self.pad_token_id)
+    def positions(self, input_ids: Int[Array, "batch token"], attention_mask: Mask) -> Int[Array, "batch token"]:
+        return positions_after_padding(input_ids, attention_mask, self.pad_token_id)
 
 
 class Roberta(Bert):

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxred.errors import UserError
 
@@ -183,8 +183,9 @@ def rotation_of(
     rotary: Rotary,
     head_size: int,
     max_positions: int,
-    attention_mask: Bool[Array, "batch token"],
+    n_tokens: int,
     positions: Int[Array, "rows query"],
+    lengths: Int[Array, "batch _"],
 ) -> tuple[Float[Array, "_ query pair"], Float[Array, "_ query pair"]]:
     """The cosine and sine of each token's angles.
 
@@ -196,10 +197,11 @@ def rotation_of(
         rotary: the settings.
         head_size: of a head.
         max_positions: the model's positions.
-        attention_mask: True at real tokens.
-        positions: those of the tokens; one row, where they are the same in all sentences.
+        n_tokens: of a row.
+        positions: those of the tokens in their sentences; one row, where they are the same in all.
+        lengths: of the tokens' sentences.
     """
-    n_tokens, trained = attention_mask.shape[1], rotary.original_max_position_embeddings
+    trained = rotary.original_max_position_embeddings
 
     def of_texts(length: int) -> tuple[Float[Array, "rows query pair"], Float[Array, "rows query pair"]]:
         frequencies, factor = rotary.frequencies(head_size, max_positions, length)
@@ -209,7 +211,7 @@ def rotation_of(
 
     if rotary.rope_type != "longrope" or n_tokens <= trained:
         return of_texts(n_tokens)
-    is_long = (jnp.sum(attention_mask, axis=1) > trained)[:, None, None]
+    is_long = (lengths > trained)[:, :, None]
     (long_cos, long_sin), (cos, sin) = of_texts(n_tokens), of_texts(trained)
     return jnp.where(is_long, long_cos, cos), jnp.where(is_long, long_sin, sin)
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxred.errors import UserError
 from jaxred.models.architecture_config import ArchitectureConfig, Keys
@@ -25,6 +25,7 @@ from jaxred.models.layer import PostNormLayer
 from jaxred.models.linear import Embedding
 from jaxred.models.relative_attention import Relations, RelativeAttention
 from jaxred.models.token_layout import TokenLayout
+from jaxred.models.token_rows import Mask, visible_tokens
 from jaxred.models.weight_table import WeightTable
 
 
@@ -108,7 +109,7 @@ class Embeddings(nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "batch token"],
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         noise: Noise = SILENT,
     ) -> Float[Array, "batch token hidden"]:
@@ -168,16 +169,16 @@ class XLNet(Encoder):
 
     def relate(
         self,
-        attention_mask: Bool[Array, "batch token"],
+        attention_mask: Mask,
         token_type_ids: Int[Array, "batch token"],
         queries: Int[Array, "batch query"],
     ) -> Relations:
         n_tokens, config = attention_mask.shape[1], self.config
         positions = jnp.arange(n_tokens)[None, None]
         own = queries[:, :, None] == positions
-        visible = attention_mask[:, None, :]
-        if config.attn_type == "uni":
-            visible &= own if config.same_length else queries[:, :, None] >= positions
+        visible = visible_tokens(attention_mask, queries, causal=config.attn_type == "uni")
+        if config.attn_type == "uni" and config.same_length:
+            visible &= own
         segments = jnp.take_along_axis(token_type_ids, queries, axis=1)
         return Relations(
             positions=jnp.asarray(relative_positions(config, n_tokens)),

@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +102,10 @@ def _function(model: "ReducedModel") -> tuple[Callable[..., tuple[jax.Array, ...
         if facts.pooling in ("cls", "last"):
             first = facts.pooling == "cls" and encoder.config.tokens.sentence_position == "first"
             last = jnp.sum(mask.astype(jnp.int32), axis=1) - 1  # padding is on the right of all that can be exported
-            return encoder.at(0 * last if first else jnp.maximum(last, 0), *tokens)
-        return encoder(*tokens, partial({"mean": pooling.mean, "max": pooling.max}[facts.pooling], attention_mask=mask))
+            at = 0 * last if first else jnp.maximum(last, 0)
+            return encoder.at(at[:, None], *tokens)[:, :, 0]
+        of_sentence = {"mean": pooling.mean, "max": pooling.max}[facts.pooling]
+        return encoder(*tokens, lambda hidden: of_sentence(hidden, pooling.own_tokens(mask))[:, 0])
 
     def outputs(input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> tuple[jax.Array, ...]:
         kept = vectors(input_ids, attention_mask != 0, token_type_ids)

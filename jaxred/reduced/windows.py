@@ -6,18 +6,20 @@ them, so that vectors are those that the head was trained on.
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
-from jaxred.activations.batching import justified_budget, plan_batches, word_batches
-from jaxred.activations.fetching import fetched, token_budget
+from jaxred.activations.fetching import Work, fetched, token_budget
+from jaxred.activations.packing import justified_budget, pack, pack_words
 from jaxred.errors import UserError
 from jaxred.models.tokenization import TokenBatch, TokenizedWords, Tokenizer
 from jaxred.reduced.parts import Facts, Head
+
+if TYPE_CHECKING:
+    from jaxred.activations.encode import Encode
 
 log = logging.getLogger("jaxred")
 
@@ -32,7 +34,7 @@ class _Window(NamedTuple):
 class Windows:
     """Texts to the outputs of a head, by a compiled encoder."""
 
-    def __init__(self, encode: Callable[..., jax.Array], tokenizer: Tokenizer, head: Head, facts: Facts):
+    def __init__(self, encode: "Encode", tokenizer: Tokenizer, head: Head, facts: Facts):
         """Takes the parts.
 
         Args:
@@ -86,20 +88,19 @@ class Windows:
     def _of_sentences(self, tokens: TokenBatch) -> np.ndarray:
         tokenizer = self._tokenizer
         budget = justified_budget(token_budget(), tokens.lengths, _LEAST_BUDGET)
-        encoded = (
-            (batch.rows, self._encode(tokenizer.pad(tokens, batch.rows.tolist(), batch.length, batch.n_rows)))
-            for batch in plan_batches(tokens.lengths, budget, tokenizer.longest)
+        work = (
+            Work(batch.sentences, batch.places, batch.tokens(tokenizer, tokens))
+            for batch in pack(tokens.lengths, budget, tokenizer.longest)
         )
-        return self._collected(encoded, len(tokens))
+        return self._collected(work, len(tokens))
 
     def _of_words(self, words: TokenizedWords, sentences: list[Any]) -> Iterator[np.ndarray]:
-        budget = min(token_budget(), max(self._facts.window_rows, self._facts.max_length))
         n_words = len(words.word_index)
-        encoded = (
-            (rows, self._encode(*arrays))
-            for rows, *arrays in word_batches(words, slice(0, n_words), self._tokenizer, budget)
+        work = (
+            Work(rows, slice(len(rows)), *arrays)
+            for rows, *arrays in pack_words(words, slice(0, n_words), self._tokenizer, token_budget(), _LEAST_BUDGET)
         )
-        outputs = self._collected(encoded, n_words)
+        outputs = self._collected(work, n_words)
         starts = np.searchsorted(words.sentence_index, np.arange(len(sentences) + 1))
         for row, sentence in enumerate(sentences):
             own_words = slice(starts[row], starts[row + 1])
@@ -107,9 +108,9 @@ class Windows:
             of_sentence[words.word_index[own_words]] = outputs[own_words]
             yield of_sentence
 
-    def _collected(self, encoded: Iterable[tuple[np.ndarray, jax.Array]], n_rows: int) -> np.ndarray:
+    def _collected(self, work: Iterable[Work], n_rows: int) -> np.ndarray:
         outputs = np.empty((n_rows, len(self._head.bias)))
-        for rows, activations in fetched(encoded, self._facts.dtype):
+        for rows, activations in fetched(self._encode, work, self._facts.dtype):
             outputs[rows] = self._head.outputs(activations)
         return outputs
 

@@ -12,8 +12,8 @@ from helpers.dying_storage import states
 from helpers.tiny_encoder import contents, extract, modified, row_error, study_config
 
 from jaxred.activations import extract as module
-from jaxred.activations.batching import WordSlots
 from jaxred.activations.encode import encode_fn
+from jaxred.activations.packing import WordSlots
 from jaxred.activations.store import Store, read_ledger
 from jaxred.errors import UserError
 from jaxred.models.tokenization import PaddedBatch
@@ -253,6 +253,6 @@ def test_only_word_rows_leave_the_device(encoder):
     arrays = [jnp.ones((n_rows, length), dtype) for dtype in (jnp.int32, bool, jnp.int32)]
     batch = PaddedBatch(*map(np.asarray, arrays), np.zeros(n_rows, np.int32))
     slots = WordSlots(*(np.zeros(8, np.int32) for _ in range(3)))
-    found = jax.eval_shape(encode, batch, slots)
+    found = jax.eval_shape(encode.function, encode.state, batch, slots)
     assert found.shape == (8, encoder.config.n_layers + 1, encoder.config.hidden_size)
     assert found.dtype == jnp.bfloat16

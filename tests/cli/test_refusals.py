@@ -9,10 +9,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from jaxred.activations.batching import justified_budget
 from jaxred.activations.files import hdf5, json_lines, numpy_arrays
 from jaxred.activations.files.exporting import to_file
 from jaxred.activations.matrix import _mapped
+from jaxred.activations.packing import justified_budget
 from jaxred.activations.store import Ledger, Store, StoreWriter, read_ledger
 from jaxred.cli.refusals import refusal
 from jaxred.data.lines import read_lines

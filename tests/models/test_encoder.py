@@ -120,14 +120,14 @@ def test_one_token_of_each_row_is_that_of_all_tokens(encoder_type, fields, n_lay
     for seed, n_tokens in enumerate(lengths):
         batch = random_batch(model.config, n_tokens=n_tokens, seed=seed)
         positions = np.random.default_rng(seed).integers(0, n_tokens, 4)
-        found = np.asarray(at(model, positions, *batch))
+        found = np.asarray(at(model, positions[:, None], *batch))[:, :, 0]
         assert found.shape == (n_layers + 1, 4, 12)
         for layer, expected in zip(found, np.asarray(forward(model, *batch))[:, np.arange(4), positions], strict=True):
             assert relative_error(layer, expected) <= 1e-6
 
 
 def test_of_one_token_a_row_the_last_layer_computes_no_other(model, batch):
-    jaxpr = jax.make_jaxpr(lambda *batch: model.at(jnp.zeros(4, int), *batch))(*batch)
+    jaxpr = jax.make_jaxpr(lambda *batch: model.at(jnp.zeros((4, 1), int), *batch))(*batch)
     shapes = [equation.outvars[0].aval.shape for equation in jaxpr.eqns]  # those inside the scan are not among them
     assert (4, 1, 20) in shapes
     assert (4, 9, 20) not in shapes
@@ -136,7 +136,7 @@ def test_of_one_token_a_row_the_last_layer_computes_no_other(model, batch):
 def test_one_token_of_a_batch_longer_than_the_positions_is_refused():
     model = random_tiny(Bert)
     with pytest.raises(UserError, match=r"17 tokens per row does not fit the model's 16 positions: lower .*max_length"):
-        model.at(jnp.zeros(4, int), *map(jnp.asarray, random_batch(model.config, n_tokens=17)))
+        model.at(jnp.zeros((4, 1), int), *map(jnp.asarray, random_batch(model.config, n_tokens=17)))
 
 
 @pytest.mark.parametrize("n_layers", [-1, 4])
@@ -151,7 +151,7 @@ def test_reduce_is_applied_to_every_layer_inside_the_scan(model, batch):
     ids = batch[0]
 
     def pooled(hidden):
-        return pooling.cls(hidden, jnp.arange(len(ids)) % 3).astype(jnp.bfloat16)
+        return pooling.at(hidden, (jnp.arange(len(ids)) % 3)[:, None]).astype(jnp.bfloat16)
 
     rows = jax.jit(lambda model, *batch: model(*batch, pooled))(model, *batch)
     assert rows.dtype == jnp.bfloat16
@@ -265,3 +265,55 @@ def test_an_encoder_says_what_it_is(model):
         f"<{type(model).__name__}: {n_layers} layers x {size} neurons, {model.n_parameters(n_layers):,} parameters>"
     )
     assert repr(model) == str(model) == expected
+
+
+def packed(config, lengths, length, seed=0):
+    """Random sentences, each alone in a row with padding, and together in rows of a length: numbers, and where each
+    starts.
+    """
+    random, rows, starts = np.random.default_rng(seed), [], []
+    at = length
+    for size in lengths:
+        if at + size > length:
+            rows.append([np.zeros(length, np.int32) for _ in range(3)])
+            at, number = 0, 0
+        number += 1
+        ids, types = (
+            random.integers(1, config.vocab_size, size),
+            random.integers(0, max(config.type_vocab_size, 1), size),
+        )
+        for array, values in zip(rows[-1], (ids, np.full(size, number), types), strict=True):
+            array[at : at + size] = values
+        starts.append((len(rows) - 1, at))
+        at += size
+    return [np.stack(arrays) for arrays in zip(*rows, strict=True)], starts
+
+
+@every_encoder
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_sentence_has_the_same_vectors_beside_others_in_its_row(encoder_type, side):
+    model = random_tiny(encoder_type)
+    lengths = [5, 3, 1, 9, 2, 2, 4, 6]
+    (ids, numbers, types), starts = packed(model.config, lengths, 14)
+    found = np.asarray(forward(model, *map(jnp.asarray, (ids, numbers, types))))
+    for size, (row, start) in zip(lengths, starts, strict=True):
+        own = slice(start, start + size)
+        alone = [np.zeros((4, 9), np.int32), np.zeros((4, 9), bool), np.zeros((4, 9), np.int32)]
+        place = slice(0, size) if side == "right" or model.config.tokens.padding_side == "right" else slice(9 - size, 9)
+        alone[0][0, place], alone[1][0, place], alone[2][0, place] = ids[row, own], True, types[row, own]
+        expected = np.asarray(forward(model, *map(jnp.asarray, alone)))[:, 0, place]
+        for layer, of_layer in zip(found[:, row, own], expected, strict=True):
+            assert relative_error(layer, of_layer) <= COMPILED.get(encoder_type, 1e-6) * 2
+
+
+@every_encoder
+def test_some_tokens_of_packed_rows_are_those_of_all(encoder_type):
+    model = random_tiny(encoder_type)
+    batch, _ = packed(model.config, [5, 3, 1, 9, 2, 2, 4, 6], 14, seed=1)
+    arrays = [*map(jnp.asarray, batch)]
+    positions = np.array([[0, 5, 8], [0, 9, 11], [0, 4, 4]])
+    found = np.asarray(at(model, jnp.asarray(positions), *arrays))
+    everything = np.asarray(forward(model, *arrays))
+    for layer, of_all in zip(found, everything, strict=True):
+        expected = np.take_along_axis(of_all, positions[:, :, None], axis=1)
+        assert relative_error(layer, expected) <= 1e-6
