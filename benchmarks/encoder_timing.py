@@ -28,10 +28,11 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from jaxred.activations.batching import plan_batches
 from jaxred.activations.encode import encode_fn
+from jaxred.activations.fetching import token_budget
 from jaxred.data.glue import load_glue
 from jaxred.data.movie_reviews import load_movie_reviews
+from jaxred.finetuning.padded_batches import plan_batches
 from jaxred.models.loading import ARCHITECTURES, architecture, load_encoder
 from jaxred.models.tokenization import PaddedBatch
 
@@ -96,7 +97,14 @@ def encoders(name: str) -> tuple[Callable[[PaddedBatch], Any], Callable[[PaddedB
             at = torch.from_numpy(batch.attention_mask.sum(1) - 1 if causal else batch.positions).long().clamp(min=0)
             return torch.stack([h[rows, at] for h in outputs.hidden_states], 1).numpy()
 
-    return lambda batch: np.asarray(encode(batch)), by_pytorch
+    def by_jaxred(batch: PaddedBatch) -> np.ndarray:
+        """As extraction does it: in parts of the token budget, on a CPU as many at once as there are cores."""
+        n_rows = max(token_budget() // batch.input_ids.shape[1], 1)
+        starts = range(0, len(batch.input_ids), n_rows)
+        parts = [PaddedBatch(*(array[start : start + n_rows] for array in batch)) for start in starts]
+        return np.concatenate([vectors.result() for vectors in [encode.start(part) for part in parts]])
+
+    return by_jaxred, by_pytorch
 
 
 def real_lengths() -> np.ndarray:

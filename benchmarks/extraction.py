@@ -111,7 +111,7 @@ class PyTorch:
             at = [i for i, row in enumerate(rows) for _ in lasts[row]], [place for row in rows for place in lasts[row]]
             vectors = self.torch.stack([hidden[at] for hidden in self.hidden_states(batch)], 1).numpy()
             kept = np.empty((starts[-1], *vectors.shape[1:]), np.float32) if kept is None else kept
-            kept[np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows])] = vectors
+            kept[np.concatenate([np.arange(*starts[row : row + 2].tolist()) for row in rows.tolist()])] = vectors
         assert kept is not None
         return kept
 
@@ -262,19 +262,19 @@ def encoder_alone(
         words = tokenizer.encode_words([list(s.words) for s in loaded.splits["train"]], extraction.max_length)
         tokens = words.tokens
         encode = encode_fn(model, extraction.word_pooling, "float32")
-        batches = [arrays for _, *arrays in pack_words(words, slice(0, len(words.word_index)), tokenizer, budget)]
+        batches = [*pack_words(words, slice(0, len(words.word_index)), tokenizer, budget)]
     else:
         tokens = tokenizer.encode([e.text for e in loaded.splits["train"]], None, extraction.max_length)
         encode = encode_fn(model, extraction.pooling, "float32")
         planned = pack(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
-        batches = [[batch.tokens(tokenizer, tokens)] for batch in planned]
-    n_computed = sum(arrays[0].input_ids.size for arrays in batches)
+        batches = [batch.work(tokenizer, tokens) for batch in planned]
+    n_computed = sum(work.batch.input_ids.size for work in batches)
     seconds = []
     for _ in range(rounds + 1):
         begin = time.perf_counter()
-        for arrays in batches:
-            vectors = encode(*arrays)
-        vectors.block_until_ready()
+        started = [encode.start(work.batch, work.words) for work in batches]
+        for vectors in started:
+            vectors.result()
         seconds.append(time.perf_counter() - begin)
     at_one_token = extraction.pooling == "cls" and not isinstance(loaded, WordDataset)
     operations = flops(tokens.lengths, model, len(tokens) if at_one_token else 0)

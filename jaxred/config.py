@@ -160,7 +160,7 @@ class ExtractionConfig:
     dtype: str = "float32"
     """The stored type: float32, bfloat16 or float16."""
     token_budget: int = 0
-    """Padded tokens per batch. 0: 2,048 on a CPU, 65,536 on an accelerator."""
+    """Tokens per batch, padding included. 0: 512 for each core of a CPU, 65,536 on an accelerator."""
     window_rows: int = 4096
     """Rows that are written and committed together; a killed run resumes at the next window."""
 

@@ -5,7 +5,9 @@ for no other between two operations, which makes the encoder half as fast again 
 (benchmarks/extraction.py). On accelerators one batch follows the other.
 """
 
+import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,8 +19,11 @@ import numpy as np
 from flax import nnx
 
 from jaxred.activations.packing import WordSlots
+from jaxred.errors import UserError
 from jaxred.models import Encoder, pooling
 from jaxred.models.tokenization import PaddedBatch
+
+log = logging.getLogger("jaxred")
 
 
 class Encode:
@@ -35,6 +40,7 @@ class Encode:
         self._programs: dict[Any, Future[Callable[..., jax.Array]]] = {}
         self._lock = threading.Lock()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="compile")
+        self._most_rows = sys.maxsize
         self.n_workers = n_cores() if jax.default_backend() == "cpu" else 1
         self._workers = ThreadPoolExecutor(self.n_workers, thread_name_prefix="encode")
 
@@ -44,7 +50,37 @@ class Encode:
 
     def start(self, batch: PaddedBatch, words: WordSlots | None = None) -> Future[np.ndarray]:
         """The vectors of a batch, in this process's memory, when they are computed."""
-        return self._workers.submit(lambda: np.asarray(self(batch, words)))
+        return self._workers.submit(self._in_parts, batch, words)
+
+    def _in_parts(self, batch: PaddedBatch, words: WordSlots | None) -> np.ndarray:
+        """The vectors of a batch, by halves of its rows where the device's memory does not suffice for more."""
+        n_rows = len(batch.input_ids)
+        if n_rows <= self._most_rows:
+            try:
+                return np.asarray(self(batch, words))
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                if n_rows == 1:
+                    raise UserError(
+                        f"The device has no memory for a row of {batch.input_ids.shape[1]} tokens: lower "
+                        "config.extraction.max_length, or take a smaller encoder."
+                    ) from error
+        half = -(-n_rows // 2)
+        if half < self._most_rows:
+            self._most_rows = half
+            n_tokens = half * batch.input_ids.shape[1]
+            log.warning("the device's memory ran out: batches of %d tokens from here on", n_tokens)
+        first, second = (PaddedBatch(*(array[rows] for array in batch)) for rows in (slice(half), slice(half, None)))
+        if words is None:
+            return np.concatenate([self._in_parts(first, None), self._in_parts(second, None)])
+        in_first = words.rows < half
+        of_first, of_second = (
+            WordSlots(np.where(own, words.rows - start, 0), words.starts, np.where(own, words.counts, 0))
+            for own, start in ((in_first, 0), (~in_first, half))
+        )
+        vectors = self._in_parts(first, of_first), self._in_parts(second, of_second)
+        return np.where(in_first.reshape(-1, *(1,) * (vectors[0].ndim - 1)), *vectors)
 
     def compile_ahead(self, batch: PaddedBatch, words: WordSlots | None = None) -> None:
         """Compiles the program for a batch's shapes in the background, where there is none."""

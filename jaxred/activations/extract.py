@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxred.activations import identity
-from jaxred.activations.fetching import Work, fetched, token_budget
+from jaxred.activations.fetching import fetched, token_budget
 from jaxred.activations.in_memory import HiddenStates, MemoryWriter
 from jaxred.activations.packing import Packing, justified_budget, pack, pack_words
 from jaxred.activations.store import Ledger, Store, StoreWriter, is_finished, writing
@@ -135,6 +135,10 @@ def _extract(
                     writer = StoreWriter(path, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
                     extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, title)
     finished = {split: Store(stores / split) for split in dataset.splits}
+    for split in missing:
+        notes = finished[split].ledger.notes
+        n_rows, share = finished[split].n_rows, notes["tokens"] / max(notes["tokens_computed"], 1)
+        log.info("%s activations: %d rows; %.1f%% of the computed tokens are real", split, n_rows, 100 * share)
     for split in (s for s in dataset.splits if s not in missing):
         log.info("%s activations: kept, %d rows", split, finished[split].n_rows)
     return finished
@@ -210,11 +214,7 @@ def extract_sentences(
             block = np.empty(shape, jnp.dtype(config.dtype))
             finished = writer.restore(window, block)
             bar.update(int(finished.sum()))
-            work = (
-                Work(batch.sentences, batch.places, batch.tokens(tokenizer, tokens))
-                for batch in batches
-                if not finished[batch.sentences].all()
-            )
+            work = (batch.work(tokenizer, tokens) for batch in batches if not finished[batch.sentences].all())
             for rows, vectors in fetched(encode_batch, work, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
@@ -245,18 +245,14 @@ def extract_words(
             finished = writer.restore(window, block)
             bar.update(int(finished.sum()))
             batches = [*pack_words(words, window_rows, tokenizer, budget)]
-            for _, *arrays in batches:
-                encode_batch.compile_ahead(*arrays)
-            work = (
-                Work(rows - window_rows.start, slice(len(rows)), *arrays)
-                for rows, *arrays in batches
-                if not finished[rows - window_rows.start].all()
-            )
+            for planned in batches:
+                encode_batch.compile_ahead(planned.batch, planned.words)
+            work = (planned for planned in batches if not finished[planned.rows].all())
             for rows, vectors in fetched(encode_batch, work, config.dtype):
                 block[rows] = vectors
                 writer.keep(window, block, rows)
                 bar.update(int(np.count_nonzero(~finished[rows])))
-            writer.write(window, block, {"tokens_computed": sum(arrays[0].input_ids.size for _, *arrays in batches)})
+            writer.write(window, block, {"tokens_computed": sum(planned.batch.input_ids.size for planned in batches)})
         writer.flush()
 
 

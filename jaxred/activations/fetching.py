@@ -3,26 +3,16 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxred.activations.packing import WordSlots
-from jaxred.models.tokenization import PaddedBatch
+from jaxred.activations.packing import Work
 
 if TYPE_CHECKING:
     from jaxred.activations.encode import Encode
-
-
-class Work(NamedTuple):
-    """A batch that is to be computed."""
-
-    rows: np.ndarray  # the rows of the window that it has
-    places: np.ndarray | slice  # where they are among its vectors
-    batch: PaddedBatch
-    words: WordSlots | None = None
 
 
 def token_budget(configured: int = 0) -> int:
@@ -39,13 +29,13 @@ def fetched(encode: "Encode", work: Iterable[Work], dtype: str) -> Iterator[tupl
         dtype: of the vectors.
     """
 
-    def fetch(rows: np.ndarray, places: np.ndarray | slice, vectors: Future[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def fetch(planned: Work, vectors: Future[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(over="ignore"):  # a store's writer rejects what a float16 cannot hold
-            return rows, vectors.result()[places].astype(jnp.dtype(dtype), copy=False)
+            return planned.rows, vectors.result()[planned.places].astype(jnp.dtype(dtype), copy=False)
 
-    waiting: deque[tuple[np.ndarray, np.ndarray | slice, Future[np.ndarray]]] = deque()
-    for rows, places, batch, words in work:
-        waiting.append((rows, places, encode.start(batch, words)))
+    waiting: deque[tuple[Work, Future[np.ndarray]]] = deque()
+    for planned in work:
+        waiting.append((planned, encode.start(planned.batch, planned.words)))
         if len(waiting) > encode.n_workers + 1:
             yield fetch(*waiting.popleft())
     while waiting:

@@ -38,6 +38,15 @@ class WordSlots(NamedTuple):
     counts: np.ndarray  # [slot], how many tokens
 
 
+class Work(NamedTuple):
+    """A batch that is to be computed."""
+
+    rows: Int[np.ndarray, " row"]  # of the window, whose vectors it has
+    places: Int[np.ndarray, " row"] | slice  # where they are among all its vectors
+    batch: PaddedBatch
+    words: WordSlots | None = None
+
+
 @dataclass(frozen=True)
 class Packing:
     """Sentences of a batch, and where each is in it."""
@@ -57,6 +66,10 @@ class Packing:
     def n_tokens(self) -> int:
         """Tokens that are computed."""
         return self.shape.n_rows * self.shape.length
+
+    def work(self, tokenizer: Tokenizer, tokens: TokenBatch) -> Work:
+        """What is computed for the vectors of the sentences; the arguments are those of `tokens`."""
+        return Work(self.sentences, self.places, self.tokens(tokenizer, tokens))
 
     def tokens(self, tokenizer: Tokenizer, tokens: TokenBatch) -> PaddedBatch:
         """The arrays that the encoder takes.
@@ -194,8 +207,8 @@ def justified_budget(token_budget: int, lengths: np.ndarray, least: int = LEAST_
 
 def pack_words(
     words: TokenizedWords, window: slice, tokenizer: Tokenizer, token_budget: int, least: int = LEAST_BUDGET
-) -> Iterator[tuple[np.ndarray, PaddedBatch, WordSlots]]:
-    """The batches of a window of words: the numbers of the words, their whole sentences, and where they are in them.
+) -> Iterator[Work]:
+    """The batches of a window of words: their whole sentences, and where the words are in them.
 
     Args:
         words: all words.
@@ -211,14 +224,13 @@ def pack_words(
         size = n_words[packing.sentences]
         of_word = np.repeat(np.arange(len(size)), size)
         within = np.arange(len(of_word)) - np.repeat(np.cumsum(size) - size, size)
-        numbers = window.start + first[packing.sentences][of_word] + within
-        n_slots = _n_slots(len(numbers), packing.n_tokens)
-        slots = WordSlots(*(np.zeros(n_slots, np.int32) for _ in WordSlots._fields))
-        slots.rows[: len(numbers)] = packing.rows[of_word]
-        slots.starts[: len(numbers)] = packing.starts[of_word] + words.start[numbers]
-        slots.counts[: len(numbers)] = words.count[numbers]
+        rows = first[packing.sentences][of_word] + within
+        slots = WordSlots(*(np.zeros(_n_slots(len(rows), packing.n_tokens), np.int32) for _ in WordSlots._fields))
+        slots.rows[: len(rows)] = packing.rows[of_word]
+        slots.starts[: len(rows)] = packing.starts[of_word] + words.start[window][rows]
+        slots.counts[: len(rows)] = words.count[window][rows]
         whole = Packing(packing.shape, sentences[packing.sentences], packing.rows, packing.starts, packing.slots)
-        yield numbers, whole.tokens(tokenizer, words.tokens), slots
+        yield Work(rows, slice(len(rows)), whole.tokens(tokenizer, words.tokens), slots)
 
 
 def _n_slots(n_words: int, n_tokens: int) -> int:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxred.activations.fetching import Work, fetched, token_budget
-from jaxred.activations.packing import justified_budget, pack, pack_words
+from jaxred.activations.fetching import fetched, token_budget
+from jaxred.activations.packing import Work, justified_budget, pack, pack_words
 from jaxred.errors import UserError
 from jaxred.models.tokenization import TokenBatch, TokenizedWords, Tokenizer
 from jaxred.reduced.parts import Facts, Head
@@ -88,18 +88,13 @@ class Windows:
     def _of_sentences(self, tokens: TokenBatch) -> np.ndarray:
         tokenizer = self._tokenizer
         budget = justified_budget(token_budget(), tokens.lengths, _LEAST_BUDGET)
-        work = (
-            Work(batch.sentences, batch.places, batch.tokens(tokenizer, tokens))
-            for batch in pack(tokens.lengths, budget, tokenizer.longest)
-        )
+        batches = pack(tokens.lengths, budget, tokenizer.longest)
+        work = (batch.work(tokenizer, tokens) for batch in batches)
         return self._collected(work, len(tokens))
 
     def _of_words(self, words: TokenizedWords, sentences: list[Any]) -> Iterator[np.ndarray]:
         n_words = len(words.word_index)
-        work = (
-            Work(rows, slice(len(rows)), *arrays)
-            for rows, *arrays in pack_words(words, slice(0, n_words), self._tokenizer, token_budget(), _LEAST_BUDGET)
-        )
+        work = pack_words(words, slice(0, n_words), self._tokenizer, token_budget(), _LEAST_BUDGET)
         outputs = self._collected(work, n_words)
         starts = np.searchsorted(words.sentence_index, np.arange(len(sentences) + 1))
         for row, sentence in enumerate(sentences):

@@ -111,7 +111,8 @@ def test_batches_hold_every_word_of_a_window_once(sentences, window_rows, budget
     for start in range(0, len(words), window_rows):
         window = slice(start, min(start + window_rows, len(words)))
         seen = []
-        for rows, batch, slots in pack_words(of_words, window, TOKENIZER, budget):
+        for work in pack_words(of_words, window, TOKENIZER, budget):
+            rows, batch, slots = work.rows + start, work.batch, work.words
             assert len(slots.rows) - len(rows) < -(-batch.input_ids.size // SLOT_SHARES)
             for number, row, first, count in zip(rows.tolist(), *slots, strict=False):
                 of_word = batch.input_ids[row, first : first + count]
