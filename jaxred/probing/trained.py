@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from jaxred.activations.matrix import FeatureMatrix
 from jaxred.config import ProbeConfig
-from jaxred.data.table import class_of
+from jaxred.data.table_values import class_of
 from jaxred.errors import UserError
 from jaxred.probing import epochs, fista, saved
 from jaxred.probing import layout as kernel

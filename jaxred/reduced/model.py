@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxred.data.labels import class_ids
-from jaxred.data.table import class_of, score_of
+from jaxred.data.table_values import class_of, score_of
 from jaxred.errors import UserError
 from jaxred.models import Encoder
 from jaxred.models.tokenization import Tokenizer

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxred.data.lines import MissingFile
-from jaxred.data.table import check_text, choose_text_columns
+from jaxred.data.table_columns import choose_text_columns
 from jaxred.data.table_files import SUFFIXES, open_table
+from jaxred.data.table_values import check_text
 from jaxred.errors import UserError
 from jaxred.io.files import refuse_special
 from jaxred.io.paths import local

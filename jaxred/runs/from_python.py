@@ -15,7 +15,8 @@ from jaxred.activations.store import Store
 from jaxred.config import ClusteringConfig, EncoderConfig, ExtractionConfig, StudyConfig, source_kind
 from jaxred.data.examples import Dataset, Example
 from jaxred.data.labels import refuse_odd_labels
-from jaxred.data.table import class_of, hold_out, score_of
+from jaxred.data.table import hold_out
+from jaxred.data.table_values import class_of, score_of
 from jaxred.errors import UserError
 from jaxred.runs.run import Run
 from jaxred.runs.sources import IN_MEMORY, Arrays, Source, Texts, TextSource

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from jaxred.config import TaskConfig
 from jaxred.data import load_task
 from jaxred.data.examples import Example
-from jaxred.data.table import class_of, hold_out, load_table, score_of
+from jaxred.data.table import hold_out, load_table
 from jaxred.data.table_files import SUFFIXES
+from jaxred.data.table_values import class_of, score_of
 from jaxred.errors import UserError
 from jaxred.validation import validate
 
