@@ -123,7 +123,7 @@ def test_the_target_of_a_word_is_at_its_tokens(side_and_tokenizer, data):
         for slot in np.flatnonzero(batch.weights[part]):
             word = batch.targets[part, slot]
             start, count = batch.words.starts[part, slot], batch.words.counts[part, slot]
-            in_batch = batch.tokens.input_ids[part, batch.words.sentences[part, slot], start : start + count]
+            in_batch = batch.tokens.input_ids[part, batch.words.rows[part, slot], start : start + count]
             first = words.start[word]
             ids = words.tokens.ids[words.sentence_index[word]]
             assert in_batch.tolist() == list(ids[first : first + words.count[word]])
