@@ -85,7 +85,7 @@ def test_a_step_is_that_of_pytorch(model_type, words, tmp_path):
     def backward(model):
         logits = model(**inputs).logits
         if words:
-            logits = logits[batch.words.sentences[0].astype(int), batch.words.starts[0].astype(int)][:n_rows]
+            logits = logits[batch.words.rows[0].astype(int), batch.words.starts[0].astype(int)][:n_rows]
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(batch.targets[0][:n_rows], dtype=torch.long))
         loss.backward()
         return logits, loss
