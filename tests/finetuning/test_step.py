@@ -127,4 +127,9 @@ def test_a_step_is_that_of_pytorch(model_type, words, tmp_path):
         expected = parameters[name].detach().numpy()
         if name in frozen:
             array[frozen[name]] = expected[frozen[name]]
-        assert relative(array, expected) < 1e-5, name
+        # Adam divides by |gradient| + 1e-8: of one that is 0 but for rounding (a key's bias, which attention does not
+        # see), the step is chance, up to the rate.
+        right = exact_gradients[name]
+        is_chance = np.zeros(array.shape, bool) if right is None else np.nan_to_num(np.abs(right.numpy()), nan=1) < 1e-6
+        assert np.abs(array - expected)[is_chance].max(initial=0) <= 2 * 5e-5, name
+        assert relative(np.where(is_chance, expected, array), expected) < 1e-5, name
