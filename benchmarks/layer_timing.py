@@ -28,6 +28,7 @@ from jaxred.activations.fetching import token_budget
 from jaxred.activations.packing import pack
 from jaxred.data.glue import load_glue
 from jaxred.data.movie_reviews import load_movie_reviews
+from jaxred.errors import UserError
 from jaxred.io.tables import markdown
 from jaxred.models import Encoder, load_encoder, pretrained
 from jaxred.models.loading import architecture
@@ -111,6 +112,8 @@ def of_run(folder: str, lengths: np.ndarray) -> list[list[str]]:
     run = open_run(folder)
     encoder = load_encoder(pretrained.resolve(run.config.encoder.path), run.config.encoder.n_layers)
     whole = encoder.config.n_layers
+    if run.pipeline is None:
+        raise UserError(f"{folder} has no pipeline's result: run jaxred study there first.")
     kept = {choice.delta: choice.top_layer for choice in run.pipeline.layer_selection}
     cuts = sorted({*kept.values(), whole})
     times = timed({n: reading(encoder.first_layers(n), lengths) for n in cuts}, len(lengths))
