@@ -1,6 +1,5 @@
 """What a benchmark's numbers are numbers of."""
 
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxred.io.memory import available_bytes
+from jaxred.io.processors import n_cores
 
 
 def describe() -> dict[str, Any]:
@@ -22,7 +22,7 @@ def describe() -> dict[str, Any]:
         cpu = names[0] if names else cpu
     return {
         "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": n_cores(),
         "available_gigabytes": round(min(available_bytes(), 2**60) / 1e9, 1),
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),

@@ -26,12 +26,11 @@ from typing import Any
 import _machine
 import jax
 import numpy as np
+from _lengths import real_lengths
 from absl import app, flags
 
 from jaxred.activations.encode import encode_fn
 from jaxred.activations.fetching import token_budget
-from jaxred.data.glue import load_glue
-from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.finetuning.padded_batches import plan_batches
 from jaxred.models.loading import ARCHITECTURES, architecture, load_encoder
 from jaxred.models.tokenization import PaddedBatch
@@ -107,14 +106,6 @@ def encoders(name: str) -> tuple[Callable[[PaddedBatch], Any], Callable[[PaddedB
     return by_jaxred, by_pytorch
 
 
-def real_lengths() -> np.ndarray:
-    reviews = load_glue("sst2", Path(GLUE.value)) if GLUE.value else load_movie_reviews("classification")
-    texts = [example.text for example in reviews.splits["test"]]
-    n = 32 if SMALLEST.value else N_SENTENCES.value
-    words = np.array([len(text.split()) for text in texts[:: max(len(texts) // n, 1)][:n]])
-    return np.minimum(np.round(words * 1.25).astype(int) + 2, 128)  # xlnet-base-cased: 1.25 pieces a word of SST-2
-
-
 def ratios(seconds_a_sentence: dict[str, float]) -> dict[str, float]:
     """Of sentences/s to PyTorch's and to padding, and of XLNet's time to BERT's."""
     found = {}
@@ -134,7 +125,7 @@ def main(argv: list[str]) -> None:
     del argv
     import torch  # pyright: ignore[reportMissingImports]
 
-    lengths = real_lengths()
+    lengths = real_lengths(GLUE.value, 32 if SMALLEST.value else N_SENTENCES.value)
     plan = plan_batches(lengths, 2048 if jax.default_backend() == "cpu" else 65536)
     n_rows = 8 if SMALLEST.value else 32
     ways: dict[str, tuple[int, Callable[[], Any]]] = {}

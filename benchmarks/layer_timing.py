@@ -19,6 +19,7 @@ from pathlib import Path
 
 import _machine
 import numpy as np
+from _lengths import real_lengths
 from absl import app, flags
 from flax import nnx
 from matplotlib.figure import Figure
@@ -26,8 +27,6 @@ from matplotlib.figure import Figure
 from jaxred.activations.encode import encode_fn
 from jaxred.activations.fetching import token_budget
 from jaxred.activations.packing import pack
-from jaxred.data.glue import load_glue
-from jaxred.data.movie_reviews import load_movie_reviews
 from jaxred.errors import UserError
 from jaxred.io.tables import markdown
 from jaxred.models import Encoder, load_encoder, pretrained
@@ -42,15 +41,6 @@ N_SENTENCES = flags.DEFINE_integer("n_sentences", 256, "Sentences that are read.
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds after the warm-up.", lower_bound=2)
 OUTPUT = flags.DEFINE_string("output", "", "A folder for layer_timing.md and layer_timing.png.")
 SMALLEST = flags.DEFINE_bool("smallest", False, "A quick run that shows that the benchmark works.")
-
-
-def lengths_of_sentences() -> np.ndarray:
-    """Tokens of each sentence, by its words."""
-    loaded = load_glue("sst2", Path(GLUE.value)) if GLUE.value else load_movie_reviews("classification")
-    texts = [example.text for example in loaded.splits["test"]]
-    n = 16 if SMALLEST.value else N_SENTENCES.value
-    words = np.array([len(text.split()) for text in texts[:: max(len(texts) // n, 1)][:n]])
-    return np.minimum(np.round(words * 1.25).astype(int) + 2, 128)
 
 
 def of_base_size(name: str) -> Encoder:
@@ -128,7 +118,7 @@ def of_run(folder: str, lengths: np.ndarray) -> list[list[str]]:
 
 def main(argv: list[str]) -> None:
     del argv
-    lengths, found = lengths_of_sentences(), {}
+    lengths, found = real_lengths(GLUE.value, 16 if SMALLEST.value else N_SENTENCES.value), {}
     for name in ENCODERS.value:
         encoder = of_base_size(name)
         counts = range(encoder.config.n_layers + 1)

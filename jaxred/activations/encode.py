@@ -1,12 +1,10 @@
 """An encoder as one compiled function, from a batch to the vectors that are kept.
 
 On a CPU a program runs in one thread, and as many batches are computed at once as there are cores: a core then waits
-for no other between two operations, which makes the encoder half as fast again as the same products shared by all
-(benchmarks/extraction.py). On accelerators one batch follows the other.
+for no other between two operations (benchmarks/extraction.py). On accelerators one batch follows the other.
 """
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from flax import nnx
 
 from jaxred.activations.packing import WordSlots
 from jaxred.errors import UserError
+from jaxred.io.processors import n_cores
 from jaxred.models import Encoder, pooling
 from jaxred.models.tokenization import PaddedBatch
 
@@ -139,11 +138,6 @@ def encode_fn(
         return vectors.swapaxes(0, 1).astype(given_dtype)
 
     return Encode(jax.jit(encode, compiler_options=_compiler_options(state)), state)
-
-
-def n_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compiler_options(state: Any) -> dict[str, Any] | None:

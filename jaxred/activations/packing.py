@@ -7,7 +7,7 @@ length is best, the sentences' own lengths decide: that of which the encoder has
 import bisect
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -225,16 +225,16 @@ def pack_words(
         of_word = np.repeat(np.arange(len(size)), size)
         within = np.arange(len(of_word)) - np.repeat(np.cumsum(size) - size, size)
         rows = first[packing.sentences][of_word] + within
-        slots = WordSlots(*(np.zeros(_n_slots(len(rows), packing.n_tokens), np.int32) for _ in WordSlots._fields))
+        slots = WordSlots(*(np.zeros(n_word_slots(len(rows), packing.n_tokens), np.int32) for _ in WordSlots._fields))
         slots.rows[: len(rows)] = packing.rows[of_word]
         slots.starts[: len(rows)] = packing.starts[of_word] + words.start[window][rows]
         slots.counts[: len(rows)] = words.count[window][rows]
-        whole = Packing(packing.shape, sentences[packing.sentences], packing.rows, packing.starts, packing.slots)
+        whole = replace(packing, sentences=sentences[packing.sentences])
         yield Work(rows, slice(len(rows)), whole.tokens(tokenizer, words.tokens), slots)
 
 
-def _n_slots(n_words: int, n_tokens: int) -> int:
-    """Places for so many words of a batch of so many tokens."""
+def n_word_slots(n_words: int, n_tokens: int) -> int:
+    """Places for so many words of a batch of so many tokens, of which there are few numbers."""
     share = -(-n_tokens // SLOT_SHARES)
     return -(-n_words // share) * share
 

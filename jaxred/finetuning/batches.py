@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxred.activations.packing import SLOT_SHARES, WordSlots
+from jaxred.activations.packing import WordSlots, n_word_slots
 from jaxred.models.tokenization import PaddedBatch, TokenBatch, TokenizedWords, Tokenizer
 
 # The padded lengths, fewer than those of extraction: a training step takes longer to compile. Longer ones are multiples
@@ -130,8 +130,7 @@ def _of_words(
     """The same with the words of each part's sentences."""
     n_parts, per_part, length = tokens.input_ids.shape
     numbers = [rows.of_sentences(part) for part in parts]
-    share = -(-per_part * length // SLOT_SHARES)
-    n_slots = -(-max(1, *(sum(map(len, part)) for part in numbers)) // share) * share
+    n_slots = n_word_slots(max(1, *(sum(map(len, part)) for part in numbers)), per_part * length)
     slots = WordSlots(*(np.zeros((n_parts, n_slots), np.int32) for _ in WordSlots._fields))
     targets, weights = np.zeros((n_parts, n_slots), rows.targets.dtype), np.zeros((n_parts, n_slots), np.float32)
     for i, part in enumerate(numbers):

@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from jaxred.activations.files.json_runs import run_parser
 from jaxred.activations.files.survey import Survey
+from jaxred.io.processors import n_cores
 
 MAX_WORKERS = 8  # more would wait for the process that takes their answers
 _CHUNKS_AHEAD = 2  # per process, parsed before they are needed; loky queues so many, and stops badly with more waiting
@@ -48,7 +49,7 @@ class _Run(NamedTuple):
 
 def available() -> int:
     """How many processes are useful."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = n_cores()
     return min(cores, MAX_WORKERS)
 
 
