@@ -303,7 +303,7 @@ def test_a_sentence_has_the_same_vectors_beside_others_in_its_row(encoder_type, 
         alone[0][0, place], alone[1][0, place], alone[2][0, place] = ids[row, own], True, types[row, own]
         expected = np.asarray(forward(model, *map(jnp.asarray, alone)))[:, 0, place]
         for layer, of_layer in zip(found[:, row, own], expected, strict=True):
-            assert relative_error(layer, of_layer) <= COMPILED.get(encoder_type, 1e-6) * 2
+            assert relative_error(layer, of_layer) <= COMPILED.get(encoder_type, 1e-6)
 
 
 @every_encoder
