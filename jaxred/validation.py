@@ -15,8 +15,10 @@ from jaxred.config import (
     FinetuneConfig,
     ProbeConfig,
     StudyConfig,
+    source_kind,
 )
 from jaxred.errors import UserError
+from jaxred.io.paths import is_url
 
 # Values beyond these are typing mistakes: they would end in numbers that are not finite, exhaust the memory, or never
 # end.
@@ -25,6 +27,8 @@ MOST_EPOCHS, MOST_ITERATIONS = 100_000, 1_000_000
 MOST_ROWS, MOST_WINDOW = 2**31 - 1, 2**20  # of a batch or a sample, and of a window
 MOST_TOKENS, MOST_PADDED_TOKENS = 2**17, 2**24  # of a sentence, and of a batch
 MOST_LAYERS, MOST_COLUMNS = 10_000, 1_000_000
+
+STORE_URLS = ("s3://", "gs://", "file://")  # of storages that activations can be written to
 
 
 def validate_probe(probe: ProbeConfig) -> None:
@@ -131,6 +135,16 @@ def validate(config: StudyConfig) -> None:
         allowed = f"0 (automatic) or at least {least}"
         _whole("extraction.token_budget", budget, least, MOST_PADDED_TOKENS, allowed)
     _whole("extraction.window_rows", extraction.window_rows, 1, MOST_WINDOW, "at least 1 row")
+    if is_url(extraction.store) and not extraction.store.startswith(STORE_URLS):
+        raise UserError(
+            f"config.extraction.store={extraction.store!r} is not possible: a folder, or a URL that starts with "
+            f"{', '.join(STORE_URLS)}."
+        )
+    if extraction.store and source_kind(config):
+        raise UserError(
+            "config.extraction.store says where activations go that jaxred extracts from text, but config.source."
+            f"{source_kind(config)} names others: leave it empty."
+        )
 
     validate_finetuning(config.finetune)
     validate_probe(probe)

@@ -2,12 +2,8 @@
 or, of a labelling task, a word.
 
 Rows are cut into windows; the sentences of a window are packed into batches of few shapes under a token budget, so that
-hardly any padding is computed (`jaxred.activations.packing`). While the device works on one window, the next one is
-tokenised, programs for new shapes are compiled, and the last one is written.
-
-Words are planned first: all sentences are tokenised before a store is made, so that it knows its rows and what was
-left out. A sentence that a window's end cuts is encoded with both windows, so that a window depends on nothing but
-the text, and a run that was killed resumes to the same bytes.
+hardly any padding is computed (`jaxred.activations.packing`). The processes of `jax.distributed` share the windows of
+each store, and a window that is damaged is extracted again, alone.
 """
 
 import contextlib
@@ -15,27 +11,26 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxred.activations import identity
-from jaxred.activations.fetching import fetched, token_budget
 from jaxred.activations.in_memory import HiddenStates, MemoryWriter
-from jaxred.activations.packing import Packing, justified_budget, pack, pack_words
-from jaxred.activations.store import Ledger, Store, StoreWriter, is_finished, writing
+from jaxred.activations.store import Ledger, Store, StoreWriter, finished_ledger, lost_files, writing
+from jaxred.activations.windows import extract_sentences, extract_words
+from jaxred.activations.words import left_out, plan_words, word_labels
 from jaxred.config import EncoderConfig, ExtractionConfig, StudyConfig
 from jaxred.data.checks import unseen_labels, warn_of_unseen
 from jaxred.data.examples import Dataset, Example, LabelledSentence, WordDataset
 from jaxred.data.labels import encode_labels
 from jaxred.errors import UserError
 from jaxred.io.locks import LOCK_FILE, lock
-from jaxred.io.progress import progress_bar
+from jaxred.io.paths import below
+from jaxred.io.processes import n_processes, wait_for_all
 from jaxred.models import pretrained, tokenizer_files
-from jaxred.models.tokenization import TokenBatch, TokenizedWords, Tokenizer
+from jaxred.models.tokenization import Tokenizer
 
 if TYPE_CHECKING:
     from jaxred.activations.encode import Encode
@@ -47,7 +42,7 @@ MOST_LINES = 20  # line numbers that a warning shows; the ledger has all
 
 
 def extract(
-    dataset: Dataset | WordDataset, config: StudyConfig, folder: Path, overwrite: bool = False
+    dataset: Dataset | WordDataset, config: StudyConfig, folder: str | Path, overwrite: bool = False
 ) -> dict[str, Store]:
     """The activation stores of a task's splits; what is finished is kept, what was cut short is resumed.
 
@@ -56,7 +51,7 @@ def extract(
     Args:
         dataset: the examples, by split.
         config: the encoder, and how text becomes rows.
-        folder: where the stores go, one for each split.
+        folder: where the stores go, one for each split: a folder or a kvstore URL.
         overwrite: replace activations of another configuration.
 
     Raises:
@@ -72,27 +67,41 @@ def extract(
 
 
 def _extract(
-    dataset: Dataset | WordDataset, config: StudyConfig, stores: Path, overwrite: bool, held: contextlib.ExitStack
+    dataset: Dataset | WordDataset, config: StudyConfig, stores: str | Path, overwrite: bool, held: contextlib.ExitStack
 ) -> dict[str, Store]:
-    words = isinstance(dataset, WordDataset)
+    of_words = isinstance(dataset, WordDataset)
     _refuse_unseen(dataset, config.task.fallback_label)  # now, and not when probes are to be trained, hours later
     folder = pretrained.resolve(config.encoder.path)
     files = pretrained.weights_digest(folder), tokenizer_files.tokenizer_digest(folder)
     identities = {
-        split: identity.ledger_identity(config, words, *files, source=_source(examples))
+        split: identity.ledger_identity(config, of_words, *files, source=_source(examples))
         for split, examples in dataset.splits.items()
     }
 
-    def unfinished() -> list[str]:
-        places = {split: stores / split for split in dataset.splits}
-        return [split for split, path in places.items() if not is_finished(path, identities[split], overwrite)]
+    places = {split: below(stores, split) for split in dataset.splits}
+
+    def unfinished() -> dict[str, dict[str, str]]:
+        """The splits that are not finished or, where they were, what is wrong with their files."""
+        found: dict[str, dict[str, str]] = {}
+        for split, place in places.items():
+            present = finished_ledger(place, identities[split], overwrite)
+            lost = {} if present is None else lost_files(str(place), present)
+            if present is None or lost:
+                found[split] = lost
+        return found
 
     missing = unfinished()
-    if missing or (stores / LOCK_FILE).exists():  # which a killed process may have left
+    if isinstance(stores, Path) and (missing or (stores / LOCK_FILE).exists()):  # which a killed process may have left
         held.enter_context(lock(stores, wait=True))
-        missing = unfinished()  # another process may have finished them meanwhile
+        missing = unfinished()  # another run may have finished them meanwhile
+    wait_for_all("come to extraction")
+    missing = unfinished() if n_processes() > 1 else missing
+    wait_for_all("seen what is missing")
+    for split, lost in missing.items():
+        for file, fault in lost.items():
+            log.warning("%s: its file %s %s: it is extracted again", places[split], file, fault)
     if missing:
-        pooling_name = identity.pooling(config, words)
+        pooling_name = identity.pooling(config, of_words)
         model, tokenizer, encode_batch = _encoder(folder, config.encoder, config.extraction, pooling_name)
         for split in missing:
             tokenizer.check_text(_texts(dataset, split), f"the {split} split", config.extraction.max_length)
@@ -113,28 +122,29 @@ def _extract(
             )
 
         for split in missing:
-            path, title = stores / split, f"extract {split}"
+            path, title = places[split], f"extract {split}"
             if isinstance(dataset, WordDataset):
                 sentences = dataset.splits[split]
-                tokenized = tokenizer.encode_words([s.words for s in sentences], config.extraction.max_length)
-                of_words = word_labels(tokenized, sentences, split)
-                names, labels = encode_labels(of_words)
-                notes = {**dataset.notes[split], **_left_out(tokenized, sentences)}
+                words = plan_words(tokenizer, sentences, config.extraction.max_length, f"tokenize {split}")
+                given_labels = word_labels(words, sentences, split)
+                names, labels = encode_labels(given_labels)
+                notes = {**dataset.notes[split], **left_out(words, sentences)}
                 _report(split, notes)
                 if dataset.kind == "classification":
-                    warn_of_unseen(split, of_words, set(_all_labels(dataset, "train")), config.task.fallback_label)
+                    warn_of_unseen(split, given_labels, set(_all_labels(dataset, "train")), config.task.fallback_label)
                 plan = ledger(split, len(labels), names, "word", notes)
                 with writing(path):
-                    writer = StoreWriter(path, plan, labels, tokenized.sentence_index, overwrite, tokenized.word_index)
-                    extract_words(encode_batch, tokenizer, tokenized, writer, config.extraction, title)
+                    writer = StoreWriter(path, plan, labels, words.sentence_index, overwrite, words.word_index, True)
+                    extract_words(encode_batch, tokenizer, sentences, words, writer, config.extraction, title)
             else:
                 examples = dataset.splits[split]
                 names, labels = encode_labels([example.label for example in examples])
                 plan = ledger(split, len(labels), names, "sentence", {})
                 with writing(path):
-                    writer = StoreWriter(path, plan, labels, np.arange(len(labels), dtype=np.int32), overwrite)
+                    numbers = np.arange(len(labels), dtype=np.int32)
+                    writer = StoreWriter(path, plan, labels, numbers, overwrite, any_order=True)
                     extract_sentences(encode_batch, tokenizer, examples, writer, config.extraction, title)
-    finished = {split: Store(stores / split) for split in dataset.splits}
+    finished = {split: Store(place) for split, place in places.items()}
     for split in missing:
         notes = finished[split].ledger.notes
         n_rows, share = finished[split].n_rows, notes["tokens"] / max(notes["tokens_computed"], 1)
@@ -181,81 +191,6 @@ def _encoder(
     return model, tokenizer, encode_fn(model, pooling_name, extraction.dtype)
 
 
-def extract_sentences(
-    encode_batch: "Encode",
-    tokenizer: Tokenizer,
-    examples: Sequence[Example],
-    writer: StoreWriter | MemoryWriter,
-    config: ExtractionConfig,
-    title: str,
-) -> None:
-    """Writes the unfinished windows of a store: one row per sentence, its vector at every layer, by `encode_fn`."""
-    budget = token_budget(config.token_budget)
-    first = writer.ledger.windows_finished
-
-    def tokenize(window: int) -> tuple[TokenBatch, list[Packing]]:
-        rows_of_window = examples[writer.ledger.window(window)]
-        pairs = None if rows_of_window[0].pair is None else [example.pair or "" for example in rows_of_window]
-        tokens = tokenizer.encode([example.text for example in rows_of_window], pairs, config.max_length)
-        batches = pack(tokens.lengths, justified_budget(budget, tokens.lengths), tokenizer.longest)
-        for batch in {batch.shape: batch for batch in batches}.values():
-            encode_batch.compile_ahead(batch.tokens(tokenizer, tokens))
-        return tokens, batches
-
-    done = writer.ledger.window(first).start if first else 0
-    with ThreadPoolExecutor(1) as background, progress_bar(len(examples), title, "sentences", done) as bar:
-        upcoming = background.submit(tokenize, first) if first < writer.ledger.n_windows else None
-        for window in range(first, writer.ledger.n_windows):
-            assert upcoming is not None
-            tokens, batches = upcoming.result()
-            if window + 1 < writer.ledger.n_windows:
-                upcoming = background.submit(tokenize, window + 1)
-            shape = (len(tokens), writer.ledger.n_layers, writer.ledger.hidden_size)
-            block = np.empty(shape, jnp.dtype(config.dtype))
-            finished = writer.restore(window, block)
-            bar.update(int(finished.sum()))
-            work = (batch.work(tokenizer, tokens) for batch in batches if not finished[batch.sentences].all())
-            for rows, vectors in fetched(encode_batch, work, config.dtype):
-                block[rows] = vectors
-                writer.keep(window, block, rows)
-                bar.update(int(np.count_nonzero(~finished[rows])))
-            notes = {"sentences_truncated": tokens.n_truncated, "tokens": int(tokens.lengths.sum())}
-            writer.write(window, block, {**notes, "tokens_computed": sum(batch.n_tokens for batch in batches)})
-        writer.flush()
-
-
-def extract_words(
-    encode_batch: "Encode",
-    tokenizer: Tokenizer,
-    words: TokenizedWords,
-    writer: StoreWriter,
-    config: ExtractionConfig,
-    title: str,
-) -> None:
-    """Writes the unfinished windows of a store: one row per word, its vector at every layer, by `encode_fn`."""
-    ledger = writer.ledger
-    budget = token_budget(config.token_budget)
-    done = ledger.window(ledger.windows_finished).start if ledger.windows_finished else 0
-    with progress_bar(ledger.n_rows, title, "words", done) as bar:
-        for window in range(ledger.windows_finished, ledger.n_windows):
-            window_rows = ledger.window(window)
-            block = np.empty(
-                (window_rows.stop - window_rows.start, ledger.n_layers, ledger.hidden_size), jnp.dtype(config.dtype)
-            )
-            finished = writer.restore(window, block)
-            bar.update(int(finished.sum()))
-            batches = [*pack_words(words, window_rows, tokenizer, budget)]
-            for planned in batches:
-                encode_batch.compile_ahead(planned.batch, planned.words)
-            work = (planned for planned in batches if not finished[planned.rows].all())
-            for rows, vectors in fetched(encode_batch, work, config.dtype):
-                block[rows] = vectors
-                writer.keep(window, block, rows)
-                bar.update(int(np.count_nonzero(~finished[rows])))
-            writer.write(window, block, {"tokens_computed": sum(planned.batch.input_ids.size for planned in batches)})
-        writer.flush()
-
-
 def _texts(dataset: Dataset | WordDataset, split: str) -> list[str] | list[tuple[str, ...]]:
     if isinstance(dataset, WordDataset):
         return [sentence.words for sentence in dataset.splits[split]]
@@ -274,33 +209,6 @@ def _refuse_unseen(dataset: Dataset | WordDataset, fallback: str) -> None:
         train_labels = set(_all_labels(dataset, "train"))
         for split in dataset.splits:
             unseen_labels(split, _all_labels(dataset, split), train_labels, fallback)
-
-
-def word_labels(words: TokenizedWords, sentences: Sequence[LabelledSentence], split: str) -> list[str | float]:
-    """The labels of the words that have a vector.
-
-    Raises:
-        UserError: none has.
-    """
-    if not len(words.word_index):
-        raise UserError(
-            f"No word of the {split} split has a vector: of {len(sentences)} sentences all words are longer than "
-            "config.extraction.max_length allows, or become no token. Allow more tokens, or check the text."
-        )
-    places = zip(words.sentence_index.tolist(), words.word_index.tolist(), strict=True)
-    return [sentences[sentence].labels[word] for sentence, word in places]
-
-
-def _left_out(words: TokenizedWords, sentences: Sequence[LabelledSentence]) -> dict[str, Any]:
-    """How many words have no vector and where they are, for the ledger's notes."""
-    return {
-        "tokens": int(words.tokens.lengths.sum()),
-        "sentences_truncated": int(np.count_nonzero(words.n_cut)),
-        "truncated_lines": [sentences[row].line for row in np.flatnonzero(words.n_cut).tolist()],
-        "words_truncated": int(words.n_cut.sum()),
-        "words_without_tokens": int(words.n_empty.sum()),
-        "without_tokens_lines": [sentences[row].line for row in np.flatnonzero(words.n_empty).tolist()],
-    }
 
 
 def _report(split: str, notes: dict[str, Any]) -> None:

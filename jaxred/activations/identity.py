@@ -20,8 +20,8 @@ TABLE = (
 NOT_ROWS = ("metric", "dev_fraction", "fallback_label")  # of a task's fields, those that decide nothing here
 
 # Of an encoder and its extraction, what is no part of a ledger's identity: the path, in whose place is the digest of
-# the files; the pooling of the other kind of rows; and how the work is cut, which changes no number.
-NOT_IN_LEDGER = ("path", "pooling", "word_pooling", "token_budget", "window_rows")
+# the files; the pooling of the other kind of rows; and how the work is cut and where it goes, which changes no number.
+NOT_IN_LEDGER = ("path", "pooling", "word_pooling", "token_budget", "window_rows", "store")
 LEDGER_NAMES = {"n_layers": "transformer_layers"}
 
 MODEL = ("encoder", "tokenizer", "transformer_layers", "pooling")  # of a ledger's identity: whose vectors they are
@@ -48,7 +48,7 @@ def deciding_settings(config: StudyConfig) -> Settings:
         table=_fields(task, TABLE if task.name == "table" else ()),
         sample_seed=task.split_seed if task.limit_instances >= 0 else None,
         encoder=to_dict(config.encoder),
-        extraction=to_dict(config.extraction),
+        extraction={name: value for name, value in to_dict(config.extraction).items() if name != "store"},
     )
 
 

@@ -110,6 +110,7 @@ class MemoryWriter:
 
     def __init__(self, ledger: Ledger):
         self.ledger = ledger
+        self.windows = [*range(ledger.n_windows)]
         self.values = np.empty((ledger.n_rows, ledger.n_layers, ledger.hidden_size), np.float32)
 
     def restore(self, index: int, block: Float[np.ndarray, "row layer neuron"]) -> Bool[np.ndarray, " row"]:
@@ -125,7 +126,7 @@ class MemoryWriter:
         """Takes a window."""
         self.values[self.ledger.window(index)] = block
 
-    def flush(self) -> None:
+    def finish(self) -> None:
         """Nothing waits."""
 
 

@@ -20,11 +20,13 @@ from jaxred.cli import environment, packaged
 _UNHEEDED = environment.settle()  # before what follows imports JAX
 
 from jaxred.cli import help as command_help
+from jaxred.cli import together
 from jaxred.cli.flag_names import as_flags
 from jaxred.cli.refusals import refusal
 from jaxred.config import StudyConfig, TaskConfig, unknown_field
 from jaxred.errors import UserError
 from jaxred.io.paths import local
+from jaxred.io.processes import n_processes
 from jaxred.original import experiment
 from jaxred.runs.workdir import locked
 from jaxred.sweeps import runner
@@ -55,9 +57,13 @@ def set_program(name: str) -> None:
     _program = name
 
 
-def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
+def run(main: Callable[[StudyConfig, str, bool], Any], with_others: bool = False) -> None:
     """Parses the flags, calls `main(config, workdir, overwrite)`, or calls it for every run if `--config` is a sweep,
     and exits: 0, 2 on bad input, 130 when interrupted.
+
+    Args:
+        main: the launcher's work.
+        with_others: processes may do it together.
     """
 
     def call(argv: Sequence[str]) -> None:
@@ -65,7 +71,11 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
         _log_to_stderr()
         environment.keep_compilations()
         config, work = _config(), _verified(main) if _VERIFY.value else main
+        if with_others:
+            together.join()
         if isinstance(config, Sweep):
+            if n_processes() > 1:
+                raise UserError("Processes work together on one run, but --config names a sweep: name one task.")
             overridden = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
             runner.run(work, config, _WORKDIR.value, _OVERWRITE.value, overridden)
         else:
@@ -73,7 +83,7 @@ def run(main: Callable[[StudyConfig, str, bool], Any]) -> None:
             with locked(workdir):  # until the last table is printed
                 work(config, workdir, _OVERWRITE.value)
 
-    _run(call, _with_config, (_CONFIG, _WORKDIR, _OVERWRITE, _VERIFY))
+    _run(call, _with_config, (_CONFIG, _WORKDIR, _OVERWRITE, _VERIFY, *(together.FLAGS if with_others else ())))
 
 
 def _verified(main: Callable[[StudyConfig, str, bool], Any]) -> Callable[[StudyConfig, str, bool], Any]:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from jaxred.errors import UserError
 from jaxred.io.files import remove_leftovers
+from jaxred.io.processes import own_number
 
 try:
     import fcntl
@@ -79,7 +80,7 @@ def lock(
             held.count -= 1
         return
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    acquired = None if fcntl is None or _is_helper() else _acquire(path, folder / name, wait, shared)
+    acquired = None if fcntl is None or own_number() > 0 else _acquire(path, folder / name, wait, shared)
     if acquired is None:
         yield
         return
@@ -113,12 +114,6 @@ def _remove_dead(path: Path) -> None:
             os.unlink(path)
         finally:
             os.close(file)
-
-
-def _is_helper() -> bool:
-    """Whether this is one of the processes of `jax.distributed` that help the first, which holds their locks."""
-    jax = sys.modules.get("jax")
-    return jax is not None and jax.distributed.is_initialized() and jax.process_index() > 0
 
 
 def _acquire(path: Path, what: Path, wait: bool, shared: bool) -> tuple[int, int | None] | None:

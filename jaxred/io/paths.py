@@ -14,6 +14,16 @@ def is_url(place: str | Path) -> bool:
     return _URL.match(str(place).strip()) is not None
 
 
+def below(place: str | Path, name: str) -> str | Path:
+    """A place in a folder on a disk, or below a URL.
+
+    Example:
+        >>> below("s3://bucket/run", "train")
+        's3://bucket/run/train'
+    """
+    return f"{str(place).rstrip('/')}/{name}" if is_url(place) else Path(place) / name
+
+
 def local(place: str | Path, name: str) -> Path:
     """The place on this machine's disks that is meant, with `~` as the home folder; it need not be there.
 

@@ -16,7 +16,7 @@ from jaxred.activations.files.row_selection import Rows, plan_rows, report_rows
 from jaxred.activations.files.sentences import SentenceFile, layer_files
 from jaxred.activations.files.store_filling import StoreShape, fill_store
 from jaxred.activations.identity import deciding_settings
-from jaxred.activations.store import Store, is_finished
+from jaxred.activations.store import Store, finished_ledger
 from jaxred.config import StudyConfig
 from jaxred.data.checks import warn_of_unseen
 from jaxred.data.folders import reader_of
@@ -65,7 +65,7 @@ def _import_activations(
     for split, files in named.splits.items():
         location = stores / split
         stamp = _stamp(files, config, named)
-        if is_finished(location, record.identity(split, stamp), overwrite):
+        if finished_ledger(location, record.identity(split, stamp), overwrite):
             log.info("%s activations: kept", split)
             continue
         held.enter_context(lock(stores, wait=True, leftovers=["import.json"]))
@@ -88,7 +88,7 @@ def _import_activations(
             "labels": file_digest(files.labels),
             **stamp["settings"],
         }
-        if is_finished(location, identity, overwrite):
+        if finished_ledger(location, identity, overwrite):
             log.info("%s activations: kept, %d rows", split, len(rows.labels))
         else:
             shape = StoreShape(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxred.activations.extract import word_labels
+from jaxred.activations.words import word_labels
 from jaxred.config import StudyConfig, recorded_task, source_kind, to_dict
 from jaxred.data.checks import unseen_labels
 from jaxred.data.examples import Dataset, WordDataset

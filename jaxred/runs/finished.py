@@ -71,8 +71,6 @@ def open_run(path: Path, name: str) -> Finished:
     if source_kind(config) == STORES:
         stores = open_stores(config)
     else:
-        splits = [split for split in ("train", "dev") if split == "train" or workdir.activations(split).exists()]
+        splits = [split for split in ("train", "dev") if split == "train" or workdir.has_activations(split)]
         stores = {split: Store(workdir.activations(split)) for split in splits}
-    for store in stores.values():  # results that are kept do not read them
-        store.check_sizes()
     return Finished(name, workdir, config, stores)

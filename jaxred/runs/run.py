@@ -285,7 +285,7 @@ def open_run(path: str | Path) -> Run:
         >>> open_run("runs/demo").table()
     """
     workdir, config = Workdir.open(Path(path))
-    if workdir.result(FineTuningResult.name).is_file() and not workdir.activations("train").exists():
+    if workdir.result(FineTuningResult.name).is_file() and not workdir.has_activations("train"):
         return Run(workdir, config)  # the encoder was fine-tuned, and nothing studied
     finished = open_finished(Path(path), str(path))
     return Run(finished.workdir, finished.config)

@@ -15,6 +15,7 @@ from jaxred.data import load_task
 from jaxred.data.examples import Dataset, WordDataset
 from jaxred.data.labels import encode_labels
 from jaxred.io.files import array_digest
+from jaxred.io.paths import below
 from jaxred.original import experiment
 from jaxred.original.importing import STORES, import_activations, open_stores
 
@@ -30,7 +31,7 @@ class Source(Protocol):
         """What it does, for the log."""
         ...
 
-    def stores(self, config: StudyConfig, folder: Path, overwrite: bool) -> dict[str, Store]:
+    def stores(self, config: StudyConfig, folder: str | Path, overwrite: bool) -> dict[str, Store]:
         """The stores of train, test and, where it has its own, dev.
 
         Args:
@@ -58,7 +59,7 @@ class TaskFiles:
     def load(self, config: StudyConfig) -> Dataset | WordDataset:
         return load_task(config.task)
 
-    def stores(self, config: StudyConfig, folder: Path, overwrite: bool) -> dict[str, Store]:
+    def stores(self, config: StudyConfig, folder: str | Path, overwrite: bool) -> dict[str, Store]:
         return extract(self.load(config), config, folder, overwrite)
 
 
@@ -72,7 +73,7 @@ class Texts:
     def load(self, config: StudyConfig) -> Dataset | WordDataset:
         return self.dataset
 
-    def stores(self, config: StudyConfig, folder: Path, overwrite: bool) -> dict[str, Store]:
+    def stores(self, config: StudyConfig, folder: str | Path, overwrite: bool) -> dict[str, Store]:
         return extract(self.dataset, config, folder, overwrite)
 
 
@@ -81,7 +82,7 @@ class FinishedStores:
 
     stage = "stores"
 
-    def stores(self, config: StudyConfig, folder: Path, overwrite: bool) -> dict[str, Store]:
+    def stores(self, config: StudyConfig, folder: str | Path, overwrite: bool) -> dict[str, Store]:
         return open_stores(config)
 
 
@@ -90,7 +91,8 @@ class OriginalExperiment:
 
     stage = "import"
 
-    def stores(self, config: StudyConfig, folder: Path, overwrite: bool) -> dict[str, Store]:
+    def stores(self, config: StudyConfig, folder: str | Path, overwrite: bool) -> dict[str, Store]:
+        assert isinstance(folder, Path), "config.extraction.store was rejected"
         return import_activations(config, folder, overwrite)
 
 
@@ -101,10 +103,10 @@ class Arrays:
     splits: Mapping[str, tuple[HiddenStates, list[Any]]]
     stage: str = "activations"
 
-    def stores(self, config: StudyConfig, folder: Path, overwrite: bool) -> dict[str, Store]:
-        return {split: self._store(folder / split, *given, overwrite) for split, given in self.splits.items()}
+    def stores(self, config: StudyConfig, folder: str | Path, overwrite: bool) -> dict[str, Store]:
+        return {split: self._store(below(folder, split), *given, overwrite) for split, given in self.splits.items()}
 
-    def _store(self, path: Path, states: HiddenStates, labels: list[Any], overwrite: bool) -> Store:
+    def _store(self, path: str | Path, states: HiddenStates, labels: list[Any], overwrite: bool) -> Store:
         """The activations as a store, which may be larger than memory is later."""
         values = np.asarray(states)
         names, numbers = encode_labels(labels)

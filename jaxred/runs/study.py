@@ -11,6 +11,8 @@ from jaxred.activations.store import Store, reading
 from jaxred.config import FinetuneConfig, StudyConfig, source_kind
 from jaxred.errors import UserError
 from jaxred.io.devices import require_devices
+from jaxred.io.paths import below
+from jaxred.io.processes import n_processes, own_number, wait_for_all
 from jaxred.io.result_files import fingerprint
 from jaxred.original import experiment
 from jaxred.report import tables
@@ -74,7 +76,16 @@ def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tupl
         return _run_original(config, workdir, overwrite, wanted, source)
     if config.finetune.enabled:
         require_text(config)
+        if n_processes() > 1:
+            raise UserError(
+                "An encoder is fine-tuned by one process: run jaxred finetune first, and extract with its encoder, as "
+                "in config.encoder.path='runs/sst2/finetuned'."
+            )
+    if own_number() > 0:
+        wait_for_all("claimed the workdir")  # which may be one folder for all
     folder = Workdir.claim(workdir, config, overwrite)
+    if own_number() == 0:
+        wait_for_all("claimed the workdir")
     if config.finetune.enabled and isinstance(source, TextSource):
         config = _fine_tuned(config, overwrite, wanted, source, folder)
     stores = timed(source.stage, lambda: source.stores(config, folder.stores, overwrite))
@@ -89,10 +100,12 @@ def _fine_tuned(
     timed("fine-tuning", lambda: run_finetuning(source.load(config), config, folder))
     if "pipeline" in wanted:
         log.info("the encoder before fine-tuning: %s", folder.before)
+        elsewhere = config.extraction.store and str(below(config.extraction.store, folder.before.name))
         pretrained = replace(
             config,
             finetune=FinetuneConfig(),
             encoder=replace(config.encoder, n_layers=config.finetune.n_layers),
+            extraction=replace(config.extraction, store=elsewhere),
         )
         _run_stages(pretrained, str(folder.before), overwrite, ("pipeline",), source)
     return studied(config, folder)
@@ -156,8 +169,6 @@ def _run(
     activations = fingerprint({name: store.ledger.identity for name, store in stores.items()})
     folder.claim_results(activations, overwrite)
     with reading(stores.values()):
-        for store in stores.values():  # results that are kept do not read them
-            store.check_sizes()
         for stage in wanted:
             timed(stage.replace("_", " "), lambda stage=stage: STAGES[stage](stores, config, folder))
             folder.enter_results(activations)

@@ -8,7 +8,7 @@ are of, the sizes of the files alone are compared.
 import logging
 from collections.abc import Iterator
 
-from jaxred.activations.store import Store, read_ledger
+from jaxred.activations.store import Store, damaged_files, read_ledger, remove_files, writing
 from jaxred.config import StudyConfig, source_kind
 from jaxred.errors import UserError
 from jaxred.io import digests
@@ -26,7 +26,8 @@ def verify(config: StudyConfig, path: str) -> None:
     """Names everything that is damaged in a workdir, which may not be there yet, and in the activations that it is of.
 
     Raises:
-        UserError: if activations are damaged. All else is named, and what comes next makes it again or says how.
+        UserError: if activations that were imported are damaged. All else is named, and what comes next makes it again
+            or says how.
     """
     validate_source(config)
     folder = Workdir(path)
@@ -43,21 +44,37 @@ def verify(config: StudyConfig, path: str) -> None:
         damage = moments.damage(folder.moments) if folder.moments.exists() else None
         if damage is not None:
             log.warning("%s is damaged (%s): what needs it makes it again", folder.moments, damage)
-    for store in _stores(config, folder):
+    for store in _others(config):
         store.verify()
         log.info("%s: read, %d rows", store.location, store.n_rows)
+    for split in ("train", "dev", "test"):
+        _verify_own(str(folder.activations(split)))
 
 
-def _stores(config: StudyConfig, folder: Workdir) -> Iterator[Store]:
-    """The finished stores that the results are of."""
-    kind = source_kind(config)
-    if kind == STORES:
+def _others(config: StudyConfig) -> Iterator[Store]:
+    """The stores that a run reads and does not make."""
+    if source_kind(config) == STORES:
         yield from open_stores(config).values()
-    elif kind in TOGETHER:
+    elif source_kind(config) in TOGETHER:
         for run in open_runs(config):
             yield from run.stores.values()
-    elif folder.stores.is_dir():
-        for path in sorted(folder.stores.iterdir()):
-            ledger = read_ledger(path) if path.is_dir() else None
-            if ledger is not None and ledger.finished:
-                yield Store(path)
+
+
+def _verify_own(location: str) -> None:
+    """Reads a store of the workdir. What is damaged of one that was extracted is removed, to be extracted again.
+
+    Raises:
+        UserError: if it is damaged, and of other files than text.
+    """
+    ledger = read_ledger(location)
+    if ledger is None or not ledger.finished:
+        return
+    if "imported" in ledger.identity:
+        Store(location).verify()
+    else:
+        with writing(location):
+            damaged = damaged_files(location, ledger)
+            remove_files(location, damaged)
+        for file, fault in damaged.items():
+            log.warning("%s: its file %s %s: it is removed, to be extracted again", location, file, fault)
+    log.info("%s: read, %d rows", location, ledger.n_rows)

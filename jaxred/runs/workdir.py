@@ -32,12 +32,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxred.activations.identity import folder_name
+from jaxred.activations.store import read_ledger
 from jaxred.config import StudyConfig, differences, from_dict, to_dict
 from jaxred.errors import UserError
 from jaxred.io import digests
 from jaxred.io.files import read_json, write_text
 from jaxred.io.locks import lock
-from jaxred.io.paths import local
+from jaxred.io.paths import below, is_url, local
 from jaxred.io.result_files import fingerprint, load_result, load_whole, with_digest, without_digest
 from jaxred.runs.sweep_folder import MARK, TABLES, sweep_of
 from jaxred.studies.results import Result
@@ -90,7 +91,7 @@ class Workdir:
 
     def __init__(self, path: str | Path):
         self.path = local(path, "workdir")
-        self.stores = self.path / "activations"
+        self.stores: str | Path = self.path / "activations"
         self.moments = self.path / "moments" / "train.npz"
 
     @classmethod
@@ -148,10 +149,13 @@ class Workdir:
 
     def _locate(self, config: StudyConfig) -> None:
         """Finds what the runs of a sweep have in common in the sweep's folder."""
-        sweep = sweep_of(self.path)
+        sweep, elsewhere = sweep_of(self.path), config.extraction.store
+        if elsewhere:
+            place = elsewhere if is_url(elsewhere) else local(elsewhere, "config.extraction.store")
+            self.stores = place if sweep is None else below(place, self.path.relative_to(sweep).as_posix())
         if sweep is not None and not config.finetune.enabled:  # whose encoder is the run's own
             name, split = folder_name(config), [config.task.split_seed, config.task.dev_fraction]
-            self.stores = sweep / "activations" / name
+            self.stores = below(place if elsewhere else sweep / "activations", name)
             self.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
 
     def holds_results(self) -> bool:
@@ -229,8 +233,12 @@ class Workdir:
         except UserError as error:
             raise UserError(f"{file}: {error} Choose another `workdir`.") from error
 
-    def activations(self, split: str) -> Path:
-        return self.stores / split
+    def activations(self, split: str) -> str | Path:
+        return below(self.stores, split)
+
+    def has_activations(self, split: str) -> bool:
+        """Whether there is a store of a split, finished or not."""
+        return read_ledger(self.activations(split)) is not None
 
     @property
     def finetuned(self) -> Path:

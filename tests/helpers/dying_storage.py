@@ -59,7 +59,7 @@ def states(monkeypatch, run, folder, copies):
     """What a process that dies while it does `run` may leave: the folder after each of its changes to the storage."""
     storage = _Storage(folder, copies)
     with monkeypatch.context() as patch:
-        for module in ("kvstore", "reader", "writer"):
+        for module in ("kvstore", "damage", "making", "marks", "reader"):
             patch.setattr(f"jaxred.activations.store.{module}.ts", storage)
         run()
     assert storage.n_changes > 0

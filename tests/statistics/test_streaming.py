@@ -1,9 +1,9 @@
-import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 import pytest
+from helpers.addresses import free_address
 from helpers.made_up_rows import HIDDEN_SIZE, KINDS, N_LAYERS, N_NEURONS, N_ROWS, correlated_rows, moments_of
 from helpers.processes import run_program
 from hypothesis import given, settings
@@ -232,11 +232,8 @@ def test_two_processes_give_the_same_as_one(tmp_path, monkeypatch):
     x = correlated_rows(300).astype(np.float32)
     store = write_store(tmp_path / "activations", x)
     first, second = from_store(store)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     program = "import jaxred.activations.store.chunk_sizes as blocks\nblocks.CHUNK_ROWS = 32\n" + ON_DEVICES
-    arguments = str(tmp_path), "0", str(tmp_path / "found.npz"), address
+    arguments = str(tmp_path), "0", str(tmp_path / "found.npz"), free_address()
     with ThreadPoolExecutor(2) as threads:
         both = list(threads.map(lambda number: run_program(program, *arguments, number), "01"))
     assert [done.returncode for done in both] == [0, 0], [done.stderr for done in both]

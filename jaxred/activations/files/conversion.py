@@ -19,7 +19,7 @@ from jaxred.activations.files.numpy_arrays import ArrayFile
 from jaxred.activations.files.row_selection import UNLABELLED, Rows, parse_label, plan_rows, report_rows
 from jaxred.activations.files.sentences import UNPICKLED, refuse_pickles
 from jaxred.activations.files.store_filling import StoreShape, fill_store
-from jaxred.activations.store import Store, is_finished, read_ledger, reading, writing
+from jaxred.activations.store import Store, finished_ledger, read_ledger, reading, writing
 from jaxred.config import DTYPES, StudyConfig
 from jaxred.data.labels import refuse_odd_labels, split_labels
 from jaxred.data.lines import read_lines
@@ -207,7 +207,7 @@ def to_store(
         "dtype": dtype,
     }
     with writing(location):
-        if is_finished(location, identity, overwrite):
+        if finished_ledger(location, identity, overwrite):
             log.info("%s: kept, %d rows", location, len(planned.labels))
         else:
             shape = StoreShape(source.n_layers, source.hidden_size, dtype, _WINDOW_ROWS)

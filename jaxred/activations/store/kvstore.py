@@ -4,6 +4,7 @@ Local files are not waited for until the disk has them: on a disk that is slow t
 conversion. What a power cut then takes is found by the checksums, and refused; what a killed process has written stays.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def local_folder(location: str) -> Path | None:
     if "://" not in location:
         return Path(location).resolve()
     return Path(location.removeprefix("file://")) if location.startswith("file://") else None
+
+
+def remove_folder(location: str, name: str) -> None:
+    """Removes an empty folder of a store on a local disk; one that is not empty stays."""
+    folder = local_folder(location)
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            (folder / name).rmdir()
 
 
 def child(kvstore: Any, name: str) -> dict[str, Any]:

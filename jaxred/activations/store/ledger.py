@@ -22,7 +22,7 @@ from jaxred.io.reasons import reason_of
 
 FORMAT = 2
 _READ = 1, FORMAT  # of format 1, a shard has all layers of a window; it is read, but not resumed
-FIX = "Delete this folder and run again to extract it again."
+FIX = "Delete this folder and run again to make it again."
 
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -68,6 +68,11 @@ class Ledger:
         return self.windows_finished == self.n_windows
 
     @property
+    def row_arrays(self) -> tuple[str, ...]:
+        """The arrays beside the hidden states: one number a row each."""
+        return "labels", "sentence_index", *(["word_index"] if self.rows == "word" else [])
+
+    @property
     def shards(self) -> list[str]:
         """The files of the hidden states."""
         return [shard for window in range(self.n_windows) for shard in self.shards_of(window)]
@@ -95,6 +100,13 @@ class Ledger:
     def window(self, index: int) -> slice:
         """The rows of a window."""
         return slice(index * self.window_rows, min((index + 1) * self.window_rows, self.n_rows))
+
+
+def remedy(ledger: Ledger) -> str:
+    """What helps where a store is damaged."""
+    if "imported" in ledger.identity:
+        return FIX
+    return "Run its extraction again with verify=True: what is damaged is extracted again."
 
 
 def read_ledger(location: str | Path) -> Ledger | None:
@@ -136,21 +148,21 @@ def read_version(location: str | Path) -> tuple[Ledger | None, bytes]:
     return Ledger(**content), raw.stamp.generation
 
 
-def is_finished(location: str | Path, identity: dict[str, Any] | None, overwrite: bool) -> bool:
-    """Whether a finished store of that identity lies there.
+def finished_ledger(location: str | Path, identity: dict[str, Any] | None, overwrite: bool) -> Ledger | None:
+    """The ledger of a finished store of that identity, where one lies there.
 
     Raises:
         UserError: if its ledger is damaged, unless it is to be overwritten.
     """
     if identity is None:
-        return False
+        return None
     try:
         ledger = read_ledger(location)
     except UserError:
         if overwrite:
-            return False
+            return None
         raise
-    return ledger is not None and ledger.finished and ledger.identity == identity
+    return ledger if ledger is not None and ledger.finished and ledger.identity == identity else None
 
 
 def write_ledger(kvstore: Any, ledger: Ledger, version: bytes) -> bytes | None:
@@ -181,6 +193,11 @@ def changes(old: Ledger, new: Ledger) -> list[str]:
 
 def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def plan_digest(ledger: Ledger) -> str:
+    """Of what a ledger says that a store will be, however far it is."""
+    return checksum({**asdict(ledger), "windows_finished": 0, "notes": {}})
 
 
 def checksum(content: dict[str, Any]) -> str:

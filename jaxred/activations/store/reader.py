@@ -19,7 +19,8 @@ from jaxred.activations.store.kvstore import (
     local_folder,
     open_kvstore,
 )
-from jaxred.activations.store.ledger import FIX, read_ledger
+from jaxred.activations.store.damage import damaged_files, lost_files
+from jaxred.activations.store.ledger import read_ledger, remedy
 from jaxred.activations.store.links import refuse_links_out
 from jaxred.errors import UserError
 from jaxred.io.files import refuse_special
@@ -63,19 +64,11 @@ class Store:
                 "written. Run the extraction again; it resumes where it stopped."
             )
         self.ledger = ledger
-        names = "labels", "sentence_index", *(["word_index"] if self.has_words else [])
-        shards = [*ledger.shards, *(f"{name}/c/0" for name in names)]
-        present = set(list_keys(self._kvstore, "", self.location))
         folder = local_folder(self.location)
         if folder is not None:
-            for key in present:
+            for key in list_keys(self._kvstore, "", self.location):
                 refuse_special(folder / key, "a file of an activation store")
-        missing = [shard for shard in shards if shard not in present]
-        if missing and ledger.n_rows:
-            raise UserError(
-                f"The activation store {self.location} is cut short: its shard {missing[0]} is missing. {FIX}"
-            )
-        self._shards = shards
+        self._refuse(lost_files(self.location, ledger))
         self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
 
     def __repr__(self) -> str:
@@ -136,34 +129,19 @@ class Store:
             raise self._damaged("hidden_states", ValueError("it holds a number that is not finite"))
         return block
 
-    def check_sizes(self) -> None:
-        """Finds files that are cut short or too long, without reading them; only on a local disk.
-
-        Raises:
-            UserError: if there are any.
-        """
-        folder = local_folder(self.location)
-        if folder is None:
-            return
-        sizes = self.ledger.shard_sizes
-        for shard in (shard for shard in self._shards if shard in sizes):
-            n_bytes = (folder / shard).stat().st_size
-            if n_bytes not in sizes[shard]:
-                fault = f"its file {shard} has {n_bytes:,} bytes, and not {sizes[shard][0]:,}"
-                raise self._damaged(shard.split("/")[0], ValueError(fault))
-
     def verify(self) -> None:
         """Reads all of the store, for its checksums.
 
         Raises:
             UserError: if anything is damaged.
         """
-        self.labels()
-        self.sentence_index()
-        if self.has_words:
-            self.word_index()
-        for _ in self.windows():
-            pass
+        self._refuse(damaged_files(self.location, self.ledger))
+
+    def _refuse(self, damaged: dict[str, str]) -> None:
+        for file, fault in damaged.items():
+            raise UserError(
+                f"The activation store {self.location} is damaged: its file {file} {fault}. {remedy(self.ledger)}"
+            )
 
     def check_unchanged(self) -> None:
         """Checks that no other process has replaced the store since it was opened.
@@ -354,7 +332,7 @@ class Store:
             row, layer, neuron = bad
             raise UserError(
                 f"The activation store {self.location} holds {block[bad]} at row {first_row + row}, layer "
-                f"{first_layer + layer}, neuron {neuron}. {FIX}"
+                f"{first_layer + layer}, neuron {neuron}. {remedy(self.ledger)}"
             )
 
     def _open(self, name: str, shape: tuple[int, ...]) -> Any:
@@ -370,7 +348,9 @@ class Store:
         return self._wait(self._open(name, (self.n_rows,)).read(), name)
 
     def _damaged(self, name: str, error: Exception) -> UserError:
-        return UserError(f"The activation store {self.location} is damaged in {name} ({reason_of(error)}). {FIX}")
+        return UserError(
+            f"The activation store {self.location} is damaged in {name} ({reason_of(error)}). {remedy(self.ledger)}"
+        )
 
 
 def _in_place(moves: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:

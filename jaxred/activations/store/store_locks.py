@@ -7,16 +7,18 @@ from pathlib import Path
 from jaxred.activations.store.kvstore import local_folder
 from jaxred.activations.store.reader import Store
 from jaxred.io.locks import lock
+from jaxred.io.processes import own_number
 
 
 @contextlib.contextmanager
 def writing(location: str | Path) -> Iterator[None]:
     """Holds a store's lock; another process that writes or reads it is waited for, as it may be making this very one.
 
-    What TensorStore's own locks left of a killed process is removed.
+    What TensorStore's own locks left of a killed process is removed. Of processes that write one store together, the
+    first holds the lock for all.
     """
     folder = local_folder(str(location))
-    if folder is None or (folder.exists() and not folder.is_dir()):
+    if folder is None or (folder.exists() and not folder.is_dir()) or own_number() > 0:
         yield
         return
     with lock(folder, wait=True):

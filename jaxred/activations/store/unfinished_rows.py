@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import time
-from dataclasses import asdict
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,8 +16,8 @@ import tensorstore as ts
 from blake3 import blake3
 from jaxtyping import Bool, Float, Int
 
-from jaxred.activations.store.kvstore import REFUSALS, TRANSFER_SECONDS, answer, list_keys, local_folder
-from jaxred.activations.store.ledger import Ledger, checksum
+from jaxred.activations.store.kvstore import REFUSALS, TRANSFER_SECONDS, answer, list_keys, remove_folder
+from jaxred.activations.store.ledger import Ledger, plan_digest
 
 log = logging.getLogger("jaxred")
 
@@ -32,8 +31,7 @@ class UnfinishedRows:
 
     def __init__(self, kvstore: Any, location: str, ledger: Ledger):
         self._kvstore, self._location, self._ledger = kvstore, location, ledger
-        described = {**asdict(ledger), "windows_finished": 0, "notes": {}}
-        self._identity = checksum(described)
+        self._identity = plan_digest(ledger)
         self._next: dict[int, int] = {}  # by window, the number of the next piece
         for key in list_keys(kvstore, f"{FOLDER}/", location):
             if match := re.fullmatch(rf"{FOLDER}/(\d+)-(\d+)", key):
@@ -99,12 +97,7 @@ class UnfinishedRows:
         """Removes what is left once the store is finished."""
         for window in list(self._next):
             self.remove(window)
-        folder = local_folder(self._location)
-        if folder is not None and (folder / FOLDER).is_dir():
-            try:
-                (folder / FOLDER).rmdir()
-            except OSError:
-                log.debug("%s is not empty", folder / FOLDER)
+        remove_folder(self._location, FOLDER)
 
     def _wait(self) -> None:
         future, self._future = self._future, None

@@ -89,7 +89,7 @@ def test_a_store_of_format_1_is_read(tmp_path):
     write_in_format_1(tmp_path, N_WINDOWS)
     np.testing.assert_array_equal(Store(tmp_path).matrix(), VALUES.reshape(N_ROWS, -1))
     shard(tmp_path, 2).unlink()
-    with pytest.raises(UserError, match="its shard hidden_states/c/2/0/0 is missing"):
+    with pytest.raises(UserError, match="its file hidden_states/c/2/0/0 is missing"):
         Store(tmp_path)
 
 

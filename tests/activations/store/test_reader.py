@@ -88,7 +88,7 @@ def test_words_have_a_position_in_their_sentence(tmp_path):
     assert opened.has_words
     np.testing.assert_array_equal(opened.word_index(), words)
     shutil.rmtree(tmp_path / "word_index" / "c")
-    with pytest.raises(UserError, match="its shard word_index/c/0 is missing"):
+    with pytest.raises(UserError, match="its file word_index/c/0 is missing"):
         Store(tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_there_is_no_store(tmp_path):
 def test_a_missing_shard_is_named(copy, window, layer):
     shard(copy, window, layer).unlink()
     with pytest.raises(
-        UserError, match=rf"cut short: its shard hidden_states/c/{window}/{layer}/0 is missing.*Delete this folder"
+        UserError, match=rf"damaged: its file hidden_states/c/{window}/{layer}/0 is missing.*verify=True"
     ):
         Store(copy)
 
@@ -163,10 +163,13 @@ def test_a_shard_that_goes_missing_after_opening(copy):
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
 def test_a_truncated_shard_is_refused(copy, share):
     whole = shard(copy, 1).read_bytes()
+    opened = Store(copy)
     shard(copy, 1).write_bytes(whole[: int(share * len(whole))])
-    for read in (Store(copy).matrix, lambda: Store(copy).layer(0), lambda: list(Store(copy).windows())):
-        with pytest.raises(UserError, match=r"damaged in hidden_states .*Delete this folder"):
+    for read in (opened.matrix, lambda: opened.layer(0), lambda: list(opened.windows())):
+        with pytest.raises(UserError, match=r"damaged in hidden_states .*verify=True"):
             read()
+    with pytest.raises(UserError, match=r"damaged: its file hidden_states/c/1/0/0 has .*verify=True"):
+        Store(copy)
 
 
 @pytest.mark.parametrize("name", ["hidden_states", "labels", "sentence_index"])
@@ -182,7 +185,7 @@ def test_a_missing_part_is_refused(copy, name, part):
 def test_truncated_labels_are_refused(copy, name):
     path = copy / name / "c" / "0"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=f"damaged in {name}"):
+    with pytest.raises(UserError, match=f"damaged: its file {name}/c/0 has"):
         everything(copy)
 
 
@@ -265,7 +268,7 @@ def test_what_is_not_finite_is_not_read(copy, bad):
     opened = Store(copy)
     np.testing.assert_array_equal(opened.layer(0), values[:, 0])
     for read in (opened.matrix, lambda: opened.layer(1), lambda: list(opened.windows())):
-        with pytest.raises(UserError, match=rf"holds {bad} at row 7, layer 1, neuron 2\. Delete this folder"):
+        with pytest.raises(UserError, match=rf"holds {bad} at row 7, layer 1, neuron 2\. Run its extraction again with verify=True"):
             read()
 
 
@@ -279,7 +282,6 @@ def test_the_files_of_a_finished_store_have_the_sizes_that_its_ledger_tells(tmp_
         StoreWriter(tmp_path, plan, labels, np.arange(n_rows)), np.zeros((n_rows, *VALUES.shape[1:]), jnp.dtype(dtype))
     )
     store = Store(tmp_path)
-    store.check_sizes()
     assert set(store.ledger.shard_sizes) >= {*store.ledger.shards, "labels/c/0", "sentence_index/c/0"}
 
 
@@ -289,16 +291,16 @@ def test_a_file_of_another_size_is_found_without_reading_it(copy, name, change):
     path = copy / name
     before = path.read_bytes()
     path.write_bytes(before[:-1] if change < 0 else before + b"0")
-    with pytest.raises(UserError, match=rf"damaged in {name.split('/')[0]} \(its file {name} has .* bytes, and not "):
-        Store(copy).check_sizes()
+    with pytest.raises(UserError, match=rf"damaged: its file {name} has .* bytes, and not "):
+        Store(copy)
 
 
 @pytest.mark.parametrize("name", ["hidden_states/c/1/2/0", "labels/c/0", "sentence_index/c/0"])
 def test_reading_all_of_a_store_finds_a_flipped_bit(copy, name):
     flip(copy / name, 9, 1)
-    Store(copy).check_sizes()
-    with pytest.raises(UserError, match=f"damaged in {name.split('/')[0]}"):
-        Store(copy).verify()
+    opened = Store(copy)
+    with pytest.raises(UserError, match=f"damaged: its file {name.rsplit('/', 2)[0]}.* damaged .*verify=True"):
+        opened.verify()
 
 
 # As an array
