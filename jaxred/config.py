@@ -163,6 +163,9 @@ class ExtractionConfig:
     """Tokens per batch, padding included. 0: 512 for each core of a CPU, 65,536 on an accelerator."""
     window_rows: int = 4096
     """Rows that are written and committed together; a killed run resumes at the next window."""
+    layers: tuple[int, ...] = ()
+    """Keep only these layers, from the embedding output (0) to the last one, which `jaxred extract` and Python do; the
+    studies compare all. Empty: all layers."""
     store: str = ""
     """Where the activations go: a folder, or a URL such as s3://bucket/run or gs://bucket/run. Empty: the workdir,
     where all else is."""

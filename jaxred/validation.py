@@ -135,6 +135,14 @@ def validate(config: StudyConfig) -> None:
         allowed = f"0 (automatic) or at least {least}"
         _whole("extraction.token_budget", budget, least, MOST_PADDED_TOKENS, allowed)
     _whole("extraction.window_rows", extraction.window_rows, 1, MOST_WINDOW, "at least 1 row")
+    chosen = extraction.layers
+    _require(
+        all(isinstance(layer, int) and 0 <= layer <= MOST_LAYERS for layer in chosen)
+        and sorted({*chosen}) == [*chosen],
+        "extraction.layers",
+        chosen,
+        "numbers of layers, each once, from the lowest up",
+    )
     if is_url(extraction.store) and not extraction.store.startswith(STORE_URLS):
         raise UserError(
             f"config.extraction.store={extraction.store!r} is not possible: a folder, or a URL that starts with "

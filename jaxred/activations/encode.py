@@ -7,7 +7,7 @@ for no other between two operations (benchmarks/extraction.py). On accelerators 
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -104,10 +104,14 @@ class Encode:
 
 
 def encode_fn(
-    model: Encoder, pooling_name: str, dtype: str, neurons: tuple[np.ndarray, np.ndarray] | None = None
+    model: Encoder,
+    pooling_name: str,
+    dtype: str,
+    neurons: tuple[np.ndarray, np.ndarray] | None = None,
+    layers: Sequence[int] = (),
 ) -> Encode:
-    """A function from a batch to its vectors, [row, layer, neuron]; or to some neurons, [row, neuron], whose layers and
-    indices `neurons` has.
+    """A function from a batch to its vectors, [row, layer, neuron], of all layers or of some; or to some neurons,
+    [row, neuron], whose layers and indices `neurons` has.
 
     Of the poolings of sentences (cls, last, mean, max) it takes the batch, and a row is a slot of one of its rows, the
     slots of the first of them before those of the next; of those of words (last, first, average) it takes the batch and
@@ -135,7 +139,8 @@ def encode_fn(
             vectors = vectors.reshape(len(vectors), -1, vectors.shape[-1])
         if neurons is not None:
             return vectors[neurons[0], :, neurons[1]].swapaxes(0, 1).astype(given_dtype)
-        return vectors.swapaxes(0, 1).astype(given_dtype)
+        wanted = vectors[np.array(layers)] if layers else vectors
+        return wanted.swapaxes(0, 1).astype(given_dtype)
 
     return Encode(jax.jit(encode, compiler_options=_compiler_options(state)), state)
 

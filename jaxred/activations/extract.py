@@ -105,13 +105,14 @@ def _extract(
         model, tokenizer, encode_batch = _encoder(folder, config.encoder, config.extraction, pooling_name)
         for split in missing:
             tokenizer.check_text(_texts(dataset, split), f"the {split} split", config.extraction.max_length)
-        n_parameters = [model.n_parameters(k) for k in range(model.config.n_layers + 1)]
+        kept = config.extraction.layers or range(model.config.n_layers + 1)
+        n_parameters = [model.n_parameters(layer) for layer in kept]
 
         def ledger(split: str, n_rows: int, names: list[str], rows: str, notes: dict[str, Any]) -> Ledger:
             return Ledger(
                 identity=identities[split],
                 n_rows=n_rows,
-                n_layers=model.config.n_layers + 1,
+                n_layers=len(kept),
                 hidden_size=model.config.hidden_size,
                 dtype=config.extraction.dtype,
                 window_rows=config.extraction.window_rows,
@@ -119,6 +120,7 @@ def _extract(
                 encoder_parameters=n_parameters,
                 notes=notes,
                 rows=rows,
+                layers=[*config.extraction.layers],
             )
 
         for split in missing:
@@ -167,7 +169,7 @@ def in_memory(examples: Sequence[Example], encoder: EncoderConfig, extraction: E
     """
     model, tokenizer, encode_batch = _encoder(pretrained.resolve(encoder.path), encoder, extraction, extraction.pooling)
     tokenizer.check_text([example.text for example in examples], "the text", extraction.max_length)
-    shape = len(examples), model.config.n_layers + 1, model.config.hidden_size
+    shape = len(examples), len(extraction.layers) or model.config.n_layers + 1, model.config.hidden_size
     writer = MemoryWriter(Ledger({}, *shape, extraction.dtype, extraction.window_rows, []))
     extract_sentences(encode_batch, tokenizer, examples, writer, extraction, "hidden states")
     return HiddenStates(writer.values)
@@ -188,7 +190,12 @@ def _encoder(
             "for the sentence; choose last (the last token, which has seen all others) or mean."
         )
     tokenizer.encode([], None, extraction.max_length)  # rejects a max_length the model does not take
-    return model, tokenizer, encode_fn(model, pooling_name, extraction.dtype)
+    if extraction.layers and max(extraction.layers) > model.config.n_layers:
+        raise UserError(
+            f"config.extraction.layers={extraction.layers} is not possible: the encoder has layers 0 to "
+            f"{model.config.n_layers}."
+        )
+    return model, tokenizer, encode_fn(model, pooling_name, extraction.dtype, layers=extraction.layers)
 
 
 def _texts(dataset: Dataset | WordDataset, split: str) -> list[str] | list[tuple[str, ...]]:

@@ -42,13 +42,14 @@ class Settings:
 def deciding_settings(config: StudyConfig) -> Settings:
     """What decides the activations of a configuration."""
     task = recorded_task(config)
+    left_out = ("store",) if config.extraction.layers else ("store", "layers")  # as before there was a choice of them
     return Settings(
         rows=_fields(task, ROWS),
         words=_fields(task, WORDS),
         table=_fields(task, TABLE if task.name == "table" else ()),
         sample_seed=task.split_seed if task.limit_instances >= 0 else None,
         encoder=to_dict(config.encoder),
-        extraction={name: value for name, value in to_dict(config.extraction).items() if name != "store"},
+        extraction={name: value for name, value in to_dict(config.extraction).items() if name not in left_out},
     )
 
 

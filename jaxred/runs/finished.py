@@ -73,4 +73,7 @@ def open_run(path: Path, name: str) -> Finished:
     else:
         splits = [split for split in ("train", "dev") if split == "train" or workdir.has_activations(split)]
         stores = {split: Store(workdir.activations(split)) for split in splits}
+    for store in stores.values():
+        if store.ledger.layers:
+            raise UserError(f"{path} has activations of some layers alone ({store}): extract all of them.")
     return Finished(name, workdir, config, stores)

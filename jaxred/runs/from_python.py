@@ -18,6 +18,7 @@ from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.table import hold_out
 from jaxred.data.table_values import class_of, score_of
 from jaxred.errors import UserError
+from jaxred.io.paths import is_url
 from jaxred.runs.run import Run
 from jaxred.runs.sources import IN_MEMORY, Arrays, Source, Texts, TextSource
 from jaxred.runs.study import STAGES, STUDY, run_stages
@@ -166,6 +167,7 @@ def hidden_states(
     pooling: str = "cls",
     max_length: int = 128,
     n_layers: int = -1,
+    layers: Sequence[int] = (),
     dtype: str = "float32",
     store: str | Path | None = None,
     overwrite: bool = False,
@@ -179,9 +181,10 @@ def hidden_states(
             tokens), or last (its last token).
         max_length: tokens that a text is truncated to, special ones included.
         n_layers: run only the first so many transformer layers; -1: all.
+        layers: keep only these, from the embedding output (0) to the last one; by default all.
         dtype: the type that a store keeps: float32, bfloat16 or float16.
-        store: a folder to write a store to, for more texts than fit in memory; what an earlier call has written of the
-            same texts and model is kept, or resumed.
+        store: a folder or URL to write a store to, for more texts than fit in memory; what an earlier call has written
+            of the same texts and model is kept, or resumed.
         overwrite: replace a store of other texts or another model.
 
     Returns:
@@ -197,14 +200,19 @@ def hidden_states(
     texts = _one_column(texts, "texts")
     _are_texts(texts)
     examples = _examples(texts, [UNLABELLED] * len(texts), "classification", "texts")
-    extraction = ExtractionConfig(pooling=pooling, max_length=max_length, dtype=dtype if store else "float32")
+    extraction = ExtractionConfig(
+        pooling=pooling, max_length=max_length, dtype=dtype if store else "float32", layers=tuple(layers)
+    )
     encoder = EncoderConfig(path=str(model), n_layers=n_layers)
     config = StudyConfig(encoder=encoder, extraction=extraction)
     validate(config)
     if store is None:
         return in_memory(examples, encoder, extraction)
-    path = Path(store)
-    return extract(Dataset("texts", "classification", {path.name: examples}), config, path.parent, overwrite)[path.name]
+    place: str | Path = Path(store).parent
+    name = Path(store).name
+    if is_url(store):
+        place, _, name = str(store).rstrip("/").rpartition("/")
+    return extract(Dataset("texts", "classification", {name: examples}), config, place, overwrite)[name]
 
 
 def redundancy(activations: Any, clustering: ClusteringConfig | None = None) -> GeneralRedundancy:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +72,8 @@ def run_stages(
 def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...], source: Source) -> Workdir:
     if source_kind(config) in TOGETHER:
         return _run_together(config, workdir, overwrite, wanted)
+    if wanted:
+        _require_all_layers(config.extraction.layers, wanted[0])  # before they are extracted
     if isinstance(source, OriginalExperiment):
         return _run_original(config, workdir, overwrite, wanted, source)
     if config.finetune.enabled:
@@ -166,6 +168,9 @@ def _run_original(
 def _run(
     wanted: tuple[str, ...], stores: dict[str, Store], config: StudyConfig, folder: Workdir, overwrite: bool
 ) -> None:
+    if wanted:
+        for store in stores.values():
+            _require_all_layers(store.ledger.layers, wanted[0])
     activations = fingerprint({name: store.ledger.identity for name, store in stores.items()})
     folder.claim_results(activations, overwrite)
     with reading(stores.values()):
@@ -179,6 +184,14 @@ def _run(
         from jaxred.runs.speed import run_speed  # here, because scikit-learn takes a second to import
 
         timed("speed", lambda: run_speed(Run(folder, config)))
+
+
+def _require_all_layers(kept: Sequence[int], stage: str) -> None:
+    if kept:
+        raise UserError(
+            f"The activations keep the layers {', '.join(map(str, kept))} alone, but jaxred {stage.replace('_', '-')} "
+            "compares all of them: leave `config.extraction.layers` empty, or extract alone (jaxred extract)."
+        )
 
 
 def timed(name: str, work: Callable[[], Any]) -> Any:

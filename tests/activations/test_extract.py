@@ -1,17 +1,13 @@
 import dataclasses
 import functools
-import random
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import processes, tiny_encoder
-from helpers.dying_storage import states
+from helpers import tiny_encoder
 from helpers.tiny_encoder import (
     CONFIG,
     MAX_LENGTH,
@@ -24,15 +20,15 @@ from helpers.tiny_encoder import (
     write_task,
 )
 
-from jaxred.activations import extract as module
 from jaxred.activations.encode import Encode, encode_fn
 from jaxred.activations.extract import extract_sentences
-from jaxred.activations.store import Ledger, Store, StoreWriter, read_ledger
-from jaxred.config import ExtractionConfig
+from jaxred.activations.store import Ledger, Store, StoreWriter
+from jaxred.config import ExtractionConfig, SourceConfig, StudyConfig, TaskConfig
 from jaxred.data.examples import Example
 from jaxred.errors import UserError
 from jaxred.models import load_encoder
 from jaxred.models.tokenization import Tokenizer
+from jaxred.runs import study
 from jaxred.runs.workdir import Workdir
 
 N_TRAIN, N_TEST = 18, 6
@@ -314,3 +310,36 @@ def test_what_the_encoder_gives_must_be_finite(tmp_path, encoder, tokenizer, con
     monkeypatch.setattr(Encode, "__call__", lambda encode, *batch: real(encode, *batch).at[0, 1, 2].set(jnp.nan))
     with pytest.raises(UserError, match=r"The encoder gave nan for row \d+, layer 1, neuron 2"):
         extract(config, Workdir(tmp_path).stores)
+
+
+@pytest.mark.parametrize("layers", [(0,), (2,), (0, 2), (0, 1, 2)])
+def test_chosen_layers_are_those_of_all(tmp_path, config, undisturbed, layers):
+    chosen = dataclasses.replace(config, extraction=dataclasses.replace(config.extraction, layers=layers))
+    stores = extract(chosen, Workdir(tmp_path).stores)
+    for split, store in stores.items():
+        whole = Store(undisturbed / "activations" / split)
+        assert store.layers == [*layers] and whole.layers == [0, 1, 2]
+        for place, layer in enumerate(layers):
+            np.testing.assert_array_equal(store.layer(place), whole.layer(layer))
+        assert store.ledger.encoder_parameters == [whole.ledger.encoder_parameters[layer] for layer in layers]
+        assert f"{len(layers)} layers ({', '.join(map(str, layers))}) x" in repr(store)
+    with pytest.raises(UserError, match="activations of another configuration: layers was"):
+        extract(config, Workdir(tmp_path).stores)
+
+
+def test_layers_that_there_are_not(tmp_path, config):
+    wrong = dataclasses.replace(config, extraction=dataclasses.replace(config.extraction, layers=(1, 3)))
+    with pytest.raises(UserError, match="the encoder has layers 0 to 2"):
+        extract(wrong, Workdir(tmp_path).stores)
+
+
+def test_studies_want_all_layers(tmp_path, config):
+    chosen = dataclasses.replace(config, extraction=dataclasses.replace(config.extraction, layers=(0, 2)))
+    with pytest.raises(UserError, match=r"keep the layers 0, 2 alone, but jaxred pipeline compares all"):
+        study.run_stages(chosen, str(tmp_path), False, ("pipeline",))
+    assert not (tmp_path / "activations").exists()
+    study.run_stages(chosen, str(tmp_path), False, ())
+    stores = SourceConfig(stores=str(tmp_path / "activations"))
+    given = dataclasses.replace(StudyConfig(source=stores), task=TaskConfig(name=""))
+    with pytest.raises(UserError, match="jaxred redundancy compares all"):
+        study.run_stages(given, str(tmp_path / "other"), False, ("redundancy",))

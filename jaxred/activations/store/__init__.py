@@ -15,8 +15,8 @@ A store is a directory (or any TensorStore kvstore URL) that holds one split of 
 
 Every chunk carries a CRC-32C checksum. A window is written whole and only then entered in the ledger, so that a
 killed run resumes at the next window; a store whose ledger does not say that all windows are finished is not read.
-Missing chunks read as NaN and are refused. What is damaged of a store that was made of text is extracted again, window by
-window, by the next run that sees it.
+Missing chunks read as NaN and are refused. What is damaged of a store that was made of text is extracted again, window
+by window, by the next run that sees it.
 """
 
 from jaxred.activations.store.damage import damaged_files, lost_files, remove_files

@@ -5,6 +5,7 @@ conversion. What a power cut then takes is found by the checksums, and refused; 
 """
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,27 @@ _NOT_SYNCED = {"file_io_sync": False}
 
 
 def open_kvstore(location: str) -> Any:
-    spec = (
-        f"{location.rstrip('/')}/"
-        if "://" in location
-        else {"driver": "file", "path": f"{Path(location).resolve()}/", **_NOT_SYNCED}
-    )
+    """The key-value store at a folder or URL.
+
+    As other programs do, it finds S3 at the address in the environment's AWS_ENDPOINT_URL, where there is one.
+    """
     try:
-        return answer(ts.KvStore.open(spec), ANSWER_SECONDS)
+        return answer(ts.KvStore.open(_spec(location)), ANSWER_SECONDS)
     except REFUSALS as error:
         raise UserError(f"Cannot open the activation store {location} ({reason_of(error)}).") from error
+
+
+def _spec(location: str) -> str | dict[str, Any]:
+    if "://" not in location:
+        return {"driver": "file", "path": f"{Path(location).resolve()}/", **_NOT_SYNCED}
+    scheme, _, place = location.rstrip("/").partition("://")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if scheme == "s3" and endpoint:
+        bucket, _, path = place.partition("/")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        own = {"bucket": bucket, "path": f"{path}/" if path else "", "endpoint": endpoint, "aws_region": region}
+        return {"driver": "s3", **own}
+    return f"{scheme}://{place}/"
 
 
 def answer(future: Any, seconds: float | int) -> Any:

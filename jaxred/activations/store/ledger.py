@@ -58,6 +58,7 @@ class Ledger:
     )  # facts about the extraction, such as how many sentences were truncated
     format: int = FORMAT
     rows: str = "sentence"  # what a row is: a sentence or a word
+    layers: list[int] = field(default_factory=list)  # those that are kept, where not all are
 
     @property
     def n_windows(self) -> int:

@@ -10,6 +10,7 @@ import tensorstore as ts
 from jaxtyping import Float
 
 from jaxred.activations.store.chunk_sizes import first_not_finite, run_rows
+from jaxred.activations.store.damage import damaged_files, lost_files
 from jaxred.activations.store.kvstore import (
     REFUSALS,
     TRANSFER_SECONDS,
@@ -19,7 +20,6 @@ from jaxred.activations.store.kvstore import (
     local_folder,
     open_kvstore,
 )
-from jaxred.activations.store.damage import damaged_files, lost_files
 from jaxred.activations.store.ledger import read_ledger, remedy
 from jaxred.activations.store.links import refuse_links_out
 from jaxred.errors import UserError
@@ -72,7 +72,8 @@ class Store:
         self._hidden_states = self._open("hidden_states", (ledger.n_rows, ledger.n_layers, ledger.hidden_size))
 
     def __repr__(self) -> str:
-        shape = f"{self.n_rows:,} rows x {self.n_layers} layers x {self.hidden_size:,} neurons"
+        kept = f" ({', '.join(map(str, self.ledger.layers))})" if self.ledger.layers else ""
+        shape = f"{self.n_rows:,} rows x {self.n_layers} layers{kept} x {self.hidden_size:,} neurons"
         return f"<Store {self.location}: {shape}, {self.ledger.dtype}>"
 
     @property
@@ -160,6 +161,11 @@ class Store:
     @property
     def n_rows(self) -> int:
         return self.ledger.n_rows
+
+    @property
+    def layers(self) -> list[int]:
+        """The encoder's layers that the store has, in the order of its axis."""
+        return self.ledger.layers or [*range(self.n_layers)]
 
     @property
     def n_layers(self) -> int:

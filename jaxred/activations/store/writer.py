@@ -173,8 +173,8 @@ class StoreWriter:
             self._close()
             if not self.ledger.finished or lost_files(self.location, self.ledger):
                 raise UserError(
-                    f"The activation store {self.location} lacks windows that other processes have written: give all of "
-                    "them a place that each of them reaches, and run again."
+                    f"The activation store {self.location} lacks windows that other processes have written: give all "
+                    "of them a place that each of them reaches, and run again."
                 )
         wait_for_all(f"seen that {self.location} is finished")
 
