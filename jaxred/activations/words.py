@@ -34,7 +34,7 @@ class WordRows:
         self, rows: slice, sentences: Sequence[LabelledSentence], tokenizer: Tokenizer, max_length: int
     ) -> tuple[TokenizedWords, slice]:
         """The sentences that some rows are of, tokenised again, and where the rows are among the words of these."""
-        first, last = self.sentence_index[rows.start], self.sentence_index[rows.stop - 1]
+        first, last = int(self.sentence_index[rows.start]), int(self.sentence_index[rows.stop - 1])
         words = tokenizer.encode_words([sentence.words for sentence in sentences[first : last + 1]], max_length)
         before = rows.start - int(np.searchsorted(self.sentence_index, first))
         return words, slice(before, before + rows.stop - rows.start)
@@ -60,7 +60,8 @@ def plan_words(
             parts.append((words.sentence_index + np.int32(start), words.word_index, words.n_cut, words.n_empty))
             n_tokens += int(words.tokens.lengths.sum())
             bar.update(len(some))
-    return WordRows(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)), n_tokens)
+    sentence_index, word_index, n_cut, n_empty = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return WordRows(sentence_index, word_index, n_cut, n_empty, n_tokens)
 
 
 def word_labels(

@@ -318,7 +318,7 @@ def test_chosen_layers_are_those_of_all(tmp_path, config, undisturbed, layers):
     stores = extract(chosen, Workdir(tmp_path).stores)
     for split, store in stores.items():
         whole = Store(undisturbed / "activations" / split)
-        assert store.layers == [*layers] and whole.layers == [0, 1, 2]
+        assert (store.layers, whole.layers) == ([*layers], [0, 1, 2])
         for place, layer in enumerate(layers):
             np.testing.assert_array_equal(store.layer(place), whole.layer(layer))
         assert store.ledger.encoder_parameters == [whole.ledger.encoder_parameters[layer] for layer in layers]

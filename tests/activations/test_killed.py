@@ -1,5 +1,5 @@
-"""An extraction that is killed, at any moment, is gone on with by the next run, to the same bytes. JAXRED_KILLS says how
-many random moments; the suite tries a few.
+"""An extraction that is killed, at any moment, is gone on with by the next run, to the same bytes. JAXRED_KILLS says at
+how many random moments; the suite tries a few.
 """
 
 import dataclasses

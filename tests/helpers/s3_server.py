@@ -45,7 +45,7 @@ class S3Server:
             time.sleep(0.5)
         return self.app(environ, start_response)
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """What the bucket holds."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return sorted(each["Key"] for page in pages for each in page.get("Contents", []))

@@ -268,9 +268,7 @@ def test_what_is_not_finite_is_not_read(copy, bad):
     opened = Store(copy)
     np.testing.assert_array_equal(opened.layer(0), values[:, 0])
     for read in (opened.matrix, lambda: opened.layer(1), lambda: list(opened.windows())):
-        with pytest.raises(
-            UserError, match=rf"holds {bad} at row 7, layer 1, neuron 2\. Run its extraction again with verify=True"
-        ):
+        with pytest.raises(UserError, match=rf"holds {bad} at row 7, layer 1, neuron 2\. Run its extraction again"):
             read()
 
 

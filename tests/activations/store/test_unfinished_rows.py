@@ -90,10 +90,8 @@ def test_a_piece_of_another_store_is_not_used(tmp_path, at_once):
     assert not (tmp_path / "unfinished" / "0-0").exists()
     (tmp_path / "unfinished").mkdir(exist_ok=True)
     (tmp_path / "unfinished" / "0-0").write_bytes(kept)
-    assert (
-        not UnfinishedRows(open_kvstore(str(tmp_path)), str(tmp_path), again.ledger).restore(0, VALUES[:4].copy()).any()
-    )
-    assert UnfinishedRows(open_kvstore(str(tmp_path)), str(tmp_path), ledger()).restore(0, VALUES[:4].copy()).any()
+    assert not UnfinishedRows(*place, again.ledger).restore(0, VALUES[:4].copy()).any()
+    assert UnfinishedRows(*place, ledger()).restore(0, VALUES[:4].copy()).any()
     fill(writer(tmp_path, identity=MEAN), -VALUES)
     assert read_ledger(tmp_path).finished
     assert not (tmp_path / "unfinished").exists()
