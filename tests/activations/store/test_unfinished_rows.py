@@ -90,6 +90,7 @@ def test_a_piece_of_another_store_is_not_used(tmp_path, at_once):
     assert not (tmp_path / "unfinished" / "0-0").exists()
     (tmp_path / "unfinished").mkdir(exist_ok=True)
     (tmp_path / "unfinished" / "0-0").write_bytes(kept)
+    place = open_kvstore(str(tmp_path)), str(tmp_path)
     assert not UnfinishedRows(*place, again.ledger).restore(0, VALUES[:4].copy()).any()
     assert UnfinishedRows(*place, ledger()).restore(0, VALUES[:4].copy()).any()
     fill(writer(tmp_path, identity=MEAN), -VALUES)
