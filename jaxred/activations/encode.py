@@ -1,7 +1,8 @@
 """An encoder as one compiled function, from a batch to the vectors that are kept.
 
 On a CPU a program runs in one thread, and as many batches are computed at once as there are cores: a core then waits
-for no other between two operations (benchmarks/extraction.py). On accelerators one batch follows the other.
+for no other between two operations (benchmarks/extraction.py). On accelerators one batch follows the other, and all
+devices of the process share its rows.
 """
 
 import logging
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxred.activations.packing import WordSlots
 from jaxred.errors import UserError
@@ -35,7 +37,10 @@ class Encode:
             function: a jitted function of the state and a batch's arrays.
             state: the weights.
         """
-        self.function, self.state = function, state
+        devices = sharing_devices()
+        self._mesh = Mesh(np.array(devices), ("row",)) if len(devices) > 1 else None
+        self.function = function
+        self.state = state if self._mesh is None else jax.device_put(state, NamedSharding(self._mesh, PartitionSpec()))
         self._programs: dict[Any, Future[Callable[..., jax.Array]]] = {}
         self._lock = threading.Lock()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="compile")
@@ -45,7 +50,7 @@ class Encode:
 
     def __call__(self, batch: PaddedBatch, words: WordSlots | None = None) -> jax.Array:
         """The vectors of a batch; a shape that has no program yet gets one first."""
-        return self._program(batch, words).result()(self.state, batch, words)
+        return self._program(batch, words).result()(self.state, *self._placed(batch, words))
 
     def start(self, batch: PaddedBatch, words: WordSlots | None = None) -> Future[np.ndarray]:
         """The vectors of a batch, in this process's memory, when they are computed."""
@@ -93,14 +98,33 @@ class Encode:
             future = self._programs.setdefault(key, Future())
         if own:
             try:
-                future.set_result(self.function.lower(self.state, batch, words).compile())  # type: ignore[attr-defined]
+                future.set_result(self._compiled(batch, words))
             except BaseException as error:
                 future.set_exception(error)
         return future
 
+    def _compiled(self, batch: PaddedBatch, words: WordSlots | None) -> Callable[..., jax.Array]:
+        return self.function.lower(self.state, *self._placed(batch, words)).compile()  # type: ignore[attr-defined]
+
+    def _placed(self, batch: PaddedBatch, words: WordSlots | None) -> tuple[PaddedBatch, WordSlots | None]:
+        """The arrays where they are computed: rows on all devices that share them, where they come out even."""
+        if self._mesh is None:
+            return batch, words
+        even = len(batch.input_ids) % self._mesh.size == 0
+        by_row = NamedSharding(self._mesh, PartitionSpec("row") if even else PartitionSpec())
+        whole = NamedSharding(self._mesh, PartitionSpec())
+        placed = PaddedBatch(*(jax.device_put(array, by_row) for array in batch))
+        return placed, None if words is None else WordSlots(*(jax.device_put(array, whole) for array in words))
+
     @staticmethod
     def _key(batch: PaddedBatch, words: WordSlots | None) -> tuple[Any, ...]:
         return tuple((array.shape, array.dtype) for array in (*batch, *(words or ())))
+
+
+def sharing_devices() -> list[jax.Device]:
+    """The devices that share the rows of a batch: all of this process's, or the first of a CPU's."""
+    devices = jax.local_devices()
+    return devices[:1] if jax.default_backend() == "cpu" else devices
 
 
 def encode_fn(

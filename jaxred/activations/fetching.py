@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def token_budget(configured: int = 0) -> int:
-    """Tokens per batch, padding included: as configured or, for 0, what suits the device."""
-    return configured or (512 if jax.default_backend() == "cpu" else 65536)
+    """Tokens per batch, padding included: as configured or, for 0, what suits the devices."""
+    return configured or (512 if jax.default_backend() == "cpu" else 65536 * jax.local_device_count())
 
 
 def fetched(encode: "Encode", work: Iterable[Work], dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:

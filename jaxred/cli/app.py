@@ -26,7 +26,7 @@ from jaxred.cli.refusals import refusal
 from jaxred.config import StudyConfig, TaskConfig, unknown_field
 from jaxred.errors import UserError
 from jaxred.io.paths import local
-from jaxred.io.processes import n_processes
+from jaxred.io.processes import n_processes, own_number, wait_for_all
 from jaxred.original import experiment
 from jaxred.runs.workdir import locked
 from jaxred.sweeps import runner
@@ -92,7 +92,9 @@ def _verified(main: Callable[[StudyConfig, str, bool], Any]) -> Callable[[StudyC
     def verified(config: StudyConfig, workdir: str, overwrite: bool) -> Any:
         from jaxred.runs.verification import verify
 
-        verify(config, workdir)
+        if own_number() == 0:
+            verify(config, workdir)
+        wait_for_all("read what is there")
         return main(config, workdir, overwrite)
 
     return verified

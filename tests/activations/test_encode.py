@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from helpers import processes
 from helpers.encoder_agreement import random_tiny
 
 from jaxred.activations.encode import Encode, encode_fn
@@ -73,3 +74,43 @@ def test_shapes_are_compiled_once_also_ahead(batch, monkeypatch):
     for vectors in [encode.start(batch) for _ in range(4)]:
         assert vectors.result().shape == (10, 4, 12)
     assert len(lowered) == 1
+
+
+ON_DEVICES = """
+import sys, jax, numpy as np
+jax.config.update("jax_platforms", "cpu")
+sys.path.insert(0, "tests")
+from helpers import processes
+from helpers.encoder_agreement import random_tiny
+from jaxred.activations import encode as module
+from jaxred.activations.packing import WordSlots
+from jaxred.models.bert import Bert
+from jaxred.models.tokenization import PaddedBatch
+
+module.sharing_devices = jax.local_devices
+rows, slots = np.load(sys.argv[1]), WordSlots(*np.load(sys.argv[2]))
+batch = PaddedBatch(*(rows[name] for name in PaddedBatch._fields))
+found = {}
+for pooling, words in (("cls", None), ("mean", None), ("average", slots)):
+    encode = module.encode_fn(random_tiny(Bert), pooling, "float32")
+    assert encode._mesh.size == 8
+    found[pooling] = encode.start(batch, words).result()
+    assert len(encode(batch, words).sharding.device_set) == 8
+np.savez(sys.argv[3], **found)
+"""
+
+
+@pytest.mark.parametrize("n_rows", [8, 5])
+def test_eight_devices_share_the_rows_of_a_batch(batch, tmp_path, n_rows):
+    batch = PaddedBatch(*(np.resize(array, (n_rows, *array.shape[1:])) for array in batch))
+    np.savez(tmp_path / "rows.npz", **batch._asdict())
+    np.save(tmp_path / "words.npy", np.stack(WORDS))
+    arguments = [str(tmp_path / name) for name in ("rows.npz", "words.npy", "found.npz")]
+    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    done = processes.run_program(ON_DEVICES, *arguments, environment=environment)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "found.npz") as found:
+        for pooling, words in (("cls", None), ("mean", None), ("average", WORDS)):
+            expected = encode_fn(random_tiny(Bert), pooling, "float32").start(batch, words).result()
+            real = slice(len(WORDS.rows) - 1) if words is not None else slice(None)
+            np.testing.assert_allclose(found[pooling][real], expected[real], rtol=1e-5, atol=1e-6)
