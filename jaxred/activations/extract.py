@@ -99,7 +99,7 @@ def _extract(
     wait_for_all("seen what is missing")
     for split, lost in missing.items():
         for file, fault in lost.items():
-            log.warning("%s: its file %s %s: it is extracted again", places[split], file, fault)
+            log.warning("%s/%s %s: it is extracted again", places[split], file, fault)
     if missing:
         pooling_name = identity.pooling(config, of_words)
         model, tokenizer, encode_batch = _encoder(folder, config.encoder, config.extraction, pooling_name)

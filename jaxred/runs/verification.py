@@ -76,5 +76,5 @@ def _verify_own(location: str) -> None:
             damaged = damaged_files(location, ledger)
             remove_files(location, damaged)
         for file, fault in damaged.items():
-            log.warning("%s: its file %s %s: it is removed, to be extracted again", location, file, fault)
+            log.warning("%s/%s %s: it is removed, to be extracted again", location, file, fault)
     log.info("%s: read, %d rows", location, ledger.n_rows)

@@ -53,7 +53,7 @@ def test_what_is_lost_is_extracted_again_alone(copy, undisturbed, config, heard,
     before = modified(copy / "activations")
     extract(config, Workdir(copy).stores)
     split, name = file.split("/", 1)
-    assert f"its file {name} {'is missing' if how == 'missing' else 'has '}" in heard.text
+    assert f"{path} {'is missing' if how == 'missing' else 'has '}" in heard.text
     assert contents(copy) == contents(undisturbed)
     after = modified(copy / "activations")
     kept = {name for name in before if "hidden_states/c/" in name and name.endswith("/0") and name in after}

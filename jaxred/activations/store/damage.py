@@ -52,17 +52,22 @@ def damaged_files(location: str, ledger: Ledger) -> dict[str, str]:
     All files of a damaged window are named, since they are made again together.
     """
     found, kvstore = lost_files(location, ledger), open_kvstore(location)
-    for name in ledger.row_arrays:
+    shapes = {name: (ledger.n_rows,) for name in ledger.row_arrays}
+    shapes["hidden_states"] = ledger.n_rows, ledger.n_layers, ledger.hidden_size
+    for name, shape in shapes.items():
+        file = f"{name}/zarr.json"
         try:
-            answer(_open(kvstore, name).read(), TRANSFER_SECONDS)
+            array = _open(kvstore, name)
+            if tuple(array.shape) != shape:
+                found.setdefault(file, f"says that its array is {tuple(array.shape)}, and not {shape}")
+            elif name != "hidden_states":
+                file = f"{name}/c/0"
+                answer(array.read(), TRANSFER_SECONDS)
         except REFUSALS as error:
-            found.setdefault(f"{name}/c/0", f"is {_damaged(error)}")
-    try:
-        _open(kvstore, "hidden_states")
-    except REFUSALS as error:
-        return {**found, "hidden_states/zarr.json": f"is {_damaged(error)}"}
-    for window, fault in unreadable_windows(kvstore, ledger, [*range(ledger.n_windows)]).items():
-        found |= {file: f"is {fault}" for file in ledger.shards_of(window) if file not in found}
+            found.setdefault(file, f"is {_damaged(error)}")
+    if "hidden_states/zarr.json" not in found:
+        for window, fault in unreadable_windows(kvstore, ledger, [*range(ledger.n_windows)]).items():
+            found |= {file: f"is {fault}" for file in ledger.shards_of(window) if file not in found}
     return found
 
 

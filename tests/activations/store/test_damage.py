@@ -130,3 +130,15 @@ def test_a_damaged_window_of_an_unfinished_store_is_written_again(tmp_path, fini
 
 def test_a_store_of_no_rows_lacks_nothing(tmp_path):
     assert lost_files(str(tmp_path), ledger(n_rows=0)) == {}
+
+
+@pytest.mark.parametrize("name", ["hidden_states", "labels", "sentence_index"])
+@pytest.mark.parametrize("left", [lambda raw: b"{", lambda raw: raw.replace(b"10", b"12", 1)])
+def test_damaged_metadata_are_named_and_mended(copy, finished, name, left):
+    path = copy / name / "zarr.json"
+    path.write_bytes(left(path.read_bytes()))
+    found = damaged_files(str(copy), read_ledger(copy))
+    assert list(found) == [f"{name}/zarr.json"]
+    remove_files(str(copy), found)
+    mend(copy)
+    assert contents(copy) == contents(finished)
