@@ -15,6 +15,7 @@ from absl import flags
 from jaxred.cli import app, environment
 from jaxred.config import StudyConfig
 from jaxred.errors import UserError
+from jaxred.reduced import folder, onnx_file
 from jaxred.runs.run import open_run
 
 flags.declare_key_flag("workdir")  # which app defines
@@ -32,6 +33,7 @@ def main(config: StudyConfig | None, overwrite: bool) -> None:
         raise UserError("Pass --workdir=RUN, the folder of a finished study, and --output=FOLDER, a new folder.")
     environment.keep_compilations()
     to_onnx = FORMAT.value == "onnx"
+    (onnx_file if to_onnx else folder).refuse_present(OUTPUT.value, overwrite)  # before the speed is measured
     model = open_run(workdir).reduced(SET.value, measure=MEASURE.value and not to_onnx)
     written = model.save_onnx(OUTPUT.value, overwrite) if to_onnx else model.save(OUTPUT.value, overwrite)
     print(f"{model.card.markdown_table()}\n\nWritten: {written}")

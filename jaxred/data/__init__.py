@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxred.config import TaskConfig
-from jaxred.data.checks import refuse_wordless
+from jaxred.data.checks import refuse_wordless, warn_of_single
 from jaxred.data.examples import Dataset, WordDataset
 from jaxred.data.folders import reader_of
 from jaxred.data.glue import GLUE_TASKS, glue_name, load_glue
@@ -59,6 +59,7 @@ def _load_task(config: TaskConfig) -> Dataset | WordDataset:
             (label for rows in dataset.splits.values() for row in rows for label in row.labels), f"Task {dataset.name}"
         )
         refuse_wordless(dataset)
+        warn_of_single(dataset)
         _check_train(labels, dataset.name, dataset.kind, config)
         if "dev" not in dataset.splits and len(dataset.splits["train"]) == 1:
             raise UserError(
@@ -69,6 +70,7 @@ def _load_task(config: TaskConfig) -> Dataset | WordDataset:
     dataset = _read(config)
     refuse_odd_labels((row.label for rows in dataset.splits.values() for row in rows), f"Task {dataset.name}")
     refuse_wordless(dataset)
+    warn_of_single(dataset)
     if config.limit_instances >= 0:
         train = dataset.splits["train"]
         rows = sample_in_proportion([example.label for example in train], config.limit_instances, config.split_seed)

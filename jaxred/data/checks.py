@@ -1,6 +1,7 @@
 """Checks of what was read, before anything is encoded: text without words, and labels that train does not have."""
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -40,6 +41,25 @@ def refuse_wordless(dataset: Dataset | WordDataset) -> None:
                 len(rows),
                 " or ".join(repr(word) for word in sorted({word for words in empty for word in words})),
             )
+
+
+def warn_of_single(dataset: Dataset | WordDataset) -> None:
+    """Warns of classes that train has one example of, of which nothing can be learnt."""
+    if dataset.kind != "classification":
+        return
+    rows = dataset.splits.get("train", ())
+    counts = Counter(
+        label for row in rows for label in (row.labels if isinstance(row, LabelledSentence) else [row.label])
+    )
+    single = sorted(str(label) for label, count in counts.items() if count == 1)
+    if single:
+        shown = ", ".join(single[:MOST_SHOWN]) + (", ..." if len(single) > MOST_SHOWN else "")
+        log.warning(
+            "train: %d of %d classes have one example, of which nothing can be learnt: %s (check their spelling)",
+            len(single),
+            len(counts),
+            shown,
+        )
 
 
 def _may_be_bare(row: Example | LabelledSentence) -> bool:

@@ -62,7 +62,7 @@ class Card:
             "",
             "## What was left out",
             "",
-            f"- layers {small.n_layers + 1} to {whole.n_layers}" if whole.n_layers > small.n_layers else "- no layer",
+            f"- {_layers(small.n_layers + 1, whole.n_layers)}",
             f"- {whole.n_neurons - small.n_neurons:,} neurons, which the head does not read",
             f"- {1 - small.n_parameters / whole.n_parameters:.1%} of the parameters",
             "",
@@ -124,6 +124,12 @@ class Card:
         if self.facts.rows == "word":
             return '[["a", "fine", "film"]]'
         return '[("a fine film", "a good one")]' if self.facts.pairs else '["a fine film"]'
+
+
+def _layers(first: int, last: int) -> str:
+    if first > last:
+        return "no layer"
+    return f"layer {last}" if first == last else f"layers {first} to {last}"
 
 
 def _score(scores: CardScores | None, split: str) -> str:

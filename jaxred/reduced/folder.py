@@ -49,7 +49,7 @@ def write(model: "ReducedModel", path: str | Path, overwrite: bool) -> Path:
         UserError: as `ReducedModel.save`.
     """
     folder = local(path, "path").absolute()
-    _refuse_present(folder, path, overwrite)
+    refuse_present(path, overwrite)
     unfinished = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,13 @@ def write(model: "ReducedModel", path: str | Path, overwrite: bool) -> Path:
     return folder
 
 
-def _refuse_present(folder: Path, path: str | Path, overwrite: bool) -> None:
+def refuse_present(path: str | Path, overwrite: bool) -> None:
+    """Rejects a place where something is already that is not to be replaced.
+
+    Raises:
+        UserError: saying what is there.
+    """
+    folder = local(path, "path").absolute()
     if not os.path.lexists(folder):
         return
     if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):

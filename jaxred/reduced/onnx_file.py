@@ -29,6 +29,17 @@ _TOLERANCE = 1e-3  # of the largest output; beyond it, the translation is wrong 
 _CHECKED = ((3, 7), (2, 12))  # texts and tokens
 
 
+def refuse_present(path: str | Path, overwrite: bool) -> None:
+    """Rejects a place where something is already that is not to be replaced.
+
+    Raises:
+        UserError: saying so.
+    """
+    file = local(path, "path")
+    if file.is_dir() or (file.exists() and not overwrite):
+        raise UserError(f"{path} is there already: choose another place, or pass overwrite=True to replace the file.")
+
+
 def write(model: "ReducedModel", path: str | Path, overwrite: bool = False) -> Path:
     """Writes a model as an ONNX file, by jax2onnx, and checks in onnxruntime that it gives the same.
 
@@ -47,8 +58,7 @@ def write(model: "ReducedModel", path: str | Path, overwrite: bool = False) -> P
             translated, the model is too large, or the file cannot be written.
     """
     file = local(path, "path")
-    if file.is_dir() or (file.exists() and not overwrite):
-        raise UserError(f"{path} is there already: choose another place, or pass overwrite=True to replace the file.")
+    refuse_present(path, overwrite)
     onnx, _ = _packages()
     title = model.encoder.config.title
     if model.facts.compute_dtype != "float32":

@@ -103,5 +103,6 @@ def _lines(file: Iterable[bytes], where: str) -> Iterator[tuple[str]]:
                 f"{where}, line {number}: byte 0x{byte:02x} is not valid UTF-8; convert the file to UTF-8."
             ) from None
         text = line.removesuffix("\n").removesuffix("\r")
-        check_text(text, "text", f"{where}, line {number}")
+        if not text.strip():
+            raise UserError(f"{where}, line {number} is empty, but each line is a text: fill it, or remove it.")
         yield (text,)

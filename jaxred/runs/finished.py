@@ -71,6 +71,11 @@ def open_run(path: Path, name: str) -> Finished:
     if source_kind(config) == STORES:
         stores = open_stores(config)
     else:
+        if not workdir.has_activations("train"):
+            raise UserError(
+                f"{path} holds no activations, as its extraction has not begun: run jaxred study workdir={str(path)!r} "
+                "first."
+            )
         splits = [split for split in ("train", "dev") if split == "train" or workdir.has_activations(split)]
         stores = {split: Store(workdir.activations(split)) for split in splits}
     for store in stores.values():

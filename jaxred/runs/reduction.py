@@ -37,7 +37,10 @@ def reduced(run: "Run", name: str | None, measure: bool) -> ReducedModel:
     """The small model of a run; see `Run.reduced`."""
     study = run.study
     if study is None:
-        raise UserError(f"{run.path} has no study of probes: run one, such as jaxred.study.")
+        raise UserError(
+            f"{run.path} has no study of probes, which finds the neurons of a small model: run jaxred study "
+            f"workdir={str(run.path)!r} first."
+        )
     title, probe_name = _chosen(study, name)
     store = _store(run)
     encoder, tokenizer, source = _encoder(run, store)
@@ -59,7 +62,7 @@ def reduced(run: "Run", name: str | None, measure: bool) -> ReducedModel:
         facts=_facts(study, store, cut, pairs),
         made=Made(
             run=run.path.name,
-            encoder=Path(encoder_name(run.config, run.workdir)).name,
+            encoder=Path(encoder_name(studied(run.config, run.workdir), run.workdir)).name,
             jaxred=jaxred.__version__,
             date=date.today().isoformat(),
             identity=dict(store.ledger.identity),

@@ -22,7 +22,7 @@ from jaxred.runs.finished import MODELS, TASKS
 from jaxred.runs.sources import OriginalExperiment, Source, TextSource, source_of
 from jaxred.runs.together import run_models, run_tasks
 from jaxred.runs.workdir import Workdir, locked
-from jaxred.studies.results import RESULTS, PipelineResult
+from jaxred.studies.results import RESULTS, BeforeAfter, PipelineResult
 from jaxred.validation import validate_source
 
 log = logging.getLogger("jaxred")
@@ -43,6 +43,8 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
         folder = run_stages(config, workdir, overwrite, STUDY)
         timed("report", lambda: report.write(folder))
         table = tables.printed(folder.load(PipelineResult))
+        if (compared := folder.find(BeforeAfter)) is not None:
+            table += f"\n\nBefore and after fine-tuning:\n\n{tables.printed(compared)}"
     print(f"\n{table}\n")
     print(f"Report:      {folder.report}")
     print(f"Figures:     {folder.figures}")
