@@ -11,6 +11,7 @@ epochs from each seed, and the accuracy on dev and on test of each is printed, o
 """
 
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -195,7 +196,10 @@ def main(argv: list[str]) -> None:
         "rows": {"train": len(data.train), "dev": len(data.dev), "test": len(data.test)},
     }
     if WHOLE.value:
-        report["whole"] = {seed: whole(data, folder, int(seed)) for seed in SEEDS.value}
+        report["whole"] = {}
+        for seed in SEEDS.value:
+            report["whole"][seed] = whole(data, folder, int(seed))
+            print(f"seed {seed}: {json.dumps(report['whole'][seed])}", file=sys.stderr, flush=True)
     else:
         report |= timed(data, folder)
     print(json.dumps(report, indent=1))

@@ -121,7 +121,7 @@ class Encode:
         return tuple((array.shape, array.dtype) for array in (*batch, *(words or ())))
 
 
-def sharing_devices() -> list[jax.Device]:
+def sharing_devices() -> list[Any]:
     """The devices that share the rows of a batch: all of this process's, or the first of a CPU's."""
     devices = jax.local_devices()
     return devices[:1] if jax.default_backend() == "cpu" else devices

@@ -13,6 +13,7 @@ from jax.lax import Precision
 from jaxtyping import Array, Bool, Float
 
 from jaxred.models.dropout import SILENT, Noise
+from jaxred.models.fused_attention import fused_attention, kernel_for
 from jaxred.models.linear import linear, mapped, over_sentences
 from jaxred.models.norms import RMSNorm
 
@@ -73,7 +74,36 @@ class Attention(nnx.Module):
         """The attention of the tokens that are wanted, or of all, to the tokens that they see."""
         maps = mapped(hidden, self.query, self.key, self.value, wanted=wanted)
         kept = noise.factors("attention", weights_shape(maps[0], hidden, self.shape.n_heads))
-        return self.output(over_sentences(self._of_sentence, *maps, relations, kept)).astype(jnp.float32)
+        kernel = kernel_for(maps[0].dtype, self.shape.size_of_head)
+        if kernel is None or kept is not None or self.shape.soft_cap:
+            context = over_sentences(self._of_sentence, *maps, relations, kept)
+        else:
+            context = self._by_kernel(*maps, relations, kernel)
+        return self.output(context).astype(jnp.float32)
+
+    def _by_kernel(
+        self,
+        query: Float[Array, "batch query inner"],
+        key: Float[Array, "batch token _"],
+        value: Float[Array, "batch token _"],
+        relations: Relations,
+        kernel: str,
+    ) -> Float[Array, "batch query inner"]:
+        """The same as `_of_sentence` of every sentence, by a device's own kernel."""
+
+        def heads(x: Array, own: Any, rotation: Any) -> Array:
+            x = x.reshape(*x.shape[:2], -1, self.shape.size_of_head).swapaxes(1, 2)
+            x = x if own is None else own(x.astype(jnp.float32)).astype(x.dtype)
+            if rotation is not None:
+                turns = [jnp.broadcast_to(each, (len(x), *each.shape[1:])) for each in rotation]
+                x = jax.vmap(rotated)(x, tuple(turns))
+            return x.swapaxes(1, 2)
+
+        divisor = self.shape.divisor or math.sqrt(self.shape.size_of_head)
+        query = heads(query, self.query_norm, relations.query_rotation)
+        key, value = heads(key, self.key_norm, relations.key_rotation), heads(value, None, None)
+        context = fused_attention(query, key, value, relations.visible, relations.bias, divisor, kernel)
+        return context.reshape(*context.shape[:2], -1)
 
     def _of_sentence(
         self,

@@ -52,7 +52,7 @@ def damaged_files(location: str, ledger: Ledger) -> dict[str, str]:
     All files of a damaged window are named, since they are made again together.
     """
     found, kvstore = lost_files(location, ledger), open_kvstore(location)
-    shapes = {name: (ledger.n_rows,) for name in ledger.row_arrays}
+    shapes: dict[str, tuple[int, ...]] = {name: (ledger.n_rows,) for name in ledger.row_arrays}
     shapes["hidden_states"] = ledger.n_rows, ledger.n_layers, ledger.hidden_size
     for name, shape in shapes.items():
         file = f"{name}/zarr.json"
