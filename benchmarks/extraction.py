@@ -11,13 +11,16 @@ The same sentences go through the encoder in one run:
 - PyTorch, sorted by length: tokenised, in batches of 32, the same vectors kept, nothing written.
 - sentence-transformers' `encode` as people call it, where it is installed: the last layer alone.
 - the original's way: padded to 128, batches of 32, every token of every layer to JSON lines; on fewer sentences.
-In turn, so that a change of the machine's speed meets all. Beside them the rate of a plain product of the encoder's
+In turn, so that a change of the machine's speed meets all; and how long a process of `jaxred extract` takes from its
+start to the first rows that a killed run would keep. Beside them the rate of a plain product of the encoder's
 sizes, and that of the encoder on the floating-point operations of real tokens. Words: the vector of each word's last
 sub-word, of the CoNLL-2000 files. Prints JSON; a ratio is of the medians.
 """
 
 import dataclasses
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -49,6 +52,8 @@ N_ORIGINAL = flags.DEFINE_integer("n_original", 320, "Sentences of the original'
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds after the first.", lower_bound=1)
 CACHE = flags.DEFINE_string("cache", "", "Where compiled programs are kept; a new folder where none is named.")
 SMALLEST = flags.DEFINE_bool("smallest", False, "A quick run that shows that the benchmark works.")
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def dataset(n_sentences: int) -> tuple[Dataset | WordDataset, TaskConfig]:
@@ -149,6 +154,30 @@ def sentence_transformers(folder: Path) -> Callable[[list[str]], Any] | None:
     return lambda texts: model.encode(texts)
 
 
+def seconds_to_first_rows(folder: Path) -> float:
+    """From the start of a process, whose programs are compiled, to the first rows that are stored."""
+    kind = "labeling.py:conll2000_chunk" if WORDS.value else "glue.py:sst2" if GLUE.value else "demo.py"
+    files = WORDS.value or GLUE.value
+    flags_of_task = [f"--config.task.data_dir={files}"] if files else []
+    found = []
+    for number in range(2):  # the first of them compiles
+        workdir = folder / f"first-{number}"
+        command = [sys.executable, ROOT / "launch" / "extract.py", f"--config={ROOT / 'configs' / kind}"]
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            [*command, *flags_of_task, f"--config.encoder.path={ENCODER.value}", f"--workdir={workdir}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        store = workdir / "activations" / "train"
+        while process.poll() is None and not [*store.glob("unfinished/*"), *store.glob("hidden_states/c/*/0/0")]:
+            time.sleep(0.01)
+        found.append(time.perf_counter() - begin)
+        process.kill()
+        process.wait()
+    return found[-1]
+
+
 def flops(lengths: np.ndarray, encoder: Encoder, sentences: int) -> float:
     """Operations on real tokens for what is kept: of the last layer, where one vector a sentence is, those of it."""
     config = encoder.config
@@ -230,6 +259,7 @@ def main(argv: list[str]) -> None:
         model = load_encoder(folder)
         inside, computed, n_operations = encoder_alone(model, folder, loaded, extraction, rounds)
         rate = product_rate(model, rounds)
+        first_rows = seconds_to_first_rows(here)
     n_rows = len(vectors["jaxred"])
     counts = dict.fromkeys(ways, n_rows) | {"as_the_original": len(few)}
     speed = {name: counts[name] / float(np.median(times)) for name, times in seconds.items()}
@@ -240,6 +270,7 @@ def main(argv: list[str]) -> None:
         "rows": f"{n_rows} {'words' if WORDS.value else 'sentences'}",
         "rows_per_second": speed,
         "rows_per_second_with_everything_compiled_first": n_rows / first["jaxred"],
+        "seconds_to_first_stored_rows": first_rows,
         "times_pytorch_sorted": speed["jaxred"] / speed["pytorch_sorted"],
         "times_others": {name: speed["jaxred"] / s for name, s in speed.items() if name != "jaxred"},
         "tokens_that_are_real": computed,
