@@ -10,6 +10,7 @@ The same sentences go through the encoder in one run:
   which is kept on disk from run to run as it is for users; the first time, with nothing kept, is shown apart.
 - PyTorch, sorted by length: tokenised, in batches of 32, the same vectors kept, nothing written.
 - sentence-transformers' `encode` as people call it, where it is installed: the last layer alone.
+- onnxruntime, where it and jax2onnx are installed: jaxred's encoder as an ONNX file, sorted by length, batches of 32.
 - the original's way: padded to 128, batches of 32, every token of every layer to JSON lines; on fewer sentences.
 In turn, so that a change of the machine's speed meets all; and how long a process of `jaxred extract` takes from its
 start to the first rows that a killed run would keep. Beside them the rate of a plain product of the encoder's
@@ -42,6 +43,7 @@ from jaxred.data import load_task
 from jaxred.data.examples import Dataset, WordDataset
 from jaxred.models import Encoder, load_encoder, pretrained
 from jaxred.models.tokenization import Tokenizer
+from jaxred.reduced.onnx_file import translated
 
 GLUE = flags.DEFINE_string("glue", "", "The folder of GLUE, for SST-2; without it, the built-in reviews.")
 WORDS = flags.DEFINE_string("words", "", "The folder of CoNLL-2000, for words in place of sentences.")
@@ -178,6 +180,40 @@ def seconds_to_first_rows(folder: Path) -> float:
     return found[-1]
 
 
+def onnxruntime(folder: Path, tokenizer: Any) -> Callable[[list[str]], Any] | None:
+    """The same encoder as an ONNX file (every layer's [CLS]), sentences sorted by length, where both packages are."""
+    try:
+        import jax2onnx  # noqa: F401  # pyright: ignore[reportMissingImports]
+        from onnxruntime import InferenceSession  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return None
+    encoder = load_encoder(folder)
+
+    def first_tokens(ids: jax.Array, mask: jax.Array, types: jax.Array) -> tuple[jax.Array]:
+        at = 0 * jnp.sum(mask.astype(jnp.int32), axis=1)
+        return (encoder.at(at[:, None], ids, mask != 0, types)[:, :, 0],)
+
+    content = translated(first_tokens, ("vectors",)).SerializeToString()
+    session = InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def encode(texts: list[str]) -> np.ndarray:
+        tokens = tokenizer(texts, truncation=True, max_length=128)["input_ids"]
+        order = np.argsort([-len(ids) for ids in tokens], kind="stable")
+        kept: np.ndarray | None = None
+        for start in range(0, len(order), 32):
+            rows = order[start : start + 32]
+            batch = tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="np")
+            given = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+            given["token_type_ids"] = np.zeros_like(batch["input_ids"])
+            (vectors,) = session.run(None, {name: array.astype(np.int64) for name, array in given.items()})
+            kept = np.empty((len(texts), vectors.shape[0], vectors.shape[2]), np.float32) if kept is None else kept
+            kept[rows] = vectors.swapaxes(0, 1)
+        assert kept is not None
+        return kept
+
+    return encode
+
+
 def flops(lengths: np.ndarray, encoder: Encoder, sentences: int) -> float:
     """Operations on real tokens for what is kept: of the last layer, where one vector a sentence is, those of it."""
     config = encoder.config
@@ -188,6 +224,10 @@ def flops(lengths: np.ndarray, encoder: Encoder, sentences: int) -> float:
         return config.n_layers * of_all
     of_last = n_tokens * 4 * size * size + sentences * (4 * size * size + 4 * size * inner) + 4 * size * n_tokens
     return (config.n_layers - 1) * of_all + of_last
+
+
+def _exported(folder: Path, rival: PyTorch) -> Callable[[list[str]], Any] | None:
+    return None if WORDS.value or POOLING.value != "cls" else onnxruntime(folder, rival.tokenizer)
 
 
 def product_rate(encoder: Encoder, rounds: int) -> float:
@@ -242,6 +282,8 @@ def main(argv: list[str]) -> None:
         ways["pytorch_sorted"] = lambda: rival.words(texts) if WORDS.value else rival.sentences(texts)
         if other is not None:
             ways["sentence_transformers_last_layer"] = lambda: other(texts)
+        if (exported := _exported(folder, rival)) is not None:
+            ways["onnxruntime_sorted"] = lambda: exported(texts)
         few = texts[: 16 if SMALLEST.value else N_ORIGINAL.value]
         if not WORDS.value:
             ways["as_the_original"] = lambda: rival.as_the_original(few, here / "lines.json")
@@ -264,6 +306,8 @@ def main(argv: list[str]) -> None:
     counts = dict.fromkeys(ways, n_rows) | {"as_the_original": len(few)}
     speed = {name: counts[name] / float(np.median(times)) for name, times in seconds.items()}
     difference = np.linalg.norm(vectors["jaxred"] - vectors["pytorch_sorted"], axis=(0, 2))
+    if "onnxruntime_sorted" in vectors:
+        assert np.abs(vectors["onnxruntime_sorted"] - vectors["pytorch_sorted"]).max() < 1e-3, "another encoder"
     report = {
         "machine": _machine.describe() | {"torch": rival.torch.__version__},
         "encoder": ENCODER.value,

@@ -71,7 +71,7 @@ def write(model: "ReducedModel", path: str | Path, overwrite: bool = False) -> P
     function, names = _function(model)
     try:
         with _quiet():
-            proto = _translated(function, names)
+            proto = translated(function, names)
     except Exception as error:  # of tracing, and of what jax2onnx has no translation for
         if isinstance(error, MemoryError):
             raise
@@ -131,7 +131,7 @@ def _function(model: "ReducedModel") -> tuple[Callable[..., tuple[jax.Array, ...
     return outputs, ("logits", "probabilities") if facts.classes else ("scores",)
 
 
-def _translated(function: Callable[..., Any], names: tuple[str, ...]) -> Any:
+def translated(function: Callable[..., Any], names: tuple[str, ...]) -> Any:
     """The ONNX model of a function."""
     from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
 

@@ -71,10 +71,10 @@ def test_an_architecture_that_cannot_be_translated_is_named(tmp_path):
 def test_a_file_that_would_say_something_else_is_not_written(tmp_path, monkeypatch):
     source = small_models.write_encoder(tmp_path / "encoder", "bert")
     model = random_model(source, 1, pooling="mean")
-    translated = onnx_file._translated
+    translated = onnx_file.translated
     monkeypatch.setattr(
         onnx_file,
-        "_translated",
+        "translated",
         lambda function, names: translated(lambda *given: [1.1 * o for o in function(*given)], names),
     )
     with pytest.raises(UserError, match="would give other outputs than jaxred"):
