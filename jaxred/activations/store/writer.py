@@ -187,9 +187,7 @@ class StoreWriter:
             self._remove(left)
             return [*left]
         counted, marked = range(ledger.windows_finished), sorted(self._marks.read())
-        if self._together:
-            counted, marked = own_share(counted), own_share(marked)
-        damaged = unreadable_windows(self._place.kvstore, ledger, [*counted, *marked])
+        damaged = unreadable_windows(self._place.kvstore, ledger, [*own_share(counted), *own_share(marked)])
         for window, fault in damaged.items():
             log.warning("%s: window %d is %s: it is extracted again", self.location, window, fault)
             self._marks.remove(window)
@@ -201,8 +199,7 @@ class StoreWriter:
             window for window in range(self.ledger.windows_finished, ledger.n_windows) if window not in self._marked
         ]
         wait_for_all("seen which windows are left")
-        again = [window for window in damaged if window < ledger.windows_finished]
-        own = own_share(rest) if self._together else rest
+        again, own = [window for window in damaged if window < ledger.windows_finished], own_share(rest)
         self._remove([*again, *(window for window in own if window in damaged)])
         return [*again, *own]
 
