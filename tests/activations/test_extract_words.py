@@ -209,7 +209,7 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
     config = word_config(encoder_folder, write(tmp_path / "task", (5, 3), seed=7))
     config.task.limit_instances = -1
     encode = encode_fn(encoder, "last", "float32")
-    monkeypatch.setattr("jaxred.activations.encode.encode_fn", lambda *_: encode)
+    monkeypatch.setattr("jaxred.activations.encode.encode_fn", lambda *_, **__: encode)
     monkeypatch.setattr("jaxred.models.load_encoder", lambda *_: encoder)
     monkeypatch.setattr(module, "Tokenizer", lambda *_: tokenizer)
     extract(config, Workdir(tmp_path / "undisturbed").stores)

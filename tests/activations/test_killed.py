@@ -32,7 +32,7 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
     tmp_path, config, undisturbed, encoder, tokenizer, monkeypatch
 ):
     encode = encode_fn(encoder, config.extraction.pooling, config.extraction.dtype)
-    monkeypatch.setattr("jaxred.activations.encode.encode_fn", lambda *_: encode)
+    monkeypatch.setattr("jaxred.activations.encode.encode_fn", lambda *_, **__: encode)
     monkeypatch.setattr("jaxred.models.load_encoder", lambda *_: encoder)
     monkeypatch.setattr(module, "Tokenizer", lambda *_: tokenizer)
     workdir, expected = tmp_path / "workdir", contents(undisturbed)

@@ -358,20 +358,20 @@ def test_a_process_killed_at_any_moment_leaves_what_can_be_gone_on_with(words):
     script = f"""
 import os, sys
 from pathlib import Path
-from jaxred.activations import store
+from jaxred.activations.store import making
 from jaxred.original import experiment
 from jaxred.original.importing import import_activations
 from jaxred.runs.workdir import Workdir
 config = experiment.study_config(experiment.load({str(words.folder / "exp.json")!r}))
 config.extraction.window_rows = 7
-commit, left = store.StoreWriter._commit, int(sys.argv[1])
+commit, left = making.Place.commit, int(sys.argv[1])
 def dying(self, ledger):
     global left
     left -= 1
     if left == 0:
         os._exit(9)
     commit(self, ledger)
-store.StoreWriter._commit = dying
+making.Place.commit = dying
 import_activations(config, Workdir({str(words.folder / "run")!r}).stores)
 """
     for left in (1, 3, 16):

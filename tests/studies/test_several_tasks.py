@@ -186,7 +186,7 @@ def test_a_sweep_stands_for_its_runs(tmp_path):
         (["sst2", "nowhere"], "nowhere is not the folder of a run"),
         (["sst2", "./sst2"], "more than once"),
         (["sst2", "narrow"], "3 layers x 4 neurons and .*sst2 of 3 x 8.*configs/models.py"),
-        (["sst2", "empty"], "is not an activation store"),
+        (["sst2", "empty"], "empty holds no activations"),
         (["sst2", "together"], "puts other runs together"),
     ],
 )

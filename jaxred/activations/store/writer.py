@@ -152,11 +152,12 @@ class StoreWriter:
         except REFUSALS as error:
             raise self._place.refused(f"window {index}", error) from error
         self._written |= self._stats(index)
-        if index == self.windows[-1]:
+        is_last = [index] == self.windows[-1:]
+        if is_last:
             self._check_written()
         self._enter(index, notes)
         self._unfinished.remove(index)
-        if index == self.windows[-1] and not self._together:
+        if is_last and not self._together:
             self._close()
 
     def finish(self) -> None:
