@@ -205,7 +205,9 @@ def onnxruntime(folder: Path, tokenizer: Any) -> Callable[[list[str]], Any] | No
             batch = tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="np")
             given = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
             given["token_type_ids"] = np.zeros_like(batch["input_ids"])
-            (vectors,) = session.run(None, {name: array.astype(np.int64) for name, array in given.items()})
+            vectors = np.asarray(
+                session.run(None, {name: np.asarray(array, np.int64) for name, array in given.items()})[0]
+            )
             kept = np.empty((len(texts), vectors.shape[0], vectors.shape[2]), np.float32) if kept is None else kept
             kept[rows] = vectors.swapaxes(0, 1)
         assert kept is not None

@@ -18,7 +18,6 @@ from jaxred.config import (
     source_kind,
 )
 from jaxred.errors import UserError
-from jaxred.io.paths import is_url
 
 # Values beyond these are typing mistakes: they would end in numbers that are not finite, exhaust the memory, or never
 # end.
@@ -143,7 +142,7 @@ def validate(config: StudyConfig) -> None:
         chosen,
         "numbers of layers, each once, from the lowest up",
     )
-    if is_url(extraction.store) and not extraction.store.startswith(STORE_URLS):
+    if "://" in extraction.store and not extraction.store.startswith(STORE_URLS):
         raise UserError(
             f"config.extraction.store={extraction.store!r} is not possible: a folder, or a URL that starts with "
             f"{', '.join(STORE_URLS)}."

@@ -78,7 +78,8 @@ class Attention(nnx.Module):
         if kernel is None or kept is not None or self.shape.soft_cap:
             context = over_sentences(self._of_sentence, *maps, relations, kept)
         else:
-            context = self._by_kernel(*maps, relations, kernel)
+            query, key, value = maps
+            context = self._by_kernel(query, key, value, relations, kernel)
         return self.output(context).astype(jnp.float32)
 
     def _by_kernel(
@@ -95,8 +96,8 @@ class Attention(nnx.Module):
             x = x.reshape(*x.shape[:2], -1, self.shape.size_of_head).swapaxes(1, 2)
             x = x if own is None else own(x.astype(jnp.float32)).astype(x.dtype)
             if rotation is not None:
-                turns = [jnp.broadcast_to(each, (len(x), *each.shape[1:])) for each in rotation]
-                x = jax.vmap(rotated)(x, tuple(turns))
+                cos, sin = (jnp.broadcast_to(each, (len(x), *each.shape[1:])) for each in rotation)
+                x = jax.vmap(lambda of_heads, *angles: rotated(of_heads, angles))(x, cos, sin)
             return x.swapaxes(1, 2)
 
         divisor = self.shape.divisor or math.sqrt(self.shape.size_of_head)

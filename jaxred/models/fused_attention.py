@@ -3,6 +3,8 @@
 It is of bfloat16 alone, and so of `config.encoder.compute_dtype=bfloat16`; float32 is the reference.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -27,12 +29,6 @@ def fused_attention(
     kernel: str,
 ) -> Float[Array, "batch query head size"]:
     """softmax(Q K^T / divisor + bias) V by head, of the tokens that each query sees."""
-    return jax.nn.dot_product_attention(
-        query,
-        key,
-        value,
-        bias=None if bias is None else bias.astype(query.dtype),
-        mask=visible[:, None],
-        scale=1 / divisor,
-        implementation=kernel,  # pyright: ignore[reportArgumentType]
-    )
+    by: Any = kernel
+    bias = None if bias is None else bias.astype(query.dtype)
+    return jax.nn.dot_product_attention(query, key, value, bias, visible[:, None], scale=1 / divisor, implementation=by)
