@@ -37,6 +37,10 @@ class AttentionShape:
     def size_of_head(self) -> int:
         return self.head_size or self.hidden_size // self.n_heads
 
+    @property
+    def score_divisor(self) -> float:
+        return self.divisor or math.sqrt(self.size_of_head)
+
 
 class Relations(NamedTuple):
     """How the tokens that attend, the queries, stand to all tokens; a leading axis of 1 says: the same in all rows."""
@@ -92,19 +96,24 @@ class Attention(nnx.Module):
     ) -> Float[Array, "batch query inner"]:
         """The same as `_of_sentence` of every sentence, by a device's own kernel."""
 
-        def heads(x: Array, own: Any, rotation: Any) -> Array:
-            x = x.reshape(*x.shape[:2], -1, self.shape.size_of_head).swapaxes(1, 2)
-            x = x if own is None else own(x.astype(jnp.float32)).astype(x.dtype)
-            if rotation is not None:
-                cos, sin = (jnp.broadcast_to(each, (len(x), *each.shape[1:])) for each in rotation)
-                x = jax.vmap(lambda of_heads, *angles: rotated(of_heads, angles))(x, cos, sin)
-            return x.swapaxes(1, 2)
+        def heads(x: Array, norm: RMSNorm | None = None, rotation: Any = None) -> Array:
+            own = jax.tree.map(lambda angles: jnp.broadcast_to(angles, (len(x), *angles.shape[1:])), rotation)
+            return jax.vmap(lambda row, turn: self._heads(row, norm, turn))(x, own).swapaxes(1, 2)
 
-        divisor = self.shape.divisor or math.sqrt(self.shape.size_of_head)
         query = heads(query, self.query_norm, relations.query_rotation)
-        key, value = heads(key, self.key_norm, relations.key_rotation), heads(value, None, None)
+        key, value = heads(key, self.key_norm, relations.key_rotation), heads(value)
+        divisor = self.shape.score_divisor
         context = fused_attention(query, key, value, relations.visible, relations.bias, divisor, kernel)
         return context.reshape(*context.shape[:2], -1)
+
+    def _heads(
+        self, x: Float[Array, "token inner"], norm: RMSNorm | None = None, rotation: Any = None
+    ) -> Float[Array, "head token size"]:
+        """What each head has of a row's queries, keys or values, normed and turned where the architecture does so."""
+        of_heads = x.reshape(x.shape[0], -1, self.shape.size_of_head).swapaxes(0, 1)
+        if norm is not None:
+            of_heads = norm(of_heads.astype(jnp.float32)).astype(of_heads.dtype)
+        return of_heads if rotation is None else rotated(of_heads, rotation)
 
     def _of_sentence(
         self,
@@ -115,16 +124,13 @@ class Attention(nnx.Module):
         kept: Float[Array, "head query token"] | None = None,
     ) -> Float[Array, "query inner"]:
         shape, n_queries, n_tokens = self.shape, query.shape[0], key.shape[0]
-        query, key, value = (x.reshape(x.shape[0], -1, shape.size_of_head).swapaxes(0, 1) for x in (query, key, value))
-        if self.query_norm is not None and self.key_norm is not None:
-            query = self.query_norm(query.astype(jnp.float32)).astype(query.dtype)
-            key = self.key_norm(key.astype(jnp.float32)).astype(key.dtype)
-        if relations.query_rotation is not None:
-            query, key = rotated(query, relations.query_rotation), rotated(key, relations.key_rotation)
+        query = self._heads(query, self.query_norm, relations.query_rotation)
+        key, value = self._heads(key, self.key_norm, relations.key_rotation), self._heads(value)
         grouped = query.reshape(len(key), -1, shape.size_of_head)  # the queries of all heads that share a key head
-        scores = jnp.einsum(
-            "hqs,hks->hqk", grouped, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32
-        ) / (shape.divisor or math.sqrt(shape.size_of_head))
+        scores = (
+            jnp.einsum("hqs,hks->hqk", grouped, key, precision=Precision.HIGHEST, preferred_element_type=jnp.float32)
+            / shape.score_divisor
+        )
         scores = scores.reshape(shape.n_heads, n_queries, n_tokens)
         if shape.soft_cap:
             scores = shape.soft_cap * jnp.tanh(scores / shape.soft_cap)

@@ -149,13 +149,13 @@ class Workdir:
 
     def _locate(self, config: StudyConfig) -> None:
         """Finds what the runs of a sweep have in common in the sweep's folder."""
-        sweep, elsewhere = sweep_of(self.path), config.extraction.store
+        sweep, place = sweep_of(self.path), config.extraction.store
+        elsewhere = place if is_url(place) or not place else local(place, "config.extraction.store")
         if elsewhere:
-            place = elsewhere if is_url(elsewhere) else local(elsewhere, "config.extraction.store")
-            self.stores = place if sweep is None else below(place, self.path.relative_to(sweep).as_posix())
+            self.stores = elsewhere if sweep is None else below(elsewhere, self.path.relative_to(sweep).as_posix())
         if sweep is not None and not config.finetune.enabled:  # whose encoder is the run's own
             name, split = folder_name(config), [config.task.split_seed, config.task.dev_fraction]
-            self.stores = below(place if elsewhere else sweep / "activations", name)
+            self.stores = below(elsewhere or sweep / "activations", name)
             self.moments = sweep / "moments" / f"{name}-{fingerprint(split)[:8]}.npz"
 
     def holds_results(self) -> bool:

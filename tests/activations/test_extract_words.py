@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import processes, tiny_encoder
-from helpers.dying_storage import states
+from helpers.dying_storage import not_gone_on_with, states
 from helpers.tiny_encoder import contents, extract, modified, row_error, study_config
 
 from jaxred.activations import extract as module
@@ -220,13 +220,7 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
     workdir = tmp_path / "workdir"
     left = states(monkeypatch, lambda: extract(config, Workdir(workdir).stores), workdir, tmp_path / "states")
     assert len(left) > 2 * ledger.n_windows
-    wrong = {}
-    for state in left:
-        found = contents(state)
-        extract(config, Workdir(state).stores)
-        if contents(state) != expected:
-            wrong[state.name] = sorted(found)
-    assert not wrong
+    assert not not_gone_on_with(left, lambda state: extract(config, Workdir(state).stores), expected)
 
 
 def test_a_killed_extraction_is_gone_on_with(tmp_path, encoder_folder, compilations):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from helpers import processes, tiny_encoder
-from helpers.dying_storage import states
+from helpers.dying_storage import not_gone_on_with, states
 from helpers.tiny_encoder import contents, extract, sentences, study_config, write_task
 
 from jaxred.activations import extract as module
@@ -38,13 +38,7 @@ def test_an_extraction_that_dies_at_any_change_of_the_storage_is_gone_on_with(
     workdir, expected = tmp_path / "workdir", contents(undisturbed)
     left = states(monkeypatch, lambda: extract(config, Workdir(workdir).stores), workdir, tmp_path / "states")
     assert len(left) >= 2 + 2 * 5 + 2 * 2  # the ledgers, and every window and its entry
-    wrong = {}
-    for state in left:
-        found = contents(state)
-        extract(config, Workdir(state).stores)
-        if contents(state) != expected:
-            wrong[state.name] = sorted(found)
-    assert not wrong
+    assert not not_gone_on_with(left, lambda state: extract(config, Workdir(state).stores), expected)
 
 
 @pytest.mark.parametrize("kind", ["sentences", "words"])

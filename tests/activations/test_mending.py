@@ -40,14 +40,14 @@ FILES = (
 )
 
 
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("how", ["missing", "cut"])
+LOST = [(file, "missing") for file in FILES] + [(file, "cut") for file in FILES if not file.endswith("zarr.json")]
+
+
+@pytest.mark.parametrize(("file", "how"), LOST)
 def test_what_is_lost_is_extracted_again_alone(copy, undisturbed, config, heard, file, how):
     path = copy / "activations" / file
     if how == "missing":
         path.unlink()
-    elif file.endswith("zarr.json"):
-        pytest.skip("its size is not known")
     else:
         path.write_bytes(path.read_bytes()[:-3])
     before = modified(copy / "activations")

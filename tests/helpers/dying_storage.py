@@ -4,6 +4,8 @@ import shutil
 
 import tensorstore as ts
 
+from helpers.tiny_encoder import contents
+
 
 class _Done:
     def __init__(self, value):
@@ -53,6 +55,23 @@ class _Storage:
         self.n_changes += 1
         shutil.copytree(self.folder, self.copies / f"{self.n_changes:03}")
         return _Done(value)
+
+
+def not_gone_on_with(left, go_on, expected):
+    """The folders that are not `expected` once `go_on` has worked on them, with the files that they held before.
+
+    Args:
+        left: folders that a process which died may have left.
+        go_on: does the work again in a folder.
+        expected: the contents of an undisturbed one.
+    """
+    wrong = {}
+    for state in left:
+        found = contents(state)
+        go_on(state)
+        if contents(state) != expected:
+            wrong[state.name] = sorted(found)
+    return wrong
 
 
 def states(monkeypatch, run, folder, copies):

@@ -172,7 +172,7 @@ def write_ledger(kvstore: Any, ledger: Ledger, version: bytes) -> bytes | None:
     Returns:
         The storage's mark of the new version; None, and nothing is written, where another process replaced it.
     """
-    content = asdict(ledger)
+    content = _content(ledger)
     content["checksum"] = checksum(content)
     content = json.dumps(content, indent=1).encode()
     written = answer(kvstore.write("ledger.json", content, if_equal=version), TRANSFER_SECONDS)
@@ -198,7 +198,12 @@ def _is_digest(value: Any) -> bool:
 
 def plan_digest(ledger: Ledger) -> str:
     """Of what a ledger says that a store will be, however far it is."""
-    return checksum({**asdict(ledger), "windows_finished": 0, "notes": {}})
+    return checksum({**_content(ledger), "windows_finished": 0, "notes": {}})
+
+
+def _content(ledger: Ledger) -> dict[str, Any]:
+    """The fields that are written: `layers` only where not all are kept, so that older versions read the others."""
+    return {name: value for name, value in asdict(ledger).items() if name != "layers" or value}
 
 
 def checksum(content: dict[str, Any]) -> str:

@@ -1,5 +1,4 @@
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from helpers.small_store import (
     everything,
     ledger,
     shard,
-    write_store,
 )
 from helpers.tiny_encoder import contents
 
@@ -21,19 +19,6 @@ from jaxred.activations.store.damage import unreadable_windows, windows_of
 from jaxred.activations.store.kvstore import open_kvstore
 from jaxred.errors import UserError
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("store") / "train"
-    write_store(folder)
-    return folder
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "copy")
-
-
 FILES = [
     *(f"hidden_states/c/{window}/{layer}/0" for window in range(N_WINDOWS) for layer in (0, N_LAYERS - 1)),
     *("labels/c/0", "sentence_index/c/0", "hidden_states/zarr.json", "labels/zarr.json", "sentence_index/zarr.json"),
@@ -41,7 +26,7 @@ FILES = [
 SIZED = [file for file in FILES if file.endswith("/0")]
 
 
-def mend(folder, written=None):
+def mend(folder):
     """Writes again what is lost; the windows that were."""
     writer = StoreWriter(folder, ledger(), CLASSES, SENTENCES, any_order=True)
     for window in writer.windows:
