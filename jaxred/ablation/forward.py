@@ -17,7 +17,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxred.ablation.batches import Batch
-from jaxred.ablation.interventions import VALUES, Interventions
+from jaxred.ablation.interventions import Interventions
+from jaxred.config import ABLATION_VALUES
 from jaxred.errors import UserError
 from jaxred.finetuning.classifier import Classifier
 from jaxred.io.processors import n_cores
@@ -43,7 +44,7 @@ class Ablation:
 
         Args:
             model: the encoder and its head.
-            value: what takes a removed neuron's place, of `VALUES`.
+            value: what takes a removed neuron's place, of `config.ABLATION_VALUES`.
             means: the mean of each neuron, for the value mean.
             word_pooling: the sub-word that stands for a word.
             n_workers: batches that are computed at once; 0: one per core of a CPU, one on an accelerator.
@@ -52,8 +53,8 @@ class Ablation:
             UserError: the value is unknown.
             ValueError: means are missing, or of another shape.
         """
-        if value not in VALUES:
-            raise UserError(f"values={value!r} is not possible: choose from {', '.join(VALUES)}.")
+        if value not in ABLATION_VALUES:
+            raise UserError(f"value={value!r} is not possible: choose from {', '.join(ABLATION_VALUES)}.")
         config = model.encoder.config
         self.shape = config.n_layers + 1, config.hidden_size
         if value == "mean" and (means is None or means.shape != self.shape):
@@ -67,7 +68,9 @@ class Ablation:
         self.n_workers = n_workers or (n_cores() if on_cpu else 1)
         graph, self._state = nnx.split(model)
         options = {"xla_cpu_multi_thread_eigen": False} if on_cpu else None
-        self._whole = jax.jit(lambda state, *batch: self._states(nnx.merge(graph, state), *batch), compiler_options=options)
+        self._whole = jax.jit(
+            lambda state, *batch: self._states(nnx.merge(graph, state), *batch), compiler_options=options
+        )
         self._changed = jax.jit(
             lambda state, *arguments: self._outputs(nnx.merge(graph, state), *arguments), compiler_options=options
         )

@@ -10,10 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-VALUES = ("zero", "mean", "resample")
-"""What takes a removed neuron's place: 0, its mean over training rows, or its value in another row."""
-
-
 class Interventions(NamedTuple):
     """Several sets of what is removed; each set is one forward pass."""
 

@@ -113,7 +113,7 @@ def test_what_is_kept_of_outputs_is_asked_for(bert):
 
 
 def test_values_that_are_not_known_are_rejected(bert):
-    with pytest.raises(UserError, match="values='noise' is not possible: choose from zero, mean, resample"):
+    with pytest.raises(UserError, match="value='noise' is not possible: choose from zero, mean, resample"):
         Ablation(bert.model, "noise")
     with pytest.raises(ValueError, match="needs means of the shape"):
         Ablation(bert.model, "mean")
