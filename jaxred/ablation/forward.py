@@ -134,7 +134,8 @@ class Ablation:
         self, model: Classifier, ids: Array, mask: Array, types: Array, positions: Array, words: Any
     ) -> tuple[Float[Array, "layer batch token hidden"], Float[Array, "batch query hidden"]]:
         """The hidden states of the whole model before its last layer, and the last layer's where the head reads them,
-        before the norm that follows it."""
+        before the norm that follows it.
+        """
         encoder, n_layers = model.encoder, model.encoder.config.n_layers
         ids, mask, types, positions = (jnp.asarray(array) for array in (ids, mask, types, positions))
         embedded, at = encoder.embedded(ids, mask, types), self._positions(model, mask, positions, words)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+
 class Interventions(NamedTuple):
     """Several sets of what is removed; each set is one forward pass."""
 

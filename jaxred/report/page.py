@@ -50,7 +50,8 @@ CAPTIONS = {
     "models_cka": "Linear centred kernel alignment between the layers of two models, over the same rows.",
     "models_clusters": "The neurons of both models clustered together: how many share a cluster with the other's.",
     "windows": "How far apart the layers are whose neurons share a cluster.",
-    "ablation": "The score of the model's own head with neurons removed inside the forward pass, by each order; shaded: intervals.",
+    "ablation": "The score of the model's own head with neurons removed in the forward pass, by each order. "
+    "Shaded: intervals.",
     "ablation_layers": "The score of the model's own head with layers skipped.",
 }
 OF_ONE_REPEAT = ("minimal_neurons", "training", "minimal_of_all")  # figures of curves, which differ in their sizes

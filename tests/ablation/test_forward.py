@@ -84,7 +84,9 @@ def test_words(tmp_path, model_type):
     found = Ablation(made.model).outputs(made.batches(), sets)
     np.testing.assert_allclose(found[0], own_outputs(made), atol=ROUNDING)
     cut = made.model.encoder.first_layers(made.shape[0] - 2, keep_norm=True)
-    skipped = Ablation(made.model).outputs(made.batches(), interventions.skip_layers([[made.shape[0] - 1]], *made.shape))
+    skipped = Ablation(made.model).outputs(
+        made.batches(), interventions.skip_layers([[made.shape[0] - 1]], *made.shape)
+    )
     np.testing.assert_allclose(skipped[0], own_outputs(made, Classifier(cut, made.model.head)), atol=ROUNDING)
     for value in ("resample", "zero"):
         everything = np.ones((1, *made.shape), bool), np.zeros((1, made.shape[0]), bool)
@@ -129,7 +131,9 @@ def test_pytorch_hooks_give_the_same(tmp_path, model_type):
     rival = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "tuned", dtype=torch.float32)
     rival.eval()
     base = rival.base_model
-    layers = next(module for name, module in base.named_modules() if name in ("encoder.layer", "h", "transformer.layer", "layers"))
+    layers = next(
+        module for name, module in base.named_modules() if name in ("encoder.layer", "h", "transformer.layer", "layers")
+    )
     embeddings = getattr(base, "embeddings", None) or base.drop if model_type != "llama" else base.embed_tokens
     places = [embeddings, *layers]
     final = base.ln_f if model_type == "gpt2" else base.norm if model_type == "llama" else None
@@ -151,7 +155,9 @@ def test_pytorch_hooks_give_the_same(tmp_path, model_type):
         with torch.inference_mode():
             for row in range(len(made.rows)):
                 ids, types = sentence(made, row)
-                more = {"token_type_ids": torch.from_numpy(types.astype(np.int64))[None]} if model_type == "bert" else {}
+                more = (
+                    {"token_type_ids": torch.from_numpy(types.astype(np.int64))[None]} if model_type == "bert" else {}
+                )
                 logits = rival(torch.from_numpy(ids.astype(np.int64))[None], **more).logits[0].numpy()
                 np.testing.assert_allclose(found[number, row], logits, atol=ROUNDING)
         for each in hooks:

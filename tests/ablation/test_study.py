@@ -36,7 +36,14 @@ def test_a_neuron_that_is_encoded_but_not_used_can_go_and_one_that_is_used_canno
     last = np.arange((n_layers - 1) * hidden, n_layers * hidden)
     unused = last[UNUSED]
     order = np.concatenate([[unused], np.setdiff1d(np.arange(n_layers * hidden), [unused])])
-    result = ablate(ablation, test, {"unused first": order}, minimal=np.setdiff1d(last, [unused]), shares=(0, 1 / len(order), 0.99), n_draws=2)
+    result = ablate(
+        ablation,
+        test,
+        {"unused first": order},
+        minimal=np.setdiff1d(last, [unused]),
+        shares=(0, 1 / len(order), 0.99),
+        n_draws=2,
+    )
     assert result.whole == 1.0
     nothing, one, most = (entry for entry in result.neurons if entry.order == "unused first")
     assert (nothing.score, one.score, one.difference) == (1.0, 1.0, (0.0, 0.0))

@@ -13,8 +13,8 @@ from jaxred.ablation.batches import Batch, batches_of
 from jaxred.ablation.interventions import Interventions
 from jaxred.finetuning.batches import Rows
 from jaxred.finetuning.classifier import Classifier, head_table, load_classifier
-from jaxred.models.checkpoint import state_dict
 from jaxred.models import heads
+from jaxred.models.checkpoint import state_dict
 from jaxred.models.tokenization import Tokenizer
 
 TEXTS = small_models.TEXTS[:14]

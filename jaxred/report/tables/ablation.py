@@ -35,4 +35,10 @@ def _can_go(what: str, entry: CanGo) -> list[str]:
 def _set(entry: Ablated) -> list[str]:
     low, high = entry.interval
     below, above = (-end for end in reversed(entry.difference))
-    return [entry.order, f"{entry.n_removed:,}", f"{entry.score:.3f}", f"{low:.3f} to {high:.3f}", f"{below:.3f} to {above:.3f}"]
+    return [
+        entry.order,
+        f"{entry.n_removed:,}",
+        f"{entry.score:.3f}",
+        f"{low:.3f} to {high:.3f}",
+        f"{below:.3f} to {above:.3f}",
+    ]
