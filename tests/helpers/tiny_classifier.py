@@ -42,7 +42,7 @@ def tiny(folder: Path, model_type: str = "bert", words: bool = False, seed: int 
     model, _ = load_classifier(folder, n_outputs, words)
     graph, state = nnx.split(model.head)
     random = np.random.default_rng(seed)
-    drawn = jax.tree.map(lambda leaf: np.float32(random.normal(0, 0.7, leaf.shape)), state)
+    drawn = jax.tree.map(lambda leaf: jax.numpy.asarray(random.normal(0, 0.7, leaf.shape), "float32"), state)
     model = Classifier(model.encoder, nnx.merge(graph, drawn))
     tokenizer = Tokenizer(folder, model.encoder.config)
     if words:
