@@ -52,7 +52,7 @@ def ablate(
     test: TestRows,
     orders: Mapping[str, Int[np.ndarray, " neuron"]],
     layer_orders: Mapping[str, Sequence[int]] | None = None,
-    minimal: Int[np.ndarray, " neuron"] | None = None,
+    minimal: Int[np.ndarray, " minimal"] | None = None,
     shares: Sequence[float] = SHARES,
     n_draws: int = 5,
     seed: int = 0,
