@@ -41,7 +41,7 @@ def test_a_neuron_that_is_encoded_but_not_used_can_go_and_one_that_is_used_canno
         test,
         {"unused first": order},
         minimal=np.setdiff1d(last, [unused]),
-        shares=(0, 1 / len(order), 0.99),
+        shares=(0.0, 1 / len(order), 0.99),
         n_draws=2,
     )
     assert result.whole == 1.0
@@ -73,7 +73,7 @@ def test_the_share_that_can_go_ends_at_the_first_score_that_is_too_low():
 def test_a_model_that_is_no_better_than_a_constant_is_no_finding(planted):
     made, ablation, test = planted
     targets = np.zeros_like(test.targets)  # the constant is right everywhere
-    result = ablate(ablation, TestRows(test.batches, targets, 3, "accuracy"), {}, n_draws=1, shares=(0, 0.5))
+    result = ablate(ablation, TestRows(test.batches, targets, 3, "accuracy"), {}, n_draws=1, shares=(0.0, 0.5))
     assert not result.finding
     assert result.can_go == result.layers_can_go == []
     assert result.constant == 1.0
