@@ -19,6 +19,7 @@ WORD_POOLINGS = ("last", "first", "average")
 METRICS = (
     "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
 )  # fmt: skip
+ABLATION_VALUES = ("zero", "mean", "resample")
 RULES = ("delta", "one_standard_error")  # of studies/selection.py
 REPRESENTATIVES = ("random", "medoid", "lowest_layer", "highest_variance")
 REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
@@ -244,6 +245,22 @@ class SelectionConfig:
 
 
 @dataclass(unsafe_hash=True)
+class AblationConfig:
+    """What `jaxred ablation` removes inside the model's forward pass (docs/ablation.md)."""
+
+    value: str = "zero"
+    """What takes a removed neuron's place: zero, mean (over the training rows), or resample (another row's value)."""
+    shares: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+    """The shares of all neurons that are removed by each order."""
+    n_draws: int = 5
+    """Random orders, and random sets of the minimal set's size."""
+    seed: int = 0
+    """The seed of the random orders, and of which other row a value is taken from."""
+    limit_rows: int = -1
+    """Score only so many test sentences, the first. -1: all."""
+
+
+@dataclass(unsafe_hash=True)
 class StudyConfig:
     """A whole study, from text to report."""
 
@@ -260,6 +277,7 @@ class StudyConfig:
     repeat_split: bool = True
     """Repeats draw dev from train again, where dev has no file. False: all repeats use one split."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
     measure_speed: bool = False
     """Also measure how much faster the smallest set that is a finding is computed and trained than the whole."""
 

@@ -4,6 +4,7 @@ import numbers
 from typing import Any
 
 from jaxred.config import (
+    ABLATION_VALUES,
     DTYPES,
     METRICS,
     POOLINGS,
@@ -12,6 +13,7 @@ from jaxred.config import (
     RULES,
     SOURCES,
     WORD_POOLINGS,
+    AblationConfig,
     FinetuneConfig,
     ProbeConfig,
     StudyConfig,
@@ -91,6 +93,23 @@ def validate_finetuning(finetune: FinetuneConfig) -> None:
     _whole("finetune.checkpoint_seconds", finetune.checkpoint_seconds, 0, MOST_ROWS, "at least 0 seconds")
 
 
+def validate_ablation(ablation: AblationConfig) -> None:
+    """Rejects impossible values of what is removed from a model.
+
+    Raises:
+        UserError: naming the field, the value found and the values allowed.
+    """
+    _choice("ablation.value", ablation.value, ABLATION_VALUES)
+    _require(
+        len(ablation.shares) > 0 and all(_number(share) and 0 <= share <= 1 for share in ablation.shares),
+        "ablation.shares", ablation.shares, "shares within [0, 1], at least one",
+    )  # fmt: skip
+    _whole("ablation.n_draws", ablation.n_draws, 1, 1000)
+    _whole("ablation.seed", ablation.seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
+    if ablation.limit_rows != -1:
+        _whole("ablation.limit_rows", ablation.limit_rows, 2, MOST_ROWS, "-1 (all) or more than 1")
+
+
 def validate(config: StudyConfig) -> None:
     """Rejects unknown, impossible and contradictory values before any work is done.
 
@@ -154,6 +173,7 @@ def validate(config: StudyConfig) -> None:
         )
 
     validate_finetuning(config.finetune)
+    validate_ablation(config.ablation)
     validate_probe(probe)
     _whole("clustering.seed", clustering.seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
 

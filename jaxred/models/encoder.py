@@ -21,6 +21,7 @@ from jaxred.models.token_rows import Mask, visible_tokens
 from jaxred.models.weight_table import WeightTable
 
 Reduce = Callable[[Float[Array, "batch token hidden"]], Float[Array, "..."]]
+Step = Callable[[int | Int[Array, ""], Float[Array, "batch token hidden"]], Float[Array, "batch query hidden"]]
 _AnyEncoder = TypeVar("_AnyEncoder", bound="Encoder")
 
 
@@ -170,6 +171,42 @@ class Encoder(nnx.Module):
             hidden = self._run(n_before, hidden, relations, wanted, noise.of_layer(n_before)) if n_layers else wanted
         hidden = hidden if self.final_norm is None else self.final_norm(hidden)
         return noise("output", hidden)
+
+    def embedded(
+        self,
+        input_ids: Int[Array, "batch token"],
+        attention_mask: Mask,
+        token_type_ids: Int[Array, "batch token"],
+    ) -> Float[Array, "batch token hidden"]:
+        """Layer 0, for a computation that goes from layer to layer by `steps`.
+
+        Raises:
+            UserError: if the batch is longer than the model has positions.
+        """
+        return self._embed(input_ids, attention_mask, token_type_ids)
+
+    def steps(
+        self,
+        attention_mask: Mask,
+        token_type_ids: Int[Array, "batch token"],
+        positions: Int[Array, "batch query"] | None = None,
+    ) -> Step:
+        """Each layer on its own: a function of a layer's number, counted from 0, and its input, which gives its output.
+
+        Args:
+            attention_mask: True at real tokens.
+            token_type_ids: the segment of each token.
+            positions: the tokens of each row that the function gives the output of; None: all.
+        """
+        queries = self._all(attention_mask) if positions is None else positions
+        relations = self.relate(attention_mask, token_type_ids, queries)
+
+        def step(
+            index: int | Int[Array, ""], hidden: Float[Array, "batch token hidden"]
+        ) -> Float[Array, "batch query hidden"]:
+            return self._run(index, hidden, relations, None if positions is None else pooling.at(hidden, positions))
+
+        return step
 
     def _embed(
         self,

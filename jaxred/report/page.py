@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from jaxred.io.visible_text import visible
 from jaxred.report.findings import headline, minimal_set_names, smallest_finding
+from jaxred.report.tables.ablation import ablation_lines
 from jaxred.report.tables.finetuning import before_after_lines, finetuning_lines
 from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.report.tables.speed import speed_lines
@@ -26,6 +27,7 @@ STUDIES = {
     "speed": ("How much faster", speed_lines),
     "minimal_neurons": ("The minimal set out of all neurons", minimal_lines),
     "cluster_sweep": ("Clusters of all neurons", sweep_lines),
+    "ablation": ("What the model can do without", ablation_lines),
 }  # that have a table, by the name of their results
 TOGETHER = {"tasks": ("Several tasks together", tasks_lines), "models": ("Two models on the same rows", models_lines)}
 
@@ -48,6 +50,9 @@ CAPTIONS = {
     "models_cka": "Linear centred kernel alignment between the layers of two models, over the same rows.",
     "models_clusters": "The neurons of both models clustered together: how many share a cluster with the other's.",
     "windows": "How far apart the layers are whose neurons share a cluster.",
+    "ablation": "The score of the model's own head with neurons removed in the forward pass, by each order. "
+    "Shaded: intervals.",
+    "ablation_layers": "The score of the model's own head with layers skipped.",
 }
 OF_ONE_REPEAT = ("minimal_neurons", "training", "minimal_of_all")  # figures of curves, which differ in their sizes
 

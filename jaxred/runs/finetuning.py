@@ -171,6 +171,26 @@ def _train(
     )
 
 
+def rows_of_split(
+    dataset: Dataset | WordDataset, split: str, config: StudyConfig, classes: Sequence[str], tokenizer: Tokenizer
+) -> Any:
+    """The tokenised rows of a split with their class ids or scores, as fine-tuning scores them.
+
+    Args:
+        dataset: the task's examples.
+        split: its name.
+        config: of the run.
+        classes: by number; none for regression.
+        tokenizer: of the encoder.
+    """
+    from jaxred.finetuning.batches import Rows
+
+    max_length = min(config.extraction.max_length, tokenizer.longest)
+    tokens, words = _tokenized(tokenizer, dataset, split, max_length)
+    labels = {split: _labels(dataset, split)}
+    return Rows(tokens, _targets(split, labels, dataset.splits[split], words, tuple(classes), config), words)
+
+
 def _write_folder(folder: Path, write: Any) -> None:
     """A folder whole or not at all; an older one is replaced."""
     unfinished = None

@@ -9,7 +9,7 @@ from jaxred.statistics.cluster_map import ClusterMap
 
 from jaxred.report.figures.style import STYLE, mpl  # isort: skip  (first, as it imports matplotlib whatever $MPLBACKEND is)
 from jaxred.io.files import replace_file
-from jaxred.report.figures import finetuning, probes, redundancy, together
+from jaxred.report.figures import ablation, finetuning, probes, redundancy, together
 from jaxred.studies.results import Result
 
 __all__ = ["STYLE", "draw", "draw_cluster_map"]
@@ -27,6 +27,7 @@ FIGURES: dict[str, dict[str, Callable[[Any], Any]]] = {
     "redundancy": {"cka": redundancy.cka, "clusters": redundancy.clusters, "windows": redundancy.windows},
     "finetuning": {"learning_curve": finetuning.learning_curve},
     "before_after": {"layers_before_after": finetuning.layers_before_after},
+    "ablation": {"ablation": ablation.neurons, "ablation_layers": ablation.layers},
     "tasks": {
         "tasks_curves": together.tasks_curves,
         "tasks_windows": together.tasks_windows,

@@ -4,6 +4,7 @@
 that of the first one, and `repeats` has mean, standard deviation and every run of each of its numbers.
 """
 
+from jaxred.studies.results.ablation import Ablated, AblationResult, CanGo
 from jaxred.studies.results.base import Neuron, Result
 from jaxred.studies.results.cluster_sweep import (
     ClusterSweepRepeats,
@@ -43,7 +44,10 @@ from jaxred.studies.results.two_models import ModelSummary, SharedAt, TwoModels
 
 __all__ = [
     "RESULTS",
+    "Ablated",
+    "AblationResult",
     "BeforeAfter",
+    "CanGo",
     "ClusterSweepRepeats",
     "ClusterSweepResult",
     "ClustersAt",
@@ -101,5 +105,6 @@ RESULTS: dict[str, type[Result]] = {
         SpeedResult,
         SeveralTasks,
         TwoModels,
+        AblationResult,
     )
 }
