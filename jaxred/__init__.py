@@ -15,6 +15,7 @@ _WHERE = {
     "finetune": "runs.from_python",
     "hidden_states": "runs.from_python",
     "redundancy": "runs.from_python",
+    "ablate": "runs.from_python",
     "open_run": "runs.run",
     "Run": "runs.run",
     "load_reduced": "reduced.model",
@@ -31,6 +32,8 @@ _WHERE = {
     "ClusterSweepResult": "studies.results",
     "MinimalNeuronsResult": "studies.results",
     "GeneralRedundancy": "studies.results",
+    "AblationResult": "studies.results",
+    "AblationConfig": "config",
     "StudyConfig": "config",
     "TaskConfig": "config",
     "EncoderConfig": "config",
@@ -43,6 +46,8 @@ _WHERE = {
     "UserError": "errors",
 }
 __all__ = [
+    "AblationConfig",
+    "AblationResult",
     "ClusterSweepResult",
     "ClusteringConfig",
     "ElasticNetProbe",
@@ -65,6 +70,7 @@ __all__ = [
     "StudyConfig",
     "TaskConfig",
     "UserError",
+    "ablate",
     "finetune",
     "hidden_states",
     "load_reduced",
@@ -81,6 +87,7 @@ if TYPE_CHECKING:
     from jaxred.activations.in_memory import HiddenStates
     from jaxred.activations.store import Store
     from jaxred.config import (
+        AblationConfig,
         ClusteringConfig,
         EncoderConfig,
         ExtractionConfig,
@@ -95,9 +102,15 @@ if TYPE_CHECKING:
     from jaxred.probing import Probe
     from jaxred.probing.estimators import ElasticNetProbe, ElasticNetProbeRegressor, ProbeFamily
     from jaxred.reduced.model import ReducedModel, load_reduced
-    from jaxred.runs.from_python import finetune, hidden_states, redundancy, study
+    from jaxred.runs.from_python import ablate, finetune, hidden_states, redundancy, study
     from jaxred.runs.run import Run, open_run
-    from jaxred.studies.results import ClusterSweepResult, GeneralRedundancy, MinimalNeuronsResult, PipelineResult
+    from jaxred.studies.results import (
+        AblationResult,
+        ClusterSweepResult,
+        GeneralRedundancy,
+        MinimalNeuronsResult,
+        PipelineResult,
+    )
 
 
 def __getattr__(name: str) -> Any:

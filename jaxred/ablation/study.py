@@ -16,7 +16,7 @@ from jaxred.ablation.forward import Ablation
 from jaxred.ablation.scoring import Scored, answers, scored
 from jaxred.probing.metrics import best_constant, score
 from jaxred.probing.resampling import N_RESAMPLES, draw, interval
-from jaxred.studies.results import Ablated, AblationResult, CanGo
+from jaxred.studies.results import Ablated, AblationResult, CanGo, ProbeAt
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 LOSSES = (1.0, 3.0)  # percent of the whole model's score
@@ -56,6 +56,8 @@ def ablate(
     shares: Sequence[float] = SHARES,
     n_draws: int = 5,
     seed: int = 0,
+    probe: Sequence[ProbeAt] = (),
+    encoder: str = "",
 ) -> AblationResult:
     """Removes neurons by each order and at random, the minimal set and its complement, and layers.
 
@@ -68,6 +70,8 @@ def ablate(
         shares: of all neurons that are removed.
         n_draws: random orders, and random sets of the minimal set's size.
         seed: of the random ones.
+        probe: what probes score that were trained again on some of the neurons, to be shown beside the model.
+        encoder: how the result calls the model.
     """
     n_layers, hidden = ablation.shape
     n_neurons, random = n_layers * hidden, np.random.default_rng(seed)
@@ -128,6 +132,8 @@ def ablate(
         layers=[_ablated(entry, found, whole) for entry in layers],
         can_go=_can_go(neurons, found, whole) if finding else [],
         layers_can_go=_can_go(cumulative, found, whole) if finding else [],
+        probe=list(probe),
+        encoder=encoder,
     )
 
 

@@ -1,88 +1,144 @@
-"""The stage that removes neurons and layers inside the fine-tuned model, and scores its own head on test."""
+"""The stage that removes neurons and layers inside a model, and scores its own head on test."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxred.activations.store import Store
 from jaxred.config import StudyConfig, to_dict
-from jaxred.data.examples import WordDataset
+from jaxred.data.examples import Dataset, WordDataset
 from jaxred.errors import UserError
 from jaxred.io.artifacts import Artifact, get_or_make
 from jaxred.io.result_files import fingerprint, save_result
 from jaxred.models import pretrained
 from jaxred.models.tokenization import Tokenizer
-from jaxred.runs.finetuning import rows_of_split, studied
+from jaxred.runs.finetuning import classes_of, encoder_name, rows_of_split, studied
 from jaxred.runs.kept_moments import training_moments
-from jaxred.runs.sources import TextSource, source_of
+from jaxred.runs.sources import Source, TextSource, source_of
 from jaxred.runs.workdir import Workdir
-from jaxred.studies.results import AblationResult, FineTuningResult, MinimalNeuronsResult
+from jaxred.statistics.moments import Moments
+from jaxred.studies.results import AblationResult, FineTuningResult, MinimalNeuronsResult, ProbeAt
 
 
-def run_ablation(config: StudyConfig, workdir: Workdir) -> AblationResult:
-    """results/ablation.json, of a run that has a fine-tuned encoder and a minimal set out of all neurons.
+def run_ablation(config: StudyConfig, workdir: Workdir, source: Source | None = None) -> AblationResult:
+    """results/ablation.json, of a run whose encoder has its own head and which has a minimal set out of all neurons.
 
     Args:
         config: of the run.
         workdir: of the run.
+        source: of its text; by default what the configuration names.
 
     Raises:
-        UserError: the encoder is not fine-tuned, the set is missing, or there are no test labels.
+        UserError: the encoder has no head for the task, the set is missing, or there is no text.
     """
-    tuned, found = workdir.find_with_identity(FineTuningResult), workdir.find_with_identity(MinimalNeuronsResult)
-    if tuned is None or not config.finetune.enabled:
-        raise UserError(
-            "Ablation scores the model's own head, and this run's encoder is not fine-tuned: pass "
-            "config.finetune.enabled=True."
-        )
+    source = source or source_of(config)
+    if not isinstance(source, TextSource):
+        raise UserError("Ablation runs the model on a task's text, and this run's activations were made elsewhere.")
+    found = workdir.find_with_identity(MinimalNeuronsResult)
     if found is None:
         raise UserError(f"{workdir.path} has no minimal set of neurons: run jaxred minimal-neurons first.")
-    weights = pretrained.weights_digest(workdir.finetuned)
-    identity = fingerprint([AblationResult.name, tuned[1], found[1], weights, to_dict(config.ablation)])
+    dataset = source.load(config)
+    folder, classes = model_with_head(config, workdir, dataset)
+    identity = fingerprint([AblationResult.name, found[1], pretrained.weights_digest(folder), to_dict(config.ablation)])
     file = workdir.result(AblationResult.name)
     artifact = Artifact(
         workdir.path, AblationResult.name, identity, [file], lambda: workdir.kept(AblationResult, identity), "ablation"
     )
 
     def make() -> None:
-        save_result(file, identity, _measured(config, workdir, tuned[0], found[0]).to_json())
+        save_result(file, identity, _measured(config, workdir, dataset, folder, classes, found[0]).to_json())
 
     return get_or_make(artifact, make, "the model is ablated again")
 
 
+def model_with_head(
+    config: StudyConfig, workdir: Workdir, dataset: Dataset | WordDataset
+) -> tuple[Path, tuple[str, ...]]:
+    """The folder of a model with its task's head, and the classes of its outputs, none of a regression.
+
+    Raises:
+        UserError: the encoder that is studied has no head, or one for other classes.
+    """
+    tuned = workdir.find(FineTuningResult) if config.finetune.enabled else None
+    if tuned is not None:
+        return workdir.finetuned, tuple(tuned.classes)
+    folder = pretrained.resolve(config.encoder.path)
+    named: Mapping[str, str] = pretrained.read_config(folder).get("id2label") or {}
+    names = tuple(str(named[key]) for key in sorted(named, key=int))
+    wanted = classes_of(dataset, "train")
+    if (len(names) == 1) if not wanted else (set(names) == set(wanted)):
+        return folder, names if wanted else ()
+    raise UserError(
+        "Ablation scores the model's own head, and the one that "
+        f"{folder / pretrained.CONFIG} names has the classes {', '.join(names) or 'of no task'}, where the task has "
+        f"{', '.join(wanted) or 'scores'}: pass config.finetune.enabled=True, or an encoder that is fine-tuned on it."
+    )
+
+
 def _measured(
-    config: StudyConfig, workdir: Workdir, tuned: FineTuningResult, found: MinimalNeuronsResult
+    config: StudyConfig,
+    workdir: Workdir,
+    dataset: Dataset | WordDataset,
+    folder: Path,
+    classes: tuple[str, ...],
+    found: MinimalNeuronsResult,
 ) -> AblationResult:
     from jaxred.ablation.batches import batches_of  # here, because Flax takes seconds to import
     from jaxred.ablation.forward import Ablation
     from jaxred.ablation.study import TestRows, ablate
     from jaxred.finetuning.classifier import load_classifier
 
-    source, settings = source_of(config), config.ablation
-    assert isinstance(source, TextSource), "fine-tuning was rejected without text"
-    dataset = source.load(config)
+    settings = config.ablation
     words = isinstance(dataset, WordDataset)
-    model, _ = load_classifier(workdir.finetuned, len(tuned.classes) or 1, words, fine_tuned=True)
-    tokenizer = Tokenizer(workdir.finetuned, model.encoder.config)
-    rows: Any = rows_of_split(dataset, "test", config, tuned.classes, tokenizer)
+    model, _ = load_classifier(folder, len(classes) or 1, words, fine_tuned=True)
+    tokenizer = Tokenizer(folder, model.encoder.config)
+    rows: Any = rows_of_split(dataset, "test", config, classes, tokenizer)
     if settings.limit_rows != -1:
         rows = rows.subset(np.arange(min(settings.limit_rows, rows.n_sentences)))
-    shape = model.encoder.config.n_layers + 1, model.encoder.config.hidden_size
-    means = None
-    if settings.value == "mean":
-        stores = {"train": Store(workdir.activations("train"))}
-        means = training_moments(stores, studied(config, workdir), workdir).mean.reshape(shape)
+    n_layers, hidden_size = found.n_layers, found.hidden_size
+    own = studied(config, workdir)
+    moments = training_moments({"train": Store(workdir.activations("train"))}, own, workdir)
+    means = moments.mean.reshape(n_layers, hidden_size) if settings.value == "mean" else None
     ablation = Ablation(model, settings.value, means, config.extraction.word_pooling)
-    ranking = np.asarray(found.ranking)
-    minimal = np.array([layer * shape[1] + index for layer, index in found.minimal_neurons], np.int64)
+    minimal = np.array([layer * hidden_size + index for layer, index in found.minimal_neurons], np.int64)
     test = TestRows(
         batches_of(rows, tokenizer, seed=settings.seed),
         rows.targets,
-        len(tuned.classes),
-        tuned.metric,
-        tuned.task,
+        len(classes),
+        config.task.metric,
+        found.task.name,
         None if rows.words is None else rows.words.sentence_index,
     )
-    orders = {"least salient first": ranking[::-1], "most salient first": ranking}
-    chosen = minimal if found.finding else None
-    return ablate(ablation, test, orders, None, chosen, settings.shares, settings.n_draws, settings.seed)
+    return ablate(
+        ablation,
+        test,
+        _orders(found, moments),
+        None,
+        minimal if found.finding else None,
+        settings.shares,
+        settings.n_draws,
+        settings.seed,
+        _probe_curve(found),
+        encoder_name(own, workdir),
+    )
+
+
+def _orders(found: MinimalNeuronsResult, moments: Moments) -> dict[str, np.ndarray]:
+    """Neurons in the order in which they go."""
+    ranking = np.asarray(found.ranking, np.int64)
+    return {
+        "least salient first": ranking[::-1],
+        "least variance first": np.argsort(moments.variance(), kind="stable"),
+        "most salient first": ranking,
+    }
+
+
+def _probe_curve(found: MinimalNeuronsResult) -> list[ProbeAt]:
+    """The probes on the first neurons of the ranking, and that on all."""
+    tried = {**found.sizes, found.n_candidates: found.oracle}
+    return [
+        ProbeAt(1 - size / found.n_candidates, scores.overall("test"), scores.interval)
+        for size, scores in sorted(tried.items())
+    ]

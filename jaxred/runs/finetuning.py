@@ -216,6 +216,11 @@ def _labels(dataset: Dataset | WordDataset, split: str) -> list[Any]:
     return [example.label for example in dataset.splits[split]]
 
 
+def classes_of(dataset: Dataset | WordDataset, split: str) -> tuple[str, ...]:
+    """The classes of a split's labels, sorted; none of a regression."""
+    return _classes(_labels(dataset, split), dataset.kind)
+
+
 def _classes(labels: Sequence[Any], kind: str) -> tuple[str, ...]:
     if kind == "regression":
         return ()

@@ -12,13 +12,14 @@ from jaxred.activations.extract import extract, in_memory
 from jaxred.activations.files.row_selection import UNLABELLED
 from jaxred.activations.in_memory import HiddenStates, as_activations
 from jaxred.activations.store import Store
-from jaxred.config import ClusteringConfig, EncoderConfig, ExtractionConfig, StudyConfig, source_kind
+from jaxred.config import AblationConfig, ClusteringConfig, EncoderConfig, ExtractionConfig, StudyConfig, source_kind
 from jaxred.data.examples import Dataset, Example
 from jaxred.data.labels import refuse_odd_labels
 from jaxred.data.table import hold_out
 from jaxred.data.table_values import class_of, score_of
 from jaxred.errors import UserError
 from jaxred.io.paths import is_url
+from jaxred.runs.ablation import run_ablation
 from jaxred.runs.run import Run
 from jaxred.runs.sources import IN_MEMORY, Arrays, Source, Texts, TextSource
 from jaxred.runs.study import STAGES, STUDY, run_stages
@@ -26,10 +27,11 @@ from jaxred.runs.study import finetune as run_finetune
 from jaxred.runs.workdir import Workdir
 from jaxred.statistics.streaming import from_store
 from jaxred.studies.redundancy import general_redundancy
-from jaxred.studies.results import GeneralRedundancy
+from jaxred.studies.results import AblationResult, GeneralRedundancy
 from jaxred.validation import validate
 
 DEFAULT_MODEL = EncoderConfig().path
+OF_PYTHON = "texts"  # the name of the task of texts that Python gave
 
 Labelled = tuple[Any, Any]  # texts or activations, and their labels
 
@@ -149,7 +151,7 @@ def _settled(
             f"config.source.{source_kind(settings)} names activations, but study takes those that it is given: leave "
             "it out, or pass the stores as `texts`."
         )
-    task = replace(settings.task, name="texts" if of_texts else IN_MEMORY, kind=kind, metric=metric, data_dir="")
+    task = replace(settings.task, name=OF_PYTHON if of_texts else IN_MEMORY, kind=kind, metric=metric, data_dir="")
     settings = replace(settings, task=task)
     if of_texts:
         settings = replace(settings, encoder=replace(settings.encoder, path=str(model)))
@@ -215,6 +217,38 @@ def hidden_states(
     return extract(Dataset("texts", "classification", {name: examples}), config, place, overwrite)[name]
 
 
+def ablate(run: Run, test: Any = None, config: AblationConfig | None = None) -> AblationResult:
+    """What the model itself can do without: neurons and layers removed in its forward pass, its own head scored on
+    test.
+
+    Args:
+        run: a run of an encoder that is fine-tuned on the task, with the stage minimal_neurons.
+        test: the test texts and their labels, where Python gave the run's texts. None: those of the run's files.
+        config: what takes a removed neuron's place, and how many are removed.
+
+    Returns:
+        The result, which is also kept in the run's folder, so that a second call is instant.
+
+    Raises:
+        UserError: the encoder has no head for the task, or the run has no minimal set of neurons.
+
+    Example:
+        >>> run = jaxred.study(texts, labels, test=test, config=config, stages=("pipeline", "minimal_neurons"))
+        >>> jaxred.ablate(run, test=test).can_go[0]
+        CanGo(order='least salient first', loss=1.0, share=0.1, interval=(0.05, 0.2))
+    """
+    settings = replace(run.config, ablation=config or run.config.ablation)
+    validate(settings)
+    source = None
+    if test is not None:
+        texts, labels = _pair("test", test)
+        examples = _examples(texts, labels, settings.task.kind, "test")
+        source = Texts(Dataset(settings.task.name, settings.task.kind, {"train": examples, "test": examples}))
+    elif settings.task.name == OF_PYTHON:
+        raise UserError("The texts of this run came from Python and are not kept: pass test=(texts, labels).")
+    return run_ablation(settings, run.workdir, source)
+
+
 def redundancy(activations: Any, clustering: ClusteringConfig | None = None) -> GeneralRedundancy:
     """General redundancy of activations: similarity of layers, clusters of neurons, outliers; no labels are needed.
 
@@ -271,7 +305,7 @@ def _texts(given: dict[str, Labelled], config: StudyConfig) -> Source:
         splits["train"], splits["test"] = hold_out(splits["train"], config.task.test_fraction, config.task.split_seed)
     refuse_odd_labels((row.label for rows in splits.values() for row in rows), "The labels")
     _refuse_one_label([row.label for row in splits["train"]])
-    return Texts(Dataset("texts", kind, splits))
+    return Texts(Dataset(OF_PYTHON, kind, splits))
 
 
 def _activations(given: dict[str, Labelled], config: StudyConfig) -> Source:

@@ -20,6 +20,7 @@ from jaxred.runs import report
 from jaxred.runs.finished import open_run as open_finished
 from jaxred.runs.workdir import Workdir
 from jaxred.studies.results import (
+    AblationResult,
     BeforeAfter,
     ClusterSweepResult,
     FineTuningResult,
@@ -114,6 +115,11 @@ class Run:
     def before_after(self) -> BeforeAfter | None:
         """What the pipeline finds before and after fine-tuning; None where the encoder was not fine-tuned."""
         return self._result(BeforeAfter)
+
+    @property
+    def ablation(self) -> AblationResult | None:
+        """What the model's own head can do without; None where it was not run (`jaxred.ablate`)."""
+        return self._result(AblationResult)
 
     @property
     def finetuned(self) -> Path:

@@ -4,7 +4,7 @@
 that of the first one, and `repeats` has mean, standard deviation and every run of each of its numbers.
 """
 
-from jaxred.studies.results.ablation import Ablated, AblationResult, CanGo
+from jaxred.studies.results.ablation import Ablated, AblationResult, CanGo, ProbeAt
 from jaxred.studies.results.base import Neuron, Result
 from jaxred.studies.results.cluster_sweep import (
     ClusterSweepRepeats,
@@ -74,6 +74,7 @@ __all__ = [
     "PipelineClassesOfRepeats",
     "PipelineRepeats",
     "PipelineResult",
+    "ProbeAt",
     "ProbeScores",
     "ProbeStudy",
     "Result",

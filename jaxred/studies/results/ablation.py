@@ -22,6 +22,15 @@ class Ablated:
 
 
 @dataclass(frozen=True)
+class ProbeAt:
+    """A probe that was trained again on the first neurons of a ranking, without the model."""
+
+    share: float  # of all neurons, that it does without
+    score: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
 class CanGo:
     """The largest share that can go, with all smaller ones, by one order."""
 
@@ -52,6 +61,8 @@ class AblationResult(Result):
     layers: list[Ablated]
     can_go: list[CanGo]  # of neurons; empty where the whole model is no finding
     layers_can_go: list[CanGo]
+    probe: list[ProbeAt]  # of the ranking that "least salient first" goes by in reverse; empty where there is none
+    encoder: str = ""
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per set removed."""
