@@ -15,7 +15,7 @@ def test_every_name_is_there_and_documented():
     assert set(jaxred.__all__) == set(jaxred._WHERE) <= set(dir(jaxred))
     for name in jaxred.__all__:
         assert inspect.getdoc(getattr(jaxred, name)), name
-    with pytest.raises(AttributeError, match="jaxred has no 'studdy': it has ClusterSweepResult, "):
+    with pytest.raises(AttributeError, match="jaxred has no 'studdy': it has AblationConfig, "):
         _ = jaxred.studdy
 
 
