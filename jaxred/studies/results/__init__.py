@@ -12,6 +12,7 @@ from jaxred.studies.results.cluster_sweep import (
     SweepEntryOfRepeats,
 )
 from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, SetOfBoth, SetOfOne
+from jaxred.studies.results.layer_measures import AgreementOfOrders, Block, DropOrder, LayerMeasures, OfHalves
 from jaxred.studies.results.minimal_neurons import MinimalClassesOfRepeats, MinimalNeuronsRepeats, MinimalNeuronsResult
 from jaxred.studies.results.pipeline import (
     LayerChoice,
@@ -43,17 +44,21 @@ from jaxred.studies.results.two_models import ModelSummary, SharedAt, TwoModels
 
 __all__ = [
     "RESULTS",
+    "AgreementOfOrders",
     "BeforeAfter",
+    "Block",
     "ClusterSweepRepeats",
     "ClusterSweepResult",
     "ClustersAt",
     "ConstantAnswer",
     "Difference",
+    "DropOrder",
     "EncoderSummary",
     "FineTuningResult",
     "GeneralRedundancy",
     "LayerChoice",
     "LayerChoiceOfRepeats",
+    "LayerMeasures",
     "Majority",
     "MeanClustersAt",
     "MeanScores",
@@ -65,6 +70,7 @@ __all__ = [
     "Neuron",
     "NeuronChoice",
     "NeuronChoiceOfRepeats",
+    "OfHalves",
     "PairAt",
     "PairOfTasks",
     "PipelineClassesOfRepeats",
@@ -96,6 +102,7 @@ RESULTS: dict[str, type[Result]] = {
         ClusterSweepResult,
         MinimalNeuronsResult,
         GeneralRedundancy,
+        LayerMeasures,
         FineTuningResult,
         BeforeAfter,
         SpeedResult,
