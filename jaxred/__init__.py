@@ -15,6 +15,7 @@ _WHERE = {
     "finetune": "runs.from_python",
     "hidden_states": "runs.from_python",
     "redundancy": "runs.from_python",
+    "layer_measures": "runs.from_python",
     "open_run": "runs.run",
     "Run": "runs.run",
     "load_reduced": "reduced.model",
@@ -31,6 +32,7 @@ _WHERE = {
     "ClusterSweepResult": "studies.results",
     "MinimalNeuronsResult": "studies.results",
     "GeneralRedundancy": "studies.results",
+    "LayerMeasures": "studies.results",
     "StudyConfig": "config",
     "TaskConfig": "config",
     "EncoderConfig": "config",
@@ -52,6 +54,7 @@ __all__ = [
     "FinetuneConfig",
     "GeneralRedundancy",
     "HiddenStates",
+    "LayerMeasures",
     "MinimalNeuronsResult",
     "PipelineResult",
     "Probe",
@@ -67,6 +70,7 @@ __all__ = [
     "UserError",
     "finetune",
     "hidden_states",
+    "layer_measures",
     "load_reduced",
     "open_run",
     "redundancy",
@@ -95,9 +99,15 @@ if TYPE_CHECKING:
     from jaxred.probing import Probe
     from jaxred.probing.estimators import ElasticNetProbe, ElasticNetProbeRegressor, ProbeFamily
     from jaxred.reduced.model import ReducedModel, load_reduced
-    from jaxred.runs.from_python import finetune, hidden_states, redundancy, study
+    from jaxred.runs.from_python import finetune, hidden_states, layer_measures, redundancy, study
     from jaxred.runs.run import Run, open_run
-    from jaxred.studies.results import ClusterSweepResult, GeneralRedundancy, MinimalNeuronsResult, PipelineResult
+    from jaxred.studies.results import (
+        ClusterSweepResult,
+        GeneralRedundancy,
+        LayerMeasures,
+        MinimalNeuronsResult,
+        PipelineResult,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from jaxred.io.visible_text import visible
 from jaxred.report.findings import headline, minimal_set_names, smallest_finding
 from jaxred.report.tables.finetuning import before_after_lines, finetuning_lines
+from jaxred.report.tables.layer_measures import layer_sections
 from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.report.tables.speed import speed_lines
 from jaxred.report.tables.together import models_lines, tasks_lines
@@ -26,6 +27,7 @@ STUDIES = {
     "speed": ("How much faster", speed_lines),
     "minimal_neurons": ("The minimal set out of all neurons", minimal_lines),
     "cluster_sweep": ("Clusters of all neurons", sweep_lines),
+    "layer_measures": ("Layers, without labels", layer_sections),
 }  # that have a table, by the name of their results
 TOGETHER = {"tasks": ("Several tasks together", tasks_lines), "models": ("Two models on the same rows", models_lines)}
 
@@ -48,6 +50,7 @@ CAPTIONS = {
     "models_cka": "Linear centred kernel alignment between the layers of two models, over the same rows.",
     "models_clusters": "The neurons of both models clustered together: how many share a cluster with the other's.",
     "windows": "How far apart the layers are whose neurons share a cluster.",
+    "layer_pairs": "Four measures of every pair of layers; in all of them bright is alike. Grey where a measure is not defined.",
 }
 OF_ONE_REPEAT = ("minimal_neurons", "training", "minimal_of_all")  # figures of curves, which differ in their sizes
 

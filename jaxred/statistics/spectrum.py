@@ -12,15 +12,13 @@ def spectra(moments: Moments) -> Float[np.ndarray, "layer neuron"]:
 
     What is below float32 rounding of the largest is set to 0: it is rounding of the kept products.
     """
-    values = np.array(
-        [np.linalg.eigvalsh(cross_product(moments, layer, layer)) for layer in range(moments.n_layers)]
-    )
+    values = np.array([np.linalg.eigvalsh(cross_product(moments, layer, layer)) for layer in range(moments.n_layers)])
     least = np.finfo(np.float32).eps * values.max(1, keepdims=True, initial=0)
     return np.where(values > least, values, 0)
 
 
 def effective_rank(eigenvalues: Float[np.ndarray, "layer neuron"]) -> Float[np.ndarray, " layer"]:
-    """exp of the entropy of the normalised eigenvalues (Roy and Vetterli 2007, of the covariance); NaN where all are 0."""
+    """Exp of the entropy of the normalised eigenvalues (Roy and Vetterli 2007, of the covariance); NaN where all are 0."""
     total = eigenvalues.sum(1, keepdims=True)
     shares = np.divide(eigenvalues, total, out=np.full_like(eigenvalues, np.nan), where=total > 0)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)

@@ -11,9 +11,7 @@ def test_equal_a_plain_reference():
         values = np.linalg.eigvalsh(np.cov(x[:, layer * HIDDEN_SIZE : (layer + 1) * HIDDEN_SIZE].T.astype(np.float64)))
         shares = values / values.sum()
         np.testing.assert_allclose(effective_rank(found)[layer], np.exp(-(shares * np.log(shares)).sum()), rtol=1e-5)
-        np.testing.assert_allclose(
-            participation_ratio(found)[layer], values.sum() ** 2 / (values**2).sum(), rtol=1e-5
-        )
+        np.testing.assert_allclose(participation_ratio(found)[layer], values.sum() ** 2 / (values**2).sum(), rtol=1e-5)
 
 
 def test_known_values():

@@ -21,9 +21,10 @@ TO_PREDECESSOR = ("angular_distance", "cka", "procrustes", "mutual_knn")  # of a
 
 def layer_lines(result: LayerMeasures) -> list[list[str]]:
     """Every layer's measures, each with the range of the two halves; the first line is the head."""
-    lines = [["layer", *(TITLES[name] for name in result.by_layer), *(TITLES[name] for name in TO_PREDECESSOR)]]
+    own = [name for name in TITLES if name in result.by_layer]
+    lines = [["layer", *(TITLES[name] for name in own), *(TITLES[name] for name in TO_PREDECESSOR)]]
     for layer in range(result.n_layers):
-        cells = [_cell(values, (layer,)) for values in result.by_layer.values()]
+        cells = [_cell(result.by_layer[name], (layer,)) for name in own]
         pairs = [_cell(result.by_pair[name], (layer - 1, layer)) if layer else "–" for name in TO_PREDECESSOR]
         lines.append([str(layer), *cells, *pairs])
     return lines
@@ -50,29 +51,31 @@ def agreement_lines(result: LayerMeasures) -> list[list[str]]:
 
 def block_lines(result: LayerMeasures) -> list[list[str]]:
     """For every number of layers, the block that turns the vectors least."""
-    rest = [
-        [str(b.n_layers), f"{b.first} to {b.last}", _with_range(b.distance, b.of_halves)] for b in result.blocks
-    ]
+    rest = [[str(b.n_layers), f"{b.first} to {b.last}", _with_range(b.distance, b.of_halves)] for b in result.blocks]
     return [["layers", "block", "angular distance"], *rest]
+
+
+def layer_sections(result: LayerMeasures) -> list[tuple[list[list[str]], str]]:
+    """All tables, each with what it says."""
+    return [
+        (
+            layer_lines(result),
+            f"Of {result.n_rows:,} training rows; mutual kNN ({result.n_neighbours} neighbours) and intrinsic dimension "
+            f"of {result.n_sampled:,} of them. In brackets, the same of either half of the sentences; mutual kNN, "
+            "Procrustes and ranks depend on the number of rows too, so that halves may both lie on one side. CKA, "
+            "Procrustes, mutual kNN and angular distance are of a layer and the one before it; – is not defined.",
+        ),
+        (order_lines(result), "Tau is Kendall's, between the orders that two halves of the sentences give."),
+        (block_lines(result), "For every number of layers, the block that turns the vectors least."),
+        (agreement_lines(result), "Overlap is the mean share of the first s layers in common; by chance 0.50."),
+    ]
 
 
 def layer_measures_table(result: LayerMeasures) -> str:
     """All of it as it is printed: Markdown, with notes."""
-    note = (
-        f"Of {result.n_rows:,} rows; mutual kNN ({result.n_neighbours} neighbours) and intrinsic dimension of "
-        f"{result.n_sampled:,} of them. In brackets, the same of either half of the sentences. CKA, Procrustes, mutual "
-        "kNN and angular distance are of a layer and the one before it; – where a measure is not defined. Two random "
-        "orders overlap by 0.50. What depends on the number of rows (mutual kNN, ranks, CKA of few rows) differs for "
-        "halves for that reason too."
-    )
-    parts = [
-        markdown(layer_lines(result)),
-        note,
-        markdown(order_lines(result), 2),
-        markdown(block_lines(result), 2),
-        markdown(agreement_lines(result)),
-    ]
-    return "\n\n".join(parts)
+    text = (1, 2, 2, 1)  # columns of text
+    sections = zip(layer_sections(result), text, strict=True)
+    return "\n\n".join(f"{markdown(lines, n_text)}\n\n{note}" for (lines, note), n_text in sections)
 
 
 def _cell(values: OfHalves, at: tuple[int, ...]) -> str:
