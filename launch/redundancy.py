@@ -4,9 +4,9 @@
     python launch/redundancy.py --config=configs/tasks.py:runs/sst2,runs/rte --workdir=runs/both
     python launch/redundancy.py --config=configs/models.py:runs/bert,runs/xlnet --workdir=runs/bert_and_xlnet
 
-Writes WORKDIR/results/redundancy.json and layer_measures.json, CSV files next to it, and WORKDIR/moments; for several tasks together
-tasks.json, for two models on the same rows models.json. --cluster_map also draws WORKDIR/figures/cluster_map.png, for
-one task.
+Writes WORKDIR/results/redundancy.json, layer_measures.json, CSV files next to them, and WORKDIR/moments; for several
+tasks together tasks.json, for two models on the same rows models.json. --cluster_map also draws
+WORKDIR/figures/cluster_map.png, for one task.
 """
 
 from absl import flags

@@ -18,7 +18,7 @@ def spectra(moments: Moments) -> Float[np.ndarray, "layer neuron"]:
 
 
 def effective_rank(eigenvalues: Float[np.ndarray, "layer neuron"]) -> Float[np.ndarray, " layer"]:
-    """Exp of the entropy of the normalised eigenvalues (Roy and Vetterli 2007, of the covariance); NaN where all are 0."""
+    """Exp of the entropy of the normalised eigenvalues (Roy and Vetterli 2007); NaN where all are 0."""
     total = eigenvalues.sum(1, keepdims=True)
     shares = np.divide(eigenvalues, total, out=np.full_like(eigenvalues, np.nan), where=total > 0)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
