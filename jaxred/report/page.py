@@ -50,7 +50,7 @@ CAPTIONS = {
     "models_cka": "Linear centred kernel alignment between the layers of two models, over the same rows.",
     "models_clusters": "The neurons of both models clustered together: how many share a cluster with the other's.",
     "windows": "How far apart the layers are whose neurons share a cluster.",
-    "layer_pairs": "Four measures of every pair of layers; in all of them bright is alike. Grey where a measure is not defined.",
+    "layer_pairs": "Four measures of every pair of layers; in all of them bright is alike. Grey: not defined.",
 }
 OF_ONE_REPEAT = ("minimal_neurons", "training", "minimal_of_all")  # figures of curves, which differ in their sizes
 

@@ -59,7 +59,10 @@ def pair_terms(
 
 
 def _units(vectors: Float[Array, "..."]) -> tuple[Float[Array, "..."], Bool[Array, "..."]]:
-    """Unit vectors, and which are not 0; divided by the largest entry first, so that squares neither vanish nor overflow."""
+    """Unit vectors, and which are not 0.
+
+    They are divided by the largest entry first, so that squares neither vanish nor overflow.
+    """
     largest = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
     scaled = vectors / jnp.where(largest > 0, largest, 1)
     norm = jnp.sqrt(jnp.sum(jnp.square(scaled), axis=-1, keepdims=True))
