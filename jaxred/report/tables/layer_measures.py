@@ -61,7 +61,8 @@ def layer_sections(result: LayerMeasures) -> list[tuple[list[list[str]], str]]:
         (
             layer_lines(result),
             f"Of {result.n_rows:,} training rows; mutual kNN ({result.n_neighbours} neighbours) and intrinsic "
-            f"dimension of {result.n_sampled:,} of them. In brackets, the same of either half of the sentences; mutual kNN, "
+            f"dimension of {result.n_sampled:,} of them. "
+            "In brackets, the same of either half of the sentences; mutual kNN, "
             "Procrustes and ranks depend on the number of rows too, so that halves may both lie on one side. CKA, "
             "Procrustes, mutual kNN and angular distance are of a layer and the one before it; – is not defined.",
         ),
