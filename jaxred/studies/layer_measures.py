@@ -154,4 +154,4 @@ def _tau(*costs: np.ndarray) -> float:
     if len(costs) < 2:
         return float("nan")
     both = ~np.isnan(costs[0]) & ~np.isnan(costs[1])
-    return float(kendalltau(costs[0][both], costs[1][both])[0]) if both.sum() >= 2 else float("nan")
+    return float(np.asarray(kendalltau(costs[0][both], costs[1][both]))[0]) if both.sum() >= 2 else float("nan")
