@@ -16,6 +16,7 @@ _WHERE = {
     "hidden_states": "runs.from_python",
     "redundancy": "runs.from_python",
     "ablate": "runs.from_python",
+    "layer_measures": "runs.from_python",
     "open_run": "runs.run",
     "Run": "runs.run",
     "load_reduced": "reduced.model",
@@ -34,6 +35,7 @@ _WHERE = {
     "GeneralRedundancy": "studies.results",
     "AblationResult": "studies.results",
     "AblationConfig": "config",
+    "LayerMeasures": "studies.results",
     "StudyConfig": "config",
     "TaskConfig": "config",
     "EncoderConfig": "config",
@@ -57,6 +59,7 @@ __all__ = [
     "FinetuneConfig",
     "GeneralRedundancy",
     "HiddenStates",
+    "LayerMeasures",
     "MinimalNeuronsResult",
     "PipelineResult",
     "Probe",
@@ -73,6 +76,7 @@ __all__ = [
     "ablate",
     "finetune",
     "hidden_states",
+    "layer_measures",
     "load_reduced",
     "open_run",
     "redundancy",
@@ -102,12 +106,13 @@ if TYPE_CHECKING:
     from jaxred.probing import Probe
     from jaxred.probing.estimators import ElasticNetProbe, ElasticNetProbeRegressor, ProbeFamily
     from jaxred.reduced.model import ReducedModel, load_reduced
-    from jaxred.runs.from_python import ablate, finetune, hidden_states, redundancy, study
+    from jaxred.runs.from_python import ablate, finetune, hidden_states, layer_measures, redundancy, study
     from jaxred.runs.run import Run, open_run
     from jaxred.studies.results import (
         AblationResult,
         ClusterSweepResult,
         GeneralRedundancy,
+        LayerMeasures,
         MinimalNeuronsResult,
         PipelineResult,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxred.studies.results import GeneralRedundancy, SeveralTasks, TwoModels
+from jaxred.studies.results import GeneralRedundancy, LayerMeasures, OfHalves, SeveralTasks, TwoModels
 
 Lines = list[list[Any]]
 
@@ -14,6 +14,29 @@ def redundancy_tables(result: GeneralRedundancy) -> dict[str, Lines]:
     """By what follows the results' name in the file's: the curve over thresholds, the windows, and CKA by pairs."""
     named = {"": result}
     return {"": curve_table(named), "_windows": windows_table(named), "_cka": _cka_table(result)}
+
+
+def layer_tables(result: LayerMeasures) -> dict[str, Lines]:
+    """One line per layer, one per pair of layers, and the orders in which layers would be dropped."""
+    by_layer = [name for name in result.by_layer for name in (name, f"{name}_first_half", f"{name}_second_half")]
+    layers = [[layer, *_with_halves(result.by_layer, layer)] for layer in range(result.n_layers)]
+    by_pair = [name for name in result.by_pair for name in (name, f"{name}_first_half", f"{name}_second_half")]
+    pairs = [[*pair, *_with_halves(result.by_pair, pair)] for pair in np.ndindex(result.n_layers, result.n_layers)]
+    orders = [[each.measure, place, layer] for each in result.orders for place, layer in enumerate(each.layers, 1)]
+    return {
+        "": [["layer", *by_layer], *layers],
+        "_pairs": [["layer", "other_layer", *by_pair], *pairs],
+        "_orders": [["measure", "place", "layer"], *orders],
+    }
+
+
+def _with_halves(measures: Mapping[str, OfHalves], at: Any) -> list[Any]:
+    """Each measure there, of all rows and of either half."""
+    cells = []
+    for values in measures.values():
+        halves = [half[at] for half in values.halves] or [None, None]
+        cells += [values.whole[at], *halves]
+    return cells
 
 
 def tasks_tables(result: SeveralTasks) -> dict[str, Lines]:

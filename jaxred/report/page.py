@@ -13,6 +13,7 @@ from jaxred.io.visible_text import visible
 from jaxred.report.findings import headline, minimal_set_names, smallest_finding
 from jaxred.report.tables.ablation import ablation_lines
 from jaxred.report.tables.finetuning import before_after_lines, finetuning_lines
+from jaxred.report.tables.layer_measures import layer_sections
 from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.report.tables.speed import speed_lines
 from jaxred.report.tables.together import models_lines, tasks_lines
@@ -28,6 +29,7 @@ STUDIES = {
     "minimal_neurons": ("The minimal set out of all neurons", minimal_lines),
     "cluster_sweep": ("Clusters of all neurons", sweep_lines),
     "ablation": ("What the model can do without", ablation_lines),
+    "layer_measures": ("Layers, without labels", layer_sections),
 }  # that have a table, by the name of their results
 TOGETHER = {"tasks": ("Several tasks together", tasks_lines), "models": ("Two models on the same rows", models_lines)}
 
@@ -53,6 +55,7 @@ CAPTIONS = {
     "ablation": "The score of the model's own head with neurons removed in the forward pass, by each order. "
     "Shaded: intervals.",
     "ablation_layers": "The score of the model's own head with layers skipped.",
+    "layer_pairs": "Four measures of every pair of layers; in all of them bright is alike. Grey: not defined.",
 }
 OF_ONE_REPEAT = ("minimal_neurons", "training", "minimal_of_all")  # figures of curves, which differ in their sizes
 

@@ -26,8 +26,10 @@ from jaxred.runs.study import STAGES, STUDY, run_stages
 from jaxred.runs.study import finetune as run_finetune
 from jaxred.runs.workdir import Workdir
 from jaxred.statistics.streaming import from_store
+from jaxred.studies.layer_measures import layer_measures as measures_of
+from jaxred.studies.layer_measures import pass_over
 from jaxred.studies.redundancy import general_redundancy
-from jaxred.studies.results import AblationResult, GeneralRedundancy
+from jaxred.studies.results import AblationResult, GeneralRedundancy, LayerMeasures
 from jaxred.validation import validate
 
 DEFAULT_MODEL = EncoderConfig().path
@@ -60,7 +62,7 @@ def study(
         dev: the rows that layers and neurons are selected on. None: `config.task.dev_fraction` of the rest is held out.
         kind: classification or regression.
         config: all other settings; its task's name, kind and folder and its encoder's path are replaced.
-        stages: of redundancy, pipeline, cluster_sweep and minimal_neurons.
+        stages: of redundancy, layer_measures, pipeline, cluster_sweep and minimal_neurons.
         workdir: a folder in which the run keeps what it makes, so that a second call is instant and `open_run` opens
             it. None: a temporary one, which is removed with the run.
         overwrite: replace what another configuration left in the workdir.
@@ -268,6 +270,27 @@ def redundancy(activations: Any, clustering: ClusteringConfig | None = None) -> 
     if read.n_rows < 2:
         raise UserError(f"Correlations need at least 2 rows of activations, but there is {read.n_rows}.")
     return general_redundancy(from_store(read), settings).result
+
+
+def layer_measures(activations: Any) -> LayerMeasures:
+    """Measures of layers without labels: Block Influence, angles, Procrustes, mutual kNN, ranks, intrinsic dimension.
+
+    Args:
+        activations: [row, layer, neuron]: an array, `HiddenStates`, or a store.
+
+    Returns:
+        The measures by layer and by pair of layers, each with that of two halves of the sentences.
+
+    Raises:
+        UserError: they are not activations, or have fewer than two rows.
+
+    Example:
+        >>> jaxred.layer_measures(jaxred.hidden_states(texts)).by_layer["block_influence"].whole
+    """
+    read = as_activations(activations)
+    if read.n_rows < 2:
+        raise UserError(f"Measures of layers need at least 2 rows of activations, but there is {read.n_rows}.")
+    return measures_of(from_store(read), pass_over(read))
 
 
 def _pair(split: str, given: Any) -> Labelled:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from jaxred.activations.store import Store
 from jaxred.config import StudyConfig, recorded_task, to_dict
 from jaxred.data.labeling import LABELING_TASKS
@@ -20,18 +22,20 @@ from jaxred.original.importing import IMPORTED
 from jaxred.probing import Probe
 from jaxred.probing.features import Features, split_of
 from jaxred.probing.probe_files import save_probes
-from jaxred.report.csv_tables import Lines, redundancy_tables
+from jaxred.report.csv_tables import Lines, layer_tables, redundancy_tables
 from jaxred.runs.finetuning import encoder_name
 from jaxred.runs.kept_moments import training_moments, training_sums
 from jaxred.runs.repeats import run_each
 from jaxred.runs.workdir import Workdir
 from jaxred.studies import cluster_sweep, minimal_neurons, pipeline
 from jaxred.studies.before_after import before_and_after
+from jaxred.studies.layer_measures import layer_measures, pass_over
 from jaxred.studies.redundancy import general_redundancy
 from jaxred.studies.results import (
     BeforeAfter,
     ClusterSweepResult,
     GeneralRedundancy,
+    LayerMeasures,
     MinimalNeuronsResult,
     PipelineResult,
     ProbeStudy,
@@ -44,6 +48,7 @@ S = TypeVar("S", bound=ProbeStudy)
 R = TypeVar("R", bound=Result)
 
 REDUNDANCY_FORMAT = 3  # of results/redundancy.json
+LAYERS_FORMAT = 1  # of results/layer_measures.json
 
 
 class Background(Generic[T]):
@@ -77,6 +82,21 @@ def run_redundancy(stores: dict[str, Store], config: StudyConfig, workdir: Workd
         return general_redundancy(training_sums(stores, config, workdir), config.clustering).result
 
     return kept_with_tables(GeneralRedundancy, identity, ("", "_windows", "_cka"), workdir, work, redundancy_tables)
+
+
+def run_layer_measures(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> LayerMeasures:
+    """Measures of layers without labels: results/layer_measures.json, and as CSV layers, pairs of layers and orders."""
+    train, task = stores["train"], to_dict(recorded_task(config))
+    identity = fingerprint([LayerMeasures.name, LAYERS_FORMAT, train.ledger.identity, task])
+
+    def work() -> LayerMeasures:
+        split = split_of(stores, config.task)
+        rows = None if split is None else np.asarray(split.train_idx)
+        with progress_bar(train.n_rows, "layers", "rows") as bar:
+            row_pass = pass_over(train, rows, bar.update)
+        return layer_measures(training_sums(stores, config, workdir), row_pass)
+
+    return kept_with_tables(LayerMeasures, identity, ("", "_pairs", "_orders"), workdir, work, layer_tables)
 
 
 def kept_with_tables(

@@ -29,12 +29,13 @@ log = logging.getLogger("jaxred")
 
 STAGES = {
     "redundancy": stages.run_redundancy,
+    "layer_measures": stages.run_layer_measures,
     "pipeline": stages.run_pipeline,
     "cluster_sweep": stages.run_cluster_sweep,
     "minimal_neurons": stages.run_minimal_neurons,
 }
 TOGETHER = {TASKS: run_tasks, MODELS: run_models}  # general redundancy of other runs, by source
-STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of jaxred study
+STUDY = ("redundancy", "layer_measures", "pipeline", "cluster_sweep")  # the stages of jaxred study
 
 
 def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:

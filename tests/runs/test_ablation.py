@@ -45,7 +45,7 @@ def tuned(encoder_folder, texts, tmp_path_factory):
 
 
 def test_the_models_own_score_and_the_probes_stand_beside_each_other(tuned):
-    config, folder, result = tuned
+    _, folder, result = tuned
     run = jaxred.open_run(folder.path)
     assert run.ablation == result
     assert run.finetuning is not None
@@ -90,7 +90,7 @@ def test_an_encoder_that_came_with_its_head_is_ablated_as_it_is(tuned, texts, tm
     named = json.loads((folder.finetuned / "config.json").read_text())
     strange = shutil.copytree(folder.finetuned, tmp_path / "strange")
     (strange / "config.json").write_text(json.dumps(named | {"id2label": {"0": "yes", "1": "no"}}))
-    with pytest.raises(UserError, match=r"has the classes yes, no, where the task has high, low: pass config\.finetune"):
+    with pytest.raises(UserError, match=r"has the classes yes, no, where the task has high, low: pass config"):
         run_ablation(dataclasses.replace(own, encoder=dataclasses.replace(own.encoder, path=str(strange))), other)
 
 

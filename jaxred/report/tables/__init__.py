@@ -10,6 +10,7 @@ from jaxred.report.tables.finetuning import (
     finetuning_lines,
     finetuning_table,
 )
+from jaxred.report.tables.layer_measures import layer_lines, layer_measures_table
 from jaxred.report.tables.probes import (
     cells,
     minimal_lines,
@@ -30,6 +31,7 @@ PRINTED: dict[str, Callable[[Any], str]] = {
     "cluster_sweep": sweep_table,
     "minimal_neurons": minimal_table,
     "redundancy": redundancy_table,
+    "layer_measures": layer_measures_table,
     "finetuning": finetuning_table,
     "before_after": before_after_table,
     "speed": speed_table,
@@ -48,6 +50,7 @@ _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
     "cluster_sweep": lambda result: sweep_lines(result)[0][0],
     "minimal_neurons": lambda result: minimal_lines(result)[0][0],
     "redundancy": redundancy_lines,
+    "layer_measures": layer_lines,
     "finetuning": lambda result: finetuning_lines(result)[0][0],
     "before_after": lambda result: before_after_lines(result)[0][0],
     "speed": lambda result: speed_lines(result)[0][0],

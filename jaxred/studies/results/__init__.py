@@ -13,6 +13,7 @@ from jaxred.studies.results.cluster_sweep import (
     SweepEntryOfRepeats,
 )
 from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, SetOfBoth, SetOfOne
+from jaxred.studies.results.layer_measures import AgreementOfOrders, Block, DropOrder, LayerMeasures, OfHalves
 from jaxred.studies.results.minimal_neurons import MinimalClassesOfRepeats, MinimalNeuronsRepeats, MinimalNeuronsResult
 from jaxred.studies.results.pipeline import (
     LayerChoice,
@@ -46,18 +47,22 @@ __all__ = [
     "RESULTS",
     "Ablated",
     "AblationResult",
+    "AgreementOfOrders",
     "BeforeAfter",
+    "Block",
     "CanGo",
     "ClusterSweepRepeats",
     "ClusterSweepResult",
     "ClustersAt",
     "ConstantAnswer",
     "Difference",
+    "DropOrder",
     "EncoderSummary",
     "FineTuningResult",
     "GeneralRedundancy",
     "LayerChoice",
     "LayerChoiceOfRepeats",
+    "LayerMeasures",
     "Majority",
     "MeanClustersAt",
     "MeanScores",
@@ -69,6 +74,7 @@ __all__ = [
     "Neuron",
     "NeuronChoice",
     "NeuronChoiceOfRepeats",
+    "OfHalves",
     "PairAt",
     "PairOfTasks",
     "PipelineClassesOfRepeats",
@@ -101,6 +107,7 @@ RESULTS: dict[str, type[Result]] = {
         ClusterSweepResult,
         MinimalNeuronsResult,
         GeneralRedundancy,
+        LayerMeasures,
         FineTuningResult,
         BeforeAfter,
         SpeedResult,
