@@ -20,6 +20,8 @@ METRICS = (
     "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
 )  # fmt: skip
 ABLATION_VALUES = ("zero", "mean", "resample")
+RANKINGS = ("weights", "probeless", "gaussian", "average_precision", "variance", "random")  # of probing/rankings.py
+RANKINGS_OF_CLASSES = ("probeless", "gaussian", "average_precision")  # which scores have not
 RULES = ("delta", "one_standard_error")  # of studies/selection.py
 REPRESENTATIVES = ("random", "medoid", "lowest_layer", "highest_variance")
 REGRESSION_METRICS = ("pearson", "spearman", "pearson_and_spearman")
@@ -239,6 +241,9 @@ class SelectionConfig:
     rule: str = "delta"
     """delta: the paper's, by what may be given up; one_standard_error: the smallest set whose dev score is within one
     standard error of the reference's, whatever the deltas."""
+    ranking: str = "weights"
+    """The order in which neurons are tried: weights (of a probe on the candidates, as the original), probeless,
+    gaussian, average_precision, variance, or random (docs/rankings.md)."""
     search: str = "auto"
     """full: train every size; early: train in waves until a size is accepted; auto: early where training is
     expensive."""

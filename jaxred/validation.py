@@ -8,6 +8,8 @@ from jaxred.config import (
     DTYPES,
     METRICS,
     POOLINGS,
+    RANKINGS,
+    RANKINGS_OF_CLASSES,
     REGRESSION_METRICS,
     REPRESENTATIVES,
     RULES,
@@ -220,6 +222,12 @@ def validate(config: StudyConfig) -> None:
     for fraction in selection.fractions:
         _require(_number(fraction) and 0 <= fraction <= 1, "selection.fractions", fraction, "shares within [0, 1]")
     _choice("selection.rule", selection.rule, RULES)
+    _choice("selection.ranking", selection.ranking, RANKINGS)
+    if config.task.kind == "regression" and selection.ranking in RANKINGS_OF_CLASSES:
+        raise UserError(
+            f"config.selection.ranking={selection.ranking!r} needs classes, and the task has scores: choose weights, "
+            "variance or random."
+        )
     _choice("selection.search", selection.search, ("auto", "full", "early"))
     _whole("repeats", config.repeats, 1, 1000, "from 1 to 1000")
 

@@ -15,6 +15,7 @@ from jaxred.report.tables.ablation import ablation_lines
 from jaxred.report.tables.finetuning import before_after_lines, finetuning_lines
 from jaxred.report.tables.layer_measures import layer_sections
 from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
+from jaxred.report.tables.rankings import ranking_lines
 from jaxred.report.tables.speed import speed_lines
 from jaxred.report.tables.together import models_lines, tasks_lines
 from jaxred.report.values import Value
@@ -28,6 +29,7 @@ STUDIES = {
     "speed": ("How much faster", speed_lines),
     "minimal_neurons": ("The minimal set out of all neurons", minimal_lines),
     "cluster_sweep": ("Clusters of all neurons", sweep_lines),
+    "rankings": ("Rankings of neurons", ranking_lines),
     "ablation": ("What the model can do without", ablation_lines),
     "layer_measures": ("Layers, without labels", layer_sections),
 }  # that have a table, by the name of their results
@@ -54,6 +56,8 @@ CAPTIONS = {
     "windows": "How far apart the layers are whose neurons share a cluster.",
     "ablation": "The score of the model's own head with neurons removed in the forward pass, by each order. "
     "Shaded: intervals.",
+    "rankings": "The same probe, trained again on the first neurons of each ranking. Shaded: intervals.",
+    "ranking_overlap": "How much of their first neurons two rankings have in common.",
     "ablation_layers": "The score of the model's own head with layers skipped.",
     "layer_pairs": "Four measures of every pair of layers; in all of them bright is alike. Grey: not defined.",
 }

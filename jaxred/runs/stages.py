@@ -30,6 +30,7 @@ from jaxred.runs.workdir import Workdir
 from jaxred.studies import cluster_sweep, minimal_neurons, pipeline
 from jaxred.studies.before_after import before_and_after
 from jaxred.studies.layer_measures import layer_measures, pass_over
+from jaxred.studies.rankings import compare_rankings
 from jaxred.studies.redundancy import general_redundancy
 from jaxred.studies.results import (
     BeforeAfter,
@@ -39,6 +40,7 @@ from jaxred.studies.results import (
     MinimalNeuronsResult,
     PipelineResult,
     ProbeStudy,
+    RankingsResult,
     Result,
 )
 from jaxred.studies.search import Progress
@@ -194,6 +196,27 @@ def run_minimal_neurons(stores: dict[str, Store], config: StudyConfig, workdir: 
 
     sections = "task", "probe", "selection"
     return _kept_or_run(MinimalNeuronsResult, sections, stores, config, workdir, once, minimal_neurons.together)
+
+
+def run_rankings(stores: dict[str, Store], config: StudyConfig, workdir: Workdir) -> RankingsResult:
+    """Rankings of neurons next to each other, of one split: results/rankings.json, and rankings.csv."""
+    recorded = replace(config, task=recorded_task(config))
+    settings = [to_dict(getattr(recorded, section)) for section in ("task", "probe", "selection")]
+    activations = {split: store.ledger.identity for split, store in stores.items()}
+    identity = fingerprint([RankingsResult.name, activations, settings])
+
+    def once(one: StudyConfig, load: Callable[[], Features]) -> RankingsResult:
+        with _progress("rankings") as progress:
+            return compare_rankings(load(), one.probe, one.selection, progress)
+
+    def work() -> RankingsResult:
+        return run_each(stores, replace(config, repeats=1), workdir.scratch, once)[0]
+
+    def tables(result: RankingsResult) -> dict[str, Lines]:
+        lines = result.rows()
+        return {"": [[*lines[0]], *([*line.values()] for line in lines)]}
+
+    return kept_with_tables(RankingsResult, identity, ("",), workdir, work, tables)
 
 
 def _kept_or_run(

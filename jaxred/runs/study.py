@@ -33,6 +33,7 @@ STAGES = {
     "pipeline": stages.run_pipeline,
     "cluster_sweep": stages.run_cluster_sweep,
     "minimal_neurons": stages.run_minimal_neurons,
+    "rankings": stages.run_rankings,
 }
 TOGETHER = {TASKS: run_tasks, MODELS: run_models}  # general redundancy of other runs, by source
 STUDY = ("redundancy", "layer_measures", "pipeline", "cluster_sweep")  # the stages of jaxred study

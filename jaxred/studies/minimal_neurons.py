@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from jaxred.config import ProbeConfig, SelectionConfig
-from jaxred.probing import Probe
+from jaxred.probing import Probe, rankings
 from jaxred.probing.families import subset_family
 from jaxred.probing.features import Features
 from jaxred.studies import repeats
@@ -40,7 +40,8 @@ def minimal_neurons(
     progress(1, 0)
     accepts = RULES[selection.rule](oracle.standard_error["dev"])
     base, how = fitted.probe(0), selection.search
-    done = search(base, oracle, oracle, sizes, [delta], features, probe, accepts, how, progress)
+    order = rankings.order_or_weights(features, selection.ranking, probe.seed)
+    done = search(base, oracle, oracle, sizes, [delta], features, probe, accepts, how, progress, order)
     progress(0, len(done.sizes) - len(sizes))  # where the search stopped early
     minimal = done.choose(delta, features)
     probes = {"oracle": base, **{f"first-{size}": probe for size, probe in done.probes.items()}}

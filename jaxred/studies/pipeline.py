@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jaxred.config import ClusteringConfig, ProbeConfig, SelectionConfig
-from jaxred.probing import Probe
+from jaxred.probing import Probe, rankings
 from jaxred.probing.families import layer_family, subset_family
 from jaxred.probing.features import Features
 from jaxred.statistics.clustering import cluster_tree, representatives
@@ -97,11 +97,13 @@ def pipeline(
     sizes = [minimal_set_sizes(features.n_neurons, len(entry.neurons), fractions) for entry in candidates]
     progress(n_clustered, n_clustered + sum(map(len, sizes)))
 
+    order = rankings.order_or_weights(features, selection.ranking, probe.seed)
+
     def search_one(entry: Candidates, sizes: Sequence[int]) -> Search:
         deltas = [n for of_layers, n in selection.deltas if layers.top_layers[of_layers] == entry.top_layer]
         accepts = RULES[selection.rule](entry.scores.standard_error["dev"])
         base, oracle, how = entry.scores, layers.oracle, selection.search
-        return search(entry.base, base, oracle, sizes, deltas, features, probe, accepts, how, progress)
+        return search(entry.base, base, oracle, sizes, deltas, features, probe, accepts, how, progress, order)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         searches = list(pool.map(search_one, candidates, sizes))

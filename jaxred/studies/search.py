@@ -72,6 +72,7 @@ def search(
     accepts: Accepts,
     how: str = "auto",
     progress: Progress = unwatched,
+    order: np.ndarray | None = None,
 ) -> Search:
     """Ranks the columns of a probe and retrains the first k of them, for the sizes k of a grid.
 
@@ -89,8 +90,9 @@ def search(
         accepts: the rule by which a size is accepted.
         how: full (every size), early (in waves), or auto (early where training is expensive).
         progress: receives how many sizes were tried after each wave.
+        order: of all neurons, by another ranking than the weights of the probe on all candidates.
     """
-    ranking = base.columns[rank_neurons(base.weights).order]
+    ranking = base.columns[rank_neurons(base.weights).order] if order is None else order[np.isin(order, base.columns)]
     reference = base_scores.overall("dev")
     scores: dict[int, ProbeScores] = {}
     probes: dict[int, Probe] = {}

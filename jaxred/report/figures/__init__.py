@@ -9,7 +9,7 @@ from jaxred.statistics.cluster_map import ClusterMap
 
 from jaxred.report.figures.style import STYLE, mpl  # isort: skip  (first, as it imports matplotlib whatever $MPLBACKEND is)
 from jaxred.io.files import replace_file
-from jaxred.report.figures import ablation, finetuning, layer_measures, probes, redundancy, together
+from jaxred.report.figures import ablation, finetuning, layer_measures, probes, rankings, redundancy, together
 from jaxred.studies.results import Result
 
 __all__ = ["STYLE", "draw", "draw_cluster_map"]
@@ -28,6 +28,7 @@ FIGURES: dict[str, dict[str, Callable[[Any], Any]]] = {
     "layer_measures": {"layer_pairs": layer_measures.layer_pairs},
     "finetuning": {"learning_curve": finetuning.learning_curve},
     "before_after": {"layers_before_after": finetuning.layers_before_after},
+    "rankings": {"rankings": rankings.rankings, "ranking_overlap": rankings.ranking_overlap},
     "ablation": {"ablation": ablation.neurons, "ablation_layers": ablation.layers},
     "tasks": {
         "tasks_curves": together.tasks_curves,

@@ -21,6 +21,7 @@ from jaxred.report.tables.probes import (
     sweep_lines,
     sweep_table,
 )
+from jaxred.report.tables.rankings import ranking_lines, rankings_table
 from jaxred.report.tables.redundancy import redundancy_lines, redundancy_table
 from jaxred.report.tables.speed import speed_lines, speed_table
 from jaxred.report.tables.together import models_lines, models_table, tasks_lines, tasks_table
@@ -38,6 +39,7 @@ PRINTED: dict[str, Callable[[Any], str]] = {
     "tasks": tasks_table,
     "models": models_table,
     "ablation": ablation_table,
+    "rankings": rankings_table,
 }
 
 
@@ -57,6 +59,7 @@ _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
     "tasks": lambda result: tasks_lines(result)[0][0],
     "models": lambda result: models_lines(result)[0][0],
     "ablation": lambda result: ablation_lines(result)[0][0],
+    "rankings": lambda result: ranking_lines(result)[0][0],
 }
 
 

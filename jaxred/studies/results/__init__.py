@@ -38,6 +38,7 @@ from jaxred.studies.results.probe_study import (
     Training,
     TrainingOfRepeats,
 )
+from jaxred.studies.results.rankings import RankedAt, RankingCurve, RankingsResult
 from jaxred.studies.results.redundancy import ClustersAt, GeneralRedundancy, Twin
 from jaxred.studies.results.several_tasks import MeanClustersAt, PairAt, PairOfTasks, SeveralTasks, TaskRedundancy
 from jaxred.studies.results.speed import SpeedResult
@@ -83,6 +84,9 @@ __all__ = [
     "ProbeAt",
     "ProbeScores",
     "ProbeStudy",
+    "RankedAt",
+    "RankingCurve",
+    "RankingsResult",
     "Result",
     "SetOfBoth",
     "SetOfOne",
@@ -114,5 +118,6 @@ RESULTS: dict[str, type[Result]] = {
         SeveralTasks,
         TwoModels,
         AblationResult,
+        RankingsResult,
     )
 }
