@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 
 from jaxred.activations.store import Store
-from jaxred.config import StudyConfig, to_dict
+from jaxred.config import RANKINGS, RANKINGS_OF_CLASSES, StudyConfig, recorded_task, to_dict
 from jaxred.data.examples import Dataset, WordDataset
 from jaxred.errors import UserError
 from jaxred.io.artifacts import Artifact, get_or_make
 from jaxred.io.result_files import fingerprint, save_result
 from jaxred.models import pretrained
 from jaxred.models.tokenization import Tokenizer
+from jaxred.probing import rankings
+from jaxred.probing.features import SPLITS, load_features
 from jaxred.runs.finetuning import classes_of, encoder_name, rows_of_split, studied
 from jaxred.runs.kept_moments import training_moments
 from jaxred.runs.sources import Source, TextSource, source_of
 from jaxred.runs.workdir import Workdir
-from jaxred.statistics.moments import Moments
-from jaxred.studies.results import AblationResult, FineTuningResult, MinimalNeuronsResult, ProbeAt
+from jaxred.studies.results import AblationResult, FineTuningResult, LayerMeasures, MinimalNeuronsResult, ProbeAt
 
 
 def run_ablation(config: StudyConfig, workdir: Workdir, source: Source | None = None) -> AblationResult:
@@ -41,7 +42,8 @@ def run_ablation(config: StudyConfig, workdir: Workdir, source: Source | None = 
         raise UserError(f"{workdir.path} has no minimal set of neurons: run jaxred minimal-neurons first.")
     dataset = source.load(config)
     folder, classes = model_with_head(config, workdir, dataset)
-    identity = fingerprint([AblationResult.name, found[1], pretrained.weights_digest(folder), to_dict(config.ablation)])
+    decided_by = found[1], pretrained.weights_digest(folder), to_dict(config.ablation), _layer_orders(workdir)
+    identity = fingerprint([AblationResult.name, *decided_by])
     file = workdir.result(AblationResult.name)
     artifact = Artifact(
         workdir.path, AblationResult.name, identity, [file], lambda: workdir.kept(AblationResult, identity), "ablation"
@@ -99,8 +101,10 @@ def _measured(
         rows = rows.subset(np.arange(min(settings.limit_rows, rows.n_sentences)))
     n_layers, hidden_size = found.n_layers, found.hidden_size
     own = studied(config, workdir)
-    moments = training_moments({"train": Store(workdir.activations("train"))}, own, workdir)
-    means = moments.mean.reshape(n_layers, hidden_size) if settings.value == "mean" else None
+    means = None
+    if settings.value == "mean":
+        stores = {split: Store(workdir.activations(split)) for split in SPLITS if workdir.has_activations(split)}
+        means = training_moments(stores, own, workdir).mean.reshape(n_layers, hidden_size)
     ablation = Ablation(model, settings.value, means, config.extraction.word_pooling)
     minimal = np.array([layer * hidden_size + index for layer, index in found.minimal_neurons], np.int64)
     test = TestRows(
@@ -114,8 +118,8 @@ def _measured(
     return ablate(
         ablation,
         test,
-        _orders(found, moments),
-        None,
+        _orders(found, config, workdir),
+        _layer_orders(workdir),
         minimal if found.finding else None,
         settings.shares,
         settings.n_draws,
@@ -125,14 +129,26 @@ def _measured(
     )
 
 
-def _orders(found: MinimalNeuronsResult, moments: Moments) -> dict[str, np.ndarray]:
-    """Neurons in the order in which they go."""
-    ranking = np.asarray(found.ranking, np.int64)
-    return {
-        "least salient first": ranking[::-1],
-        "least variance first": np.argsort(moments.variance(), kind="stable"),
-        "most salient first": ranking,
+def _orders(found: MinimalNeuronsResult, config: StudyConfig, workdir: Workdir) -> dict[str, np.ndarray]:
+    """Neurons in the order in which they go: the last of each ranking first."""
+    own = np.asarray(found.ranking, np.int64)
+    stores = {split: Store(workdir.activations(split)) for split in SPLITS if workdir.has_activations(split)}
+    features = load_features(stores, recorded_task(config), config.probe, workdir.scratch)
+    names = [name for name in RANKINGS if features.classes or name not in RANKINGS_OF_CLASSES]
+    others = {
+        name: rankings.order(features, name, config.probe.seed)[::-1]
+        for name in names
+        if name not in (rankings.WEIGHTS, "random")
     }
+    return {f"{config.selection.ranking}": own[::-1], **others, f"{config.selection.ranking}, best first": own}
+
+
+def _layer_orders(workdir: Workdir) -> dict[str, list[int]]:
+    """Layers in the order in which measures without labels would drop them, where these were computed."""
+    measures = workdir.find(LayerMeasures)
+    wanted = ("block_influence_of_tokens", "angular_distance")
+    orders = [] if measures is None else [order for order in measures.orders if order.measure in wanted]
+    return {order.measure.replace("_", " "): order.layers for order in orders}
 
 
 def _probe_curve(found: MinimalNeuronsResult) -> list[ProbeAt]:

@@ -237,7 +237,7 @@ def ablate(run: Run, test: Any = None, config: AblationConfig | None = None) -> 
     Example:
         >>> run = jaxred.study(texts, labels, test=test, config=config, stages=("pipeline", "minimal_neurons"))
         >>> jaxred.ablate(run, test=test).can_go[0]
-        CanGo(order='least salient first', loss=1.0, share=0.1, interval=(0.05, 0.2))
+        CanGo(order='weights', loss=1.0, share=0.1, interval=(0.05, 0.2))
     """
     settings = replace(run.config, ablation=config or run.config.ablation)
     validate(settings)

@@ -26,6 +26,7 @@ from jaxred.report.csv_tables import Lines, layer_tables, redundancy_tables
 from jaxred.runs.finetuning import encoder_name
 from jaxred.runs.kept_moments import training_moments, training_sums
 from jaxred.runs.repeats import run_each
+from jaxred.runs.token_pass import token_changes_of
 from jaxred.runs.workdir import Workdir
 from jaxred.studies import cluster_sweep, minimal_neurons, pipeline
 from jaxred.studies.before_after import before_and_after
@@ -96,7 +97,7 @@ def run_layer_measures(stores: dict[str, Store], config: StudyConfig, workdir: W
         rows = None if split is None else np.asarray(split.train_idx)
         with progress_bar(train.n_rows, "layers", "rows") as bar:
             row_pass = pass_over(train, rows, bar.update)
-        return layer_measures(training_sums(stores, config, workdir), row_pass)
+        return layer_measures(training_sums(stores, config, workdir), row_pass, token_changes_of(config))
 
     return kept_with_tables(LayerMeasures, identity, ("", "_pairs", "_orders"), workdir, work, layer_tables)
 

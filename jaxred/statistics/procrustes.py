@@ -1,8 +1,11 @@
 """Procrustes distance between layers, from the kept moments."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from jaxtyping import Float
 
+from jaxred.io.processors import n_cores
 from jaxred.statistics.layer_products import cross_product
 from jaxred.statistics.moments import Moments
 
@@ -16,12 +19,18 @@ def procrustes(moments: Moments) -> Float[np.ndarray, "layer layer"]:
     """
     n_layers = moments.n_layers
     norms = np.sqrt(moments.variance().reshape(n_layers, -1).sum(1) * (moments.n_rows - 1))
+    varied = np.flatnonzero(norms > 0).tolist()
+    pairs = [(i, j) for i in varied for j in varied if j < i]
+
+    def of_pair(pair: tuple[int, int]) -> float:
+        i, j = pair
+        product = cross_product(moments, i, j) / (norms[i] * norms[j])
+        singular = np.sqrt(np.maximum(np.linalg.eigvalsh(product @ product.T), 0))
+        return float(np.sqrt(2 - 2 * min(singular.sum(), 1.0)))
+
     distance = np.full((n_layers, n_layers), np.nan)
-    for i in np.flatnonzero(norms > 0).tolist():
-        distance[i, i] = 0
-        for j in np.flatnonzero(norms[:i] > 0).tolist():
-            product = cross_product(moments, i, j) / (norms[i] * norms[j])
-            singular = np.sqrt(np.maximum(np.linalg.eigvalsh(product @ product.T), 0))
-            nuclear = min(singular.sum(), 1.0)
-            distance[i, j] = distance[j, i] = np.sqrt(2 - 2 * nuclear)
+    distance[varied, varied] = 0
+    with ThreadPoolExecutor(n_cores()) as pool:
+        for (i, j), found in zip(pairs, pool.map(of_pair, pairs), strict=True):
+            distance[i, j] = distance[j, i] = found
     return distance

@@ -4,11 +4,12 @@ Each has the same number for two halves of the sentences next to it, which says 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import kendalltau
+from threadpoolctl import threadpool_limits
 
 from jaxred.activations.in_memory import HiddenStates
 from jaxred.activations.store import Store
@@ -20,7 +21,11 @@ from jaxred.statistics.spectrum import effective_rank, participation_ratio, spec
 from jaxred.statistics.streaming import N_HALVES, halves
 from jaxred.studies.results import AgreementOfOrders, Block, DropOrder, LayerMeasures, OfHalves
 
+if TYPE_CHECKING:
+    from jaxred.activations.token_changes import TokenChanges
+
 FROM_THE_TOP = "from the top"
+OVER_TOKENS = "block_influence_of_tokens"
 
 
 class RowPass(NamedTuple):
@@ -54,31 +59,41 @@ def pass_over(
     return RowPass(sums, [np.concatenate(blocks) for blocks in sample])
 
 
-def layer_measures(moment_sums: Sequence[Sums], row_pass: RowPass) -> LayerMeasures:
+def layer_measures(
+    moment_sums: Sequence[Sums], row_pass: RowPass, tokens: "TokenChanges | None" = None
+) -> LayerMeasures:
     """All measures of all rows, and of each half.
 
     Args:
         moment_sums: sums over two halves of the rows.
         row_pass: of the same rows and halves.
+        tokens: the changes of all tokens of some sentences, where there is text.
 
     Raises:
         UserError: with fewer than 2 rows.
     """
     whole = Moments.of(moment_sums[0] + moment_sums[1])
     parts = [Moments.of(half) for half in moment_sums] if min(half.n_rows for half in moment_sums) >= 2 else []
-    of_moments = [_of_moments(moments) for moments in (whole, *parts)]
-    of_cosines = [_of_cosines(sums) for sums in (together(row_pass.cosines), *row_pass.cosines[: len(parts)])]
-    rows = np.concatenate(row_pass.sample)
-    of_sample = [_of_sample(sample) for sample in (rows, *row_pass.sample[: len(parts)])]
+    # One thread: eigenvalues of a few hundred columns in two take 15 times as long where another process computes.
+    with threadpool_limits(1, user_api="blas"):
+        of_moments = [_of_moments(moments) for moments in (whole, *parts)]
+        of_cosines = [_of_cosines(sums) for sums in (together(row_pass.cosines), *row_pass.cosines[: len(parts)])]
+        rows = np.concatenate(row_pass.sample)
+        of_sample = [_of_sample(sample) for sample in (rows, *row_pass.sample[: len(parts)])]
     measures = [a | b | c for a, b, c in zip(of_moments, of_cosines, of_sample, strict=True)]
     named = {name: OfHalves(measures[0][name], [half[name] for half in measures[1:]]) for name in measures[0]}
     by_layer = {name: values for name, values in named.items() if values.whole.ndim == 1}
+    if tokens is not None:
+        by_layer = {OVER_TOKENS: _over_tokens(tokens), **by_layer}
     by_pair = {name: values for name, values in named.items() if values.whole.ndim == 2}
     costs = {name: _costs(name, measures) for name in ("block_influence", *by_pair)}
+    if tokens is not None:
+        costs[OVER_TOKENS] = [each[1:] for each in (by_layer[OVER_TOKENS].whole, *by_layer[OVER_TOKENS].halves)]
     costs[FROM_THE_TOP] = [-np.arange(whole.n_layers, dtype=float)[1:]]
     return LayerMeasures(
         n_rows=whole.n_rows,
         n_sampled=len(rows),
+        n_sentences=0 if tokens is None else tokens.n_sentences,
         n_neighbours=N_NEIGHBOURS,
         n_layers=whole.n_layers,
         by_layer=by_layer,
@@ -87,6 +102,17 @@ def layer_measures(moment_sums: Sequence[Sums], row_pass: RowPass) -> LayerMeasu
         blocks=blocks(by_pair["angular_distance"]),
         agreements=agreements({name: cost[0] for name, cost in costs.items()}),
     )
+
+
+def _over_tokens(tokens: "TokenChanges") -> OfHalves:
+    """Block Influence of each layer over all tokens; of the embeddings there is none."""
+    weights = tokens.n_tokens / tokens.n_tokens.sum()
+    whole = weights @ np.nan_to_num(tokens.block_influence)
+    return OfHalves(_from_layer_1(whole), [_from_layer_1(half) for half in tokens.block_influence])
+
+
+def _from_layer_1(values: Float[np.ndarray, " block"]) -> Float[np.ndarray, " layer"]:
+    return np.concatenate([[np.nan], values])
 
 
 def _of_moments(moments: Moments) -> dict[str, np.ndarray]:

@@ -39,7 +39,7 @@ def small_config(encoder, data_dir="", finetune=FINETUNE):
 def tuned(encoder_folder, texts, tmp_path_factory):
     sentences, labels = ({split: rows[part] for split, rows in texts.items()} for part in (0, 1))
     task = tiny_encoder.write_task(tmp_path_factory.mktemp("task"), sentences, labels)
-    config = small_config(encoder_folder, task)
+    config = small_config(encoder_folder, str(task))
     folder = study.run_stages(config, str(tmp_path_factory.mktemp("runs") / "tuned"), False, ("minimal_neurons",))
     return config, folder, run_ablation(config, folder)
 
@@ -55,7 +55,8 @@ def test_the_models_own_score_and_the_probes_stand_beside_each_other(tuned):
     oracle = run.minimal_neurons.oracle
     assert (result.probe[-1].score, result.probe[-1].interval) == (oracle.overall("test"), oracle.interval)
     orders = {entry.order for entry in result.neurons}
-    assert orders == {"least salient first", "least variance first", "most salient first", "random"}
+    rankings = {"weights", "probeless", "gaussian", "average_precision", "variance"}
+    assert orders == {*rankings, "weights, best first", "random"}
     assert all(entry.score == result.whole for entry in result.neurons if entry.n_removed == 0)
 
 
@@ -97,7 +98,7 @@ def test_an_encoder_that_came_with_its_head_is_ablated_as_it_is(tuned, texts, tm
 def test_from_python_the_test_texts_are_given_again(texts, encoder_folder):
     config = dataclasses.replace(small_config(encoder_folder), task=StudyConfig().task)
     given = texts["train"], texts["test"]
-    run = jaxred.study(*given[0], encoder_folder, test=given[1], config=config, stages="minimal_neurons")
+    run = jaxred.study(given[0][0], given[0][1], encoder_folder, test=given[1], config=config, stages="minimal_neurons")
     with pytest.raises(UserError, match=r"came from Python and are not kept: pass test=\(texts, labels\)"):
         jaxred.ablate(run)
     found = jaxred.ablate(run, test=given[1], config=dataclasses.replace(ABLATION, value="resample"))

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from jaxred.activations.in_memory import HiddenStates
+from jaxred.activations.token_changes import TokenChanges
 from jaxred.io.result_files import as_json
 from jaxred.report.csv_tables import layer_tables
 from jaxred.report.tables.layer_measures import layer_lines, layer_measures_table
@@ -99,3 +100,19 @@ def test_is_the_same_after_json_and_has_lines_for_layers_and_pairs(found):
     assert lines[1][1] == "–"
     assert len({len(line) for line in lines}) == 1
     assert [row["layer"] for row in result.rows()] == [0, 1, 2, 3]
+
+
+def test_tokens_are_a_measure_of_their_own():
+    states = HiddenStates(np.random.default_rng(0).normal(size=(30, 4, 6)).astype(np.float32))
+    sums, rows = from_store(states), pass_over(states)
+    influence = np.array([[0.1, 0.3, 0.2], [0.2, 0.3, 0.1]])
+    tokens = TokenChanges(12, np.array([10, 30]), influence, influence / 2)
+    found = layer_measures(sums, rows, tokens)
+    measure = found.by_layer["block_influence_of_tokens"]
+    np.testing.assert_allclose(measure.whole, [np.nan, 0.175, 0.3, 0.125])
+    np.testing.assert_array_equal(measure.halves[1][1:], influence[1])
+    assert next(each for each in found.orders if each.measure == "block_influence_of_tokens").layers == [3, 1, 2]
+    assert found.n_sentences == 12
+    without = layer_measures(sums, rows)
+    assert "block_influence_of_tokens" not in without.by_layer
+    assert without.n_sentences == 0

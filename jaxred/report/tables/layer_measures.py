@@ -6,7 +6,8 @@ from jaxred.io.tables import markdown
 from jaxred.studies.results import LayerMeasures, OfHalves
 
 TITLES = {
-    "block_influence": "Block Influence",
+    "block_influence_of_tokens": "Block Influence (tokens)",
+    "block_influence": "Block Influence (rows)",
     "angular_distance": "angular distance",
     "cka": "CKA",
     "procrustes": "Procrustes",
@@ -62,7 +63,8 @@ def layer_sections(result: LayerMeasures) -> list[tuple[list[list[str]], str]]:
             layer_lines(result),
             f"Of {result.n_rows:,} training rows; mutual kNN ({result.n_neighbours} neighbours) and intrinsic "
             f"dimension of {result.n_sampled:,} of them. "
-            "In brackets, the same of either half of the sentences; mutual kNN, "
+            + _of_tokens(result)
+            + "In brackets, the same of either half of the sentences; mutual kNN, "
             "Procrustes and ranks depend on the number of rows too, so that halves may both lie on one side. CKA, "
             "Procrustes, mutual kNN and angular distance are of a layer and the one before it; – is not defined.",
         ),
@@ -77,6 +79,12 @@ def layer_measures_table(result: LayerMeasures) -> str:
     text = (1, 2, 2, 1)  # columns of text
     sections = zip(layer_sections(result), text, strict=True)
     return "\n\n".join(f"{markdown(lines, n_text)}\n\n{note}" for (lines, note), n_text in sections)
+
+
+def _of_tokens(result: LayerMeasures) -> str:
+    if not result.n_sentences:
+        return ""
+    return f"Block Influence (tokens) is over all tokens of {result.n_sentences:,} training sentences. "
 
 
 def _cell(values: OfHalves, at: tuple[int, ...]) -> str:

@@ -21,7 +21,7 @@ def ranking_lines(result: RankingsResult) -> list[tuple[list[list[str]], str]]:
         f"{result.n_layers * result.hidden_size:,}, has {result.oracle.overall('test'):.3f} [{low:.3f}, {high:.3f}]. "
         f"The smallest set gives up less than {result.delta:g}% of the oracle's score on dev; \u2020: it does not beat "
         "the best constant answer. [ ]: 95% bootstrap interval, of random over its draws too. Two halves agree: "
-        f"AvgOverlap of the rankings of two halves of the training rows, over the first 1 to {result.depth:,} neurons; by "
+        f"AvgOverlap of the rankings of two halves of the training rows, over the first 1 to {result.depth:,}; by "
         f"chance {result.depth / (2 * result.n_layers * result.hidden_size):.2f}."
     )
     names = [curve.ranking for curve in result.curves]

@@ -61,7 +61,7 @@ class AblationResult(Result):
     layers: list[Ablated]
     can_go: list[CanGo]  # of neurons; empty where the whole model is no finding
     layers_can_go: list[CanGo]
-    probe: list[ProbeAt]  # of the ranking that "least salient first" goes by in reverse; empty where there is none
+    probe: list[ProbeAt]  # on the first neurons of the ranking of the first order; empty where there is none
     encoder: str = ""
 
     def rows(self) -> list[dict[str, Any]]:

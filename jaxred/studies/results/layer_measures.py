@@ -55,6 +55,7 @@ class LayerMeasures(Result):
     n_rows: int
     n_sampled: int  # rows for neighbours
     n_neighbours: int
+    n_sentences: int  # whose tokens block_influence_of_tokens is over; 0: there is none, as there is no text
     n_layers: int  # with the embeddings, layer 0
     by_layer: dict[str, OfHalves]
     by_pair: dict[str, OfHalves]
