@@ -16,6 +16,7 @@ _WHERE = {
     "hidden_states": "runs.from_python",
     "redundancy": "runs.from_python",
     "open_run": "runs.run",
+    "top_words": "runs.top_words",
     "Run": "runs.run",
     "load_reduced": "reduced.model",
     "ReducedModel": "reduced.model",
@@ -31,6 +32,7 @@ _WHERE = {
     "ClusterSweepResult": "studies.results",
     "MinimalNeuronsResult": "studies.results",
     "GeneralRedundancy": "studies.results",
+    "NeuronExamples": "studies.results",
     "StudyConfig": "config",
     "TaskConfig": "config",
     "EncoderConfig": "config",
@@ -53,6 +55,7 @@ __all__ = [
     "GeneralRedundancy",
     "HiddenStates",
     "MinimalNeuronsResult",
+    "NeuronExamples",
     "PipelineResult",
     "Probe",
     "ProbeConfig",
@@ -73,6 +76,7 @@ __all__ = [
     "study",
     "to_file",
     "to_store",
+    "top_words",
 ]
 
 if TYPE_CHECKING:
@@ -97,7 +101,14 @@ if TYPE_CHECKING:
     from jaxred.reduced.model import ReducedModel, load_reduced
     from jaxred.runs.from_python import finetune, hidden_states, redundancy, study
     from jaxred.runs.run import Run, open_run
-    from jaxred.studies.results import ClusterSweepResult, GeneralRedundancy, MinimalNeuronsResult, PipelineResult
+    from jaxred.runs.top_words import top_words
+    from jaxred.studies.results import (
+        ClusterSweepResult,
+        GeneralRedundancy,
+        MinimalNeuronsResult,
+        NeuronExamples,
+        PipelineResult,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,7 @@ COMMANDS = (
     "cluster-sweep",
     "minimal-neurons",
     "redundancy",
+    "neurons",
     "report",
     "export",
     "predict",

@@ -9,6 +9,7 @@ from jaxred.report.tables.finetuning import (
     finetuning_lines,
     finetuning_table,
 )
+from jaxred.report.tables.neurons import neurons_lines, neurons_table
 from jaxred.report.tables.probes import (
     cells,
     minimal_lines,
@@ -32,6 +33,7 @@ PRINTED: dict[str, Callable[[Any], str]] = {
     "finetuning": finetuning_table,
     "before_after": before_after_table,
     "speed": speed_table,
+    "neurons": neurons_table,
     "tasks": tasks_table,
     "models": models_table,
 }
@@ -49,6 +51,7 @@ _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
     "finetuning": lambda result: finetuning_lines(result)[0][0],
     "before_after": lambda result: before_after_lines(result)[0][0],
     "speed": lambda result: speed_lines(result)[0][0],
+    "neurons": neurons_lines,
     "tasks": lambda result: tasks_lines(result)[0][0],
     "models": lambda result: models_lines(result)[0][0],
 }

@@ -13,6 +13,7 @@ from jaxred.studies.results.cluster_sweep import (
 )
 from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, SetOfBoth, SetOfOne
 from jaxred.studies.results.minimal_neurons import MinimalClassesOfRepeats, MinimalNeuronsRepeats, MinimalNeuronsResult
+from jaxred.studies.results.neuron_examples import NeuronClass, NeuronExample, NeuronExamples, NeuronProfile
 from jaxred.studies.results.pipeline import (
     LayerChoice,
     LayerChoiceOfRepeats,
@@ -65,6 +66,10 @@ __all__ = [
     "Neuron",
     "NeuronChoice",
     "NeuronChoiceOfRepeats",
+    "NeuronClass",
+    "NeuronExample",
+    "NeuronExamples",
+    "NeuronProfile",
     "PairAt",
     "PairOfTasks",
     "PipelineClassesOfRepeats",
@@ -99,6 +104,7 @@ RESULTS: dict[str, type[Result]] = {
         FineTuningResult,
         BeforeAfter,
         SpeedResult,
+        NeuronExamples,
         SeveralTasks,
         TwoModels,
     )
