@@ -126,5 +126,7 @@ def _store(run: Run, split: str) -> Store:
             raise UserError(f"The run has no split {split!r}: it has {', '.join(stores)}.")
         return stores[split]
     if not run.workdir.has_activations(split):
-        raise UserError(f"{run.path} has no activations of split={split!r}: choose train, test, or dev where it has its own.")
+        raise UserError(
+            f"{run.path} has no activations of split={split!r}: choose train, test, or dev where it has its own."
+        )
     return run.activations(split)

@@ -124,7 +124,9 @@ def _labels(read: Store | HiddenStates, given: Any) -> Labels:
         given = read.labels()
     values = np.asarray(given)
     if values.shape != (read.n_rows,):
-        raise UserError(f"labels has shape {values.shape}, but the activations have {read.n_rows:,} rows: pass one each.")
+        raise UserError(
+            f"labels has shape {values.shape}, but the activations have {read.n_rows:,} rows: pass one for each."
+        )
     if np.issubdtype(values.dtype, np.floating):
         return Labels([], scores=values.astype(np.float64))
     names, numbers = encode_labels([str(value) for value in values.tolist()])

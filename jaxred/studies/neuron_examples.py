@@ -87,7 +87,9 @@ def _check(
         if value < 1:
             raise UserError(f"{name}={value} is not possible: it must be at least 1.")
     if texts is not None and len(texts) != n_rows:
-        raise UserError(f"texts has {len(texts):,} entries, but the activations have {n_rows:,} rows: pass one per row.")
+        raise UserError(
+            f"texts has {len(texts):,} entries, but the activations have {n_rows:,} rows: pass one per row."
+        )
 
 
 def _types(texts: Sequence[str]) -> Int[np.ndarray, " row"]:

@@ -50,7 +50,7 @@ class NeuronProfile:
     @property
     def strongest_class(self) -> NeuronClass | None:
         """The class of the largest effect whose interval leaves out 0."""
-        certain = [each for each in self.classes if each.interval is not None and each.interval[0] * each.interval[1] > 0]
+        certain = [each for each in self.classes if each.interval and each.interval[0] * each.interval[1] > 0]
         return max(certain, key=lambda each: abs(each.effect or 0), default=None)
 
 
