@@ -84,10 +84,18 @@ def examples_of(run: Run, neurons: Any, texts: Any, k: int, min_count: int, spli
     chosen, left_out = _chosen(run, None if neurons is None else neurons_of(neurons))
     if neurons is None and texts is None:
         kept = run.workdir.find(NeuronExamples)
-        of_kept = kept and (kept.k, kept.min_count, kept.split, kept.left_out)
-        if of_kept == (k, min_count, split, left_out) and [(n.layer, n.index) for n in kept.neurons] == chosen:
+        if kept is not None and _is_of(kept, chosen, left_out, k, min_count, split):
             return kept
     return _examples(run, _store(run, split), chosen, texts, k, min_count, split, left_out, None)
+
+
+def _is_of(
+    kept: NeuronExamples, neurons: list[Neuron], left_out: int, k: int, min_count: int, split: str
+) -> bool:
+    """Whether a kept result is what is asked for; of sentences, `min_count` is 1."""
+    same_count = kept.min_count == (min_count if kept.unit == "word" else 1)
+    same = (kept.left_out, kept.k, kept.split) == (left_out, k, split) and same_count
+    return same and [(neuron.layer, neuron.index) for neuron in kept.neurons] == neurons
 
 
 def _examples(
