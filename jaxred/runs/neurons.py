@@ -89,9 +89,7 @@ def examples_of(run: Run, neurons: Any, texts: Any, k: int, min_count: int, spli
     return _examples(run, _store(run, split), chosen, texts, k, min_count, split, left_out, None)
 
 
-def _is_of(
-    kept: NeuronExamples, neurons: list[Neuron], left_out: int, k: int, min_count: int, split: str
-) -> bool:
+def _is_of(kept: NeuronExamples, neurons: list[Neuron], left_out: int, k: int, min_count: int, split: str) -> bool:
     """Whether a kept result is what is asked for; of sentences, `min_count` is 1."""
     same_count = kept.min_count == (min_count if kept.unit == "word" else 1)
     same = (kept.left_out, kept.k, kept.split) == (left_out, k, split) and same_count

@@ -122,9 +122,7 @@ def _profile(
     return NeuronProfile(int(neuron[0]), int(neuron[1]), mean, deviation, *ends, classes, correlation)
 
 
-def _examples(
-    top: Top, number: int, mean: float, deviation: float, texts: Sequence[str] | None
-) -> list[NeuronExample]:
+def _examples(top: Top, number: int, mean: float, deviation: float, texts: Sequence[str] | None) -> list[NeuronExample]:
     examples = []
     for row, value, spread, n in zip(
         *(part[number].tolist() for part in (top.rows, top.means, top.deviations, top.counts)), strict=True

@@ -60,9 +60,12 @@ def test_a_constant_neuron_has_no_examples_and_no_effect(values, labels):
 
 def test_a_neuron_that_no_class_moves_has_no_strongest_class(labels):
     same = np.tile(np.array([1, -1], np.float32), N_ROWS // 2)[:, None, None]
-    assert neuron_examples(HiddenStates(same), [(0, 0)], Labels(["a", "b"], labels.classes.clip(0, 1))).neurons[
-        0
-    ].strongest_class is None
+    assert (
+        neuron_examples(HiddenStates(same), [(0, 0)], Labels(["a", "b"], labels.classes.clip(0, 1)))
+        .neurons[0]
+        .strongest_class
+        is None
+    )
 
 
 def test_long_sentences_are_shortened_and_rows_without_text_numbered(values):
