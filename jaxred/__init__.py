@@ -18,6 +18,7 @@ _WHERE = {
     "ablate": "runs.from_python",
     "layer_measures": "runs.from_python",
     "open_run": "runs.run",
+    "top_words": "runs.top_words",
     "Run": "runs.run",
     "load_reduced": "reduced.model",
     "ReducedModel": "reduced.model",
@@ -36,6 +37,7 @@ _WHERE = {
     "AblationResult": "studies.results",
     "AblationConfig": "config",
     "LayerMeasures": "studies.results",
+    "NeuronExamples": "studies.results",
     "StudyConfig": "config",
     "TaskConfig": "config",
     "EncoderConfig": "config",
@@ -61,6 +63,7 @@ __all__ = [
     "HiddenStates",
     "LayerMeasures",
     "MinimalNeuronsResult",
+    "NeuronExamples",
     "PipelineResult",
     "Probe",
     "ProbeConfig",
@@ -83,6 +86,7 @@ __all__ = [
     "study",
     "to_file",
     "to_store",
+    "top_words",
 ]
 
 if TYPE_CHECKING:
@@ -108,12 +112,14 @@ if TYPE_CHECKING:
     from jaxred.reduced.model import ReducedModel, load_reduced
     from jaxred.runs.from_python import ablate, finetune, hidden_states, layer_measures, redundancy, study
     from jaxred.runs.run import Run, open_run
+    from jaxred.runs.top_words import top_words
     from jaxred.studies.results import (
         AblationResult,
         ClusterSweepResult,
         GeneralRedundancy,
         LayerMeasures,
         MinimalNeuronsResult,
+        NeuronExamples,
         PipelineResult,
     )
 

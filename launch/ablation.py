@@ -4,7 +4,8 @@
     python launch/ablation.py --config=configs/demo.py --config.finetune.enabled --config.ablation.value=mean ...
 
 Fine-tunes, extracts, measures layers and searches the minimal set first where that is missing. Writes
-WORKDIR/results/ablation.json, and its tables and figures in WORKDIR/report.html. What is removed, and what intervals are over: docs/ablation.md.
+WORKDIR/results/ablation.json, and tables and figures in WORKDIR/report.html. What is removed, and what intervals are
+over: docs/ablation.md.
 """
 
 from jaxred.cli import app

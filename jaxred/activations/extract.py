@@ -74,7 +74,7 @@ def _extract(
     folder = pretrained.resolve(config.encoder.path)
     files = pretrained.weights_digest(folder), tokenizer_files.tokenizer_digest(folder)
     identities = {
-        split: identity.ledger_identity(config, of_words, *files, source=_source(examples))
+        split: identity.ledger_identity(config, of_words, *files, source=source_digest(examples))
         for split, examples in dataset.splits.items()
     }
 
@@ -233,7 +233,8 @@ def _report(split: str, notes: dict[str, Any]) -> None:
             log.warning("%s: %d %s (sentences at lines %s)", split, notes[count], sentence, shown)
 
 
-def _source(examples: Sequence[Example] | Sequence[LabelledSentence]) -> str:
+def source_digest(examples: Sequence[Example] | Sequence[LabelledSentence]) -> str:
+    """The digest of a split's examples, which its store's ledger has as the identity's `source`."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(json.dumps(example).encode() + b"\n")

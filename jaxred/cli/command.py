@@ -21,6 +21,7 @@ COMMANDS = (
     "rankings",
     "redundancy",
     "ablation",
+    "neurons",
     "report",
     "export",
     "predict",

@@ -14,13 +14,14 @@ from jaxred.report.findings import headline, minimal_set_names, smallest_finding
 from jaxred.report.tables.ablation import ablation_lines
 from jaxred.report.tables.finetuning import before_after_lines, finetuning_lines
 from jaxred.report.tables.layer_measures import layer_sections
+from jaxred.report.tables.neurons import neuron_notes, neurons_note
 from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.report.tables.rankings import ranking_lines
 from jaxred.report.tables.speed import speed_lines
 from jaxred.report.tables.together import models_lines, tasks_lines
 from jaxred.report.values import Value
 from jaxred.report.warnings import not_converged, warning
-from jaxred.studies.results import PipelineResult, ProbeStudy, Result
+from jaxred.studies.results import NeuronExamples, PipelineResult, ProbeStudy, Result
 
 PROBES = ("pipeline", "minimal_neurons", "cluster_sweep")  # the studies of one task's probes, the main one first
 STUDIES = {
@@ -87,7 +88,7 @@ def html(results: Mapping[str, Result], images: Mapping[str, bytes], run: Run, i
         run: what results are of.
         identity: of what is shown, noted in the page.
     """
-    pipeline, study = results.get("pipeline"), main_study(results)
+    pipeline, study, examples = results.get("pipeline"), main_study(results), results.get("neurons")
     table = rows(pipeline) if isinstance(pipeline, PipelineResult) else []
     notes: list[str] = []
     if isinstance(pipeline, PipelineResult):
@@ -117,6 +118,8 @@ def html(results: Mapping[str, Result], images: Mapping[str, bytes], run: Run, i
         warning=warning(study) if study and study.minimal_sets else "",
         class_scores=_class_scores(study) if study else {},
         neurons=neuron_lines(study) if study else [],
+        neuron_notes=neuron_notes(examples) if isinstance(examples, NeuronExamples) else [],
+        neurons_note=neurons_note(examples) if isinstance(examples, NeuronExamples) else "",
         metric=metric_name(study) if study else "",
         images={name: base64.b64encode(image).decode() for name, image in images.items()},
         captions=_captions(study),

@@ -22,7 +22,7 @@ from jaxred.probing.probe_files import load_probes
 from jaxred.report import page, tables
 from jaxred.report.neuron_table import neuron_table
 from jaxred.runs.workdir import Workdir, locked
-from jaxred.studies.results import RESULTS, ProbeStudy, Result
+from jaxred.studies.results import RESULTS, NeuronExamples, ProbeStudy, Result
 
 log = logging.getLogger("jaxred")
 
@@ -101,7 +101,7 @@ def _write_tables(workdir: Workdir, results: dict[str, Result], identity: str) -
         for file in files:
             write_text(file, texts[file.name])
         if study is not None and with_neurons:
-            write_text(neurons, as_csv(_neurons(workdir, study)))
+            write_text(neurons, as_csv(_neurons(workdir, study, results)))
 
     made = [*files, *([neurons] if with_neurons else [])]
     get_or_make(of_files(workdir.path, TABLES, identity, made), make, "the tables are made again")
@@ -114,8 +114,10 @@ def _numbers(result: Result) -> list[Sequence[object]]:
     return [columns, *([row.get(column) for column in columns] for row in rows)]
 
 
-def _neurons(workdir: Workdir, study: ProbeStudy) -> Iterable[Sequence[object]]:
-    return neuron_table(study, load_probes(workdir.probes(study.name))[study.oracle_probe])
+def _neurons(workdir: Workdir, study: ProbeStudy, results: dict[str, Result]) -> Iterable[Sequence[object]]:
+    examples = results.get(NeuronExamples.name)
+    oracle = load_probes(workdir.probes(study.name))[study.oracle_probe]
+    return neuron_table(study, oracle, examples if isinstance(examples, NeuronExamples) else None)
 
 
 def _program() -> list[str]:

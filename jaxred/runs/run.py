@@ -27,6 +27,7 @@ from jaxred.studies.results import (
     GeneralRedundancy,
     MinimalNeuronsResult,
     MinimalSet,
+    NeuronExamples,
     PipelineResult,
     ProbeStudy,
     Result,
@@ -254,6 +255,29 @@ class Run:
         from jaxred.runs.reduction import reduced  # here, because Flax takes a while to import
 
         return reduced(self, name, measure)
+
+    def top_words(
+        self, neurons: Any = None, texts: Any = None, k: int = 10, min_count: int = 3, split: str = "train"
+    ) -> NeuronExamples:
+        """The words or the sentences for which neurons are largest and smallest, overall and by class.
+
+        Args:
+            neurons: pairs of layer and index, or texts such as "3:17"; by default the smallest minimal set that is a
+                finding, its 100 most salient ones at most.
+            texts: the split's texts, where the run cannot read them again: words or sentences, one per row.
+            k: how many at either end.
+            min_count: the fewest occurrences of a word.
+            split: train, dev or test.
+
+        Raises:
+            UserError: there is no such neuron, nothing is a finding and none is named, or the texts have changed.
+
+        Example:
+            >>> jaxred.open_run("runs/chunk").top_words(["4:17"]).neurons[0].largest[:3]
+        """
+        from jaxred.runs.neurons import examples_of  # here, because it reads the task's files
+
+        return examples_of(self, neurons, texts, k, min_count, split)
 
     def activations(self, split: str = "train") -> Store:
         """The activations of a split.

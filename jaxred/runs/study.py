@@ -96,6 +96,11 @@ def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tupl
         config = _fine_tuned(config, overwrite, wanted, source, folder)
     stores = timed(source.stage, lambda: source.stores(config, folder.stores, overwrite))
     _run(wanted, stores, config, folder, overwrite)
+    if "pipeline" in wanted:
+        from jaxred.runs.neurons import run_stage  # here, because it imports what imports this module
+
+        with reading(stores.values()):
+            timed("neurons", lambda: run_stage(source, config, folder))
     return folder
 
 

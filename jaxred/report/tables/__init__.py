@@ -11,6 +11,7 @@ from jaxred.report.tables.finetuning import (
     finetuning_table,
 )
 from jaxred.report.tables.layer_measures import layer_lines, layer_measures_table
+from jaxred.report.tables.neurons import neurons_lines, neurons_table
 from jaxred.report.tables.probes import (
     cells,
     minimal_lines,
@@ -36,6 +37,7 @@ PRINTED: dict[str, Callable[[Any], str]] = {
     "finetuning": finetuning_table,
     "before_after": before_after_table,
     "speed": speed_table,
+    "neurons": neurons_table,
     "tasks": tasks_table,
     "models": models_table,
     "ablation": ablation_table,
@@ -56,6 +58,7 @@ _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
     "finetuning": lambda result: finetuning_lines(result)[0][0],
     "before_after": lambda result: before_after_lines(result)[0][0],
     "speed": lambda result: speed_lines(result)[0][0],
+    "neurons": neurons_lines,
     "tasks": lambda result: tasks_lines(result)[0][0],
     "models": lambda result: models_lines(result)[0][0],
     "ablation": lambda result: ablation_lines(result)[0][0],

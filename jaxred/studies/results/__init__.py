@@ -15,6 +15,7 @@ from jaxred.studies.results.cluster_sweep import (
 from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, SetOfBoth, SetOfOne
 from jaxred.studies.results.layer_measures import AgreementOfOrders, Block, DropOrder, LayerMeasures, OfHalves
 from jaxred.studies.results.minimal_neurons import MinimalClassesOfRepeats, MinimalNeuronsRepeats, MinimalNeuronsResult
+from jaxred.studies.results.neuron_examples import NeuronClass, NeuronExample, NeuronExamples, NeuronProfile
 from jaxred.studies.results.pipeline import (
     LayerChoice,
     LayerChoiceOfRepeats,
@@ -75,6 +76,10 @@ __all__ = [
     "Neuron",
     "NeuronChoice",
     "NeuronChoiceOfRepeats",
+    "NeuronClass",
+    "NeuronExample",
+    "NeuronExamples",
+    "NeuronProfile",
     "OfHalves",
     "PairAt",
     "PairOfTasks",
@@ -115,6 +120,7 @@ RESULTS: dict[str, type[Result]] = {
         FineTuningResult,
         BeforeAfter,
         SpeedResult,
+        NeuronExamples,
         SeveralTasks,
         TwoModels,
         AblationResult,
