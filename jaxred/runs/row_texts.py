@@ -60,7 +60,7 @@ def words_of_rows(store: Store, sentences: Sequence[Sequence[str]]) -> list[str]
     """
     places = zip(store.sentence_index().tolist(), store.word_index().tolist(), strict=True)
     try:
-        return [sentences[sentence][word] for sentence, word in places]
+        return [str(sentences[sentence][word]) for sentence, word in places]
     except IndexError:
         raise UserError(
             f"texts has {len(sentences):,} sentences, but the store {store.location} has words that are not in them: "

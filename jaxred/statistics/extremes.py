@@ -100,14 +100,23 @@ def extremes(
         np.minimum.at(first, pair_of_row, np.arange(activations.n_rows))
         group_first = np.full(int(ids.max()) + 1, activations.n_rows)
         np.minimum.at(group_first, ids, np.arange(activations.n_rows))
-        of_groups = sums.of(pair_group, len(group_first), constant)
-        largest, smallest = (_top(*of_groups, group_first, k, min_count, sign) for sign in (-1, 1))
-        of_pairs = sums.of(np.arange(len(pairs)), len(pairs), constant)
+        group_means, group_deviations, group_counts = sums.of(pair_group, len(group_first), constant)
+        largest, smallest = (
+            _top(group_means, group_deviations, group_counts, group_first, k, min_count, sign) for sign in (-1, 1)
+        )
+        pair_means, pair_deviations, pair_counts = sums.of(np.arange(len(pairs)), len(pairs), constant)
         per_class = []
         for number in range(n_classes):
             mine = np.flatnonzero(pair_class == number)
-            parts = (*(part[mine] for part in of_pairs), first[mine])
-            per_class.append([_top(*parts, k_of_class, min_count, sign) for sign in (-1, 1)])
+            means_of_class, deviations_of_class = pair_means[mine], pair_deviations[mine]
+            per_class.append(
+                [
+                    _top(
+                        means_of_class, deviations_of_class, pair_counts[mine], first[mine], k_of_class, min_count, sign
+                    )
+                    for sign in (-1, 1)
+                ]
+            )
         largest_of_class, smallest_of_class = ([both[i] for both in per_class] for i in (0, 1))
     correlations = None
     if centred is not None:
@@ -202,8 +211,8 @@ class _RunningTops:
 
     def result(self) -> tuple[Top, Top, list[Top], list[Top]]:
         largest, smallest = (self._top(sign, -1) for sign in (-1, 1))
-        of_class = ([self._top(sign, number) for number in range(self._n_classes)] for sign in (-1, 1))
-        return largest, smallest, *of_class
+        large, small = ([self._top(sign, number) for number in range(self._n_classes)] for sign in (-1, 1))
+        return largest, smallest, large, small
 
     def _top(self, sign: int, number: int) -> Top:
         rows, values = (part.T for part in self._kept[sign, number])
@@ -230,7 +239,8 @@ def _top(
 def _padded(rows: np.ndarray, means: np.ndarray, deviations: np.ndarray, counts: np.ndarray, k: int) -> Top:
     missing = ((0, 0), (0, k - rows.shape[1]))
     rows, counts = (np.pad(part, missing, constant_values=-1) for part in (rows, counts))
-    return Top(rows, *(np.pad(part, missing, constant_values=np.nan) for part in (means, deviations)), counts)
+    means, deviations = (np.pad(part, missing, constant_values=np.nan) for part in (means, deviations))
+    return Top(rows, means, deviations, counts)
 
 
 def _require_memory(n_pairs: int, n_neurons: int) -> None:

@@ -106,20 +106,24 @@ def _profile(
     def examples(top: Top) -> list[NeuronExample]:
         return [] if deviation == 0 else _examples(top, number, mean, deviation, texts)
 
-    classes = [
-        NeuronClass(
-            label,
-            int(found.class_counts[i]),
-            *(_number(part[i, number]) for part in (found.class_means, found.class_deviations)),
-            *_effect(found, i, number),
-            examples(found.largest_of_class[i]),
-            examples(found.smallest_of_class[i]),
+    classes = []
+    for i, label in enumerate(labels.names):
+        effect, ends_of_effect = _effect(found, i, number)
+        classes.append(
+            NeuronClass(
+                label,
+                int(found.class_counts[i]),
+                _number(found.class_means[i, number]),
+                _number(found.class_deviations[i, number]),
+                effect,
+                ends_of_effect,
+                examples(found.largest_of_class[i]),
+                examples(found.smallest_of_class[i]),
+            )
         )
-        for i, label in enumerate(labels.names)
-    ]
     correlation = None if found.correlations is None else _number(found.correlations[number])
-    ends = examples(found.largest), examples(found.smallest)
-    return NeuronProfile(int(neuron[0]), int(neuron[1]), mean, deviation, *ends, classes, correlation)
+    largest, smallest = examples(found.largest), examples(found.smallest)
+    return NeuronProfile(int(neuron[0]), int(neuron[1]), mean, deviation, largest, smallest, classes, correlation)
 
 
 def _examples(top: Top, number: int, mean: float, deviation: float, texts: Sequence[str] | None) -> list[NeuronExample]:
@@ -128,7 +132,7 @@ def _examples(top: Top, number: int, mean: float, deviation: float, texts: Seque
         *(part[number].tolist() for part in (top.rows, top.means, top.deviations, top.counts)), strict=True
     ):
         if row >= 0:
-            text = f"row {row:,}" if texts is None else texts[row]
+            text = f"row {row:,}" if texts is None else str(texts[row])
             text = text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
             error = spread / (n - 1) ** 0.5 / deviation if n > 1 else None
             examples.append(NeuronExample(text, row, n, value, (value - mean) / deviation, error))

@@ -7,6 +7,7 @@ from helpers.small_store import write_store
 
 import jaxred
 from jaxred.config import ExtractionConfig, ProbeConfig, SelectionConfig, StudyConfig, TaskConfig
+from jaxred.data.examples import WordDataset
 from jaxred.errors import UserError
 from jaxred.runs import neurons, report, study
 from jaxred.runs.row_texts import texts_of_run
@@ -41,7 +42,10 @@ def words_run(encoder_folder, tmp_path_factory):
 def test_words_are_those_of_the_rows_of_the_store(words_run):
     store = words_run.activations("train")
     texts = texts_of_run(store, "train", words_run.config)
-    sentences = TaskFiles().load(words_run.config).splits["train"]
+    dataset = TaskFiles().load(words_run.config)
+    assert isinstance(dataset, WordDataset)
+    assert texts is not None
+    sentences = dataset.splits["train"]
     places = list(zip(store.sentence_index(), store.word_index(), strict=True))
     assert texts == [sentences[sentence].words[word] for sentence, word in places]
     assert len(texts) < sum(len(sentence.words) for sentence in sentences)  # some are cut off
@@ -51,7 +55,7 @@ def test_types_are_the_means_over_their_rows(words_run):
     store = words_run.activations("train")
     texts = np.array(texts_of_run(store, "train", words_run.config))
     found = words_run.top_words([(2, 3)], k=4, min_count=2)
-    column = np.float64(store[:, 2, 3])
+    column = np.asarray(store[:, 2, 3], np.float64)
     means = {word: column[texts == word].mean() for word in set(texts) if (texts == word).sum() >= 2}
     order = sorted(means, key=lambda word: means[word])
     assert [each.text for each in found.neurons[0].largest] == order[:-5:-1]
@@ -60,8 +64,10 @@ def test_types_are_the_means_over_their_rows(words_run):
     assert [each.label for each in found.neurons[0].classes] == list(LABELS)
     by_store = jaxred.top_words(store, ["2:3"], texts.tolist(), k=4, min_count=2, split="train")
     assert by_store == found
+    dataset = TaskFiles().load(words_run.config)
+    assert isinstance(dataset, WordDataset)
     by_sentences = jaxred.top_words(
-        store, (2, 3), [sentence.words for sentence in TaskFiles().load(words_run.config).splits["train"]],
+        store, (2, 3), [sentence.words for sentence in dataset.splits["train"]],
         k=4, min_count=2, split="train",
     )  # fmt: skip
     assert by_sentences == found
@@ -88,7 +94,7 @@ def test_a_second_run_reads_no_text(words_run, monkeypatch):
 
 def test_text_that_has_changed_is_rejected(words_run, tmp_path, monkeypatch):
     for split in ("train", "test"):
-        (tmp_path / f"{split}.txt").write_text("w1 ADJ\nw2 NOUN\n")
+        (tmp_path / f"{split}.txt").write_text("w1 ADJ\nw2 NOUN\n\n" * 20)
     monkeypatch.setattr(words_run.config.task, "data_dir", str(tmp_path))
     with pytest.raises(UserError, match="are not of the train text that is there now"):
         words_run.top_words([(0, 0)])

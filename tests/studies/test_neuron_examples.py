@@ -25,7 +25,7 @@ def labels():
 def test_effects_are_cohens_d_with_their_interval(values, labels):
     values[labels.classes == 1, 0, 0] += 2
     profile = neuron_examples(HiddenStates(values), [(0, 0)], labels).neurons[0]
-    column = np.float64(values[:, 0, 0])
+    column = np.asarray(values[:, 0, 0], np.float64)
     for number, found in enumerate(profile.classes[:2]):
         inside, outside = column[labels.classes == number], column[labels.classes != number]
         squares = ((inside - inside.mean()) ** 2).sum() + ((outside - outside.mean()) ** 2).sum()
@@ -42,7 +42,7 @@ def test_z_and_error_of_a_word_type(values):
     words = ["one", "two", "Two", "", "héllo", "x"] * 10
     found = neuron_examples(HiddenStates(values), [(1, 0)], Labels([]), words, words=True, k=2)
     assert (found.unit, found.min_count) == ("word", 3)
-    column = np.float64(values[:, 1, 0])
+    column = np.asarray(values[:, 1, 0], np.float64)
     means = {word: column[[w == word for w in words]].mean() for word in set(words)}
     top = found.neurons[0].largest[0]
     assert top.text == max(means, key=lambda word: means[word])
