@@ -244,6 +244,16 @@ class SelectionConfig:
 
 
 @dataclass(unsafe_hash=True)
+class ControlsConfig:
+    """Control tasks, code lengths and usable information next to the pipeline's scores (docs/controls.md)."""
+
+    enabled: bool = False
+    """Run the controls after the pipeline. jaxred controls runs them in any case."""
+    seed: int = 42
+    """The seed of the control tasks' labels."""
+
+
+@dataclass(unsafe_hash=True)
 class StudyConfig:
     """A whole study, from text to report."""
 
@@ -254,6 +264,7 @@ class StudyConfig:
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
     repeats: int = 1
     """Run the studies so many times, each time with another dev split, other initial weights and other
     representatives."""

@@ -99,6 +99,10 @@ class FeatureMatrix:
         rows = self.blocks.transpose(0, 2, 1).reshape(-1, self.blocks.shape[1])[: self.n_rows]
         return np.ascontiguousarray(rows, dtype)
 
+    def first(self, n_rows: int) -> "FeatureMatrix":
+        """The first rows, without a copy: in the last batch, rows beyond `counts` hold what does not count."""
+        return FeatureMatrix(self.blocks[: -(-n_rows // self.batch_size)], min(n_rows, self.n_rows))
+
     def batched(self, values: np.ndarray) -> np.ndarray:
         """A value for each row as [batch, row]; zero for rows that do not exist."""
         space = np.zeros(self.blocks.shape[0] * self.batch_size, values.dtype)

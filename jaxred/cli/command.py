@@ -18,6 +18,7 @@ COMMANDS = (
     "pipeline",
     "cluster-sweep",
     "minimal-neurons",
+    "controls",
     "redundancy",
     "report",
     "export",

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxred.studies.results import GeneralRedundancy, SeveralTasks, TwoModels
+from jaxred.studies.results import ControlsResult, GeneralRedundancy, SeveralTasks, TwoModels
 
 Lines = list[list[Any]]
 
@@ -14,6 +14,12 @@ def redundancy_tables(result: GeneralRedundancy) -> dict[str, Lines]:
     """By what follows the results' name in the file's: the curve over thresholds, the windows, and CKA by pairs."""
     named = {"": result}
     return {"": curve_table(named), "_windows": windows_table(named), "_cka": _cka_table(result)}
+
+
+def controls_tables(result: ControlsResult) -> dict[str, Lines]:
+    """A line for every probe."""
+    rows = result.rows()
+    return {"": [list(rows[0]), *(list(row.values()) for row in rows)]}
 
 
 def tasks_tables(result: SeveralTasks) -> dict[str, Lines]:

@@ -17,6 +17,7 @@ from jaxred.io.result_files import fingerprint
 from jaxred.original import experiment
 from jaxred.report import tables
 from jaxred.runs import publishing, report, stages
+from jaxred.runs.controls import run_controls
 from jaxred.runs.finetuning import require_text, run_finetuning, studied
 from jaxred.runs.finished import MODELS, TASKS
 from jaxred.runs.sources import OriginalExperiment, Source, TextSource, source_of
@@ -32,6 +33,7 @@ STAGES = {
     "pipeline": stages.run_pipeline,
     "cluster_sweep": stages.run_cluster_sweep,
     "minimal_neurons": stages.run_minimal_neurons,
+    "controls": run_controls,
 }
 TOGETHER = {TASKS: run_tasks, MODELS: run_models}  # general redundancy of other runs, by source
 STUDY = ("redundancy", "pipeline", "cluster_sweep")  # the stages of jaxred study
@@ -72,6 +74,8 @@ def run_stages(
 
 
 def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...], source: Source) -> Workdir:
+    if config.controls.enabled and "pipeline" in wanted and "controls" not in wanted:
+        wanted = *wanted, "controls"
     if source_kind(config) in TOGETHER:
         return _run_together(config, workdir, overwrite, wanted)
     if wanted:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxred.report.tables.controls import controls_lines, controls_table
 from jaxred.report.tables.finetuning import (
     before_after_lines,
     before_after_table,
@@ -34,6 +35,7 @@ PRINTED: dict[str, Callable[[Any], str]] = {
     "speed": speed_table,
     "tasks": tasks_table,
     "models": models_table,
+    "controls": controls_table,
 }
 
 
@@ -51,6 +53,7 @@ _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
     "speed": lambda result: speed_lines(result)[0][0],
     "tasks": lambda result: tasks_lines(result)[0][0],
     "models": lambda result: models_lines(result)[0][0],
+    "controls": lambda result: controls_lines(result)[0][0],
 }
 
 

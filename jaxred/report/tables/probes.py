@@ -31,6 +31,7 @@ class Row:
     to_oracle: Value | None  # the difference on test
     encoder_parameters: int | None  # of the encoder cut after the highest layer used
     probe_parameters: int | None
+    probe: str = ""  # by its name
     marks: tuple[str, ...] = ()  # that it is no finding, or not at its optimum
 
     @property
@@ -72,6 +73,7 @@ def rows(pipeline: PipelineResult) -> list[Row]:
             None if name == "Oracle" else to_oracle(scores, mean),
             round(sum(parameters) / len(parameters)) if parameters else None,
             (round(n_neurons.mean) + 1) * n_outputs,
+            probe,
             tuple(filter(None, (not_a_finding, "not at its optimum" if unsolved else ""))),
         )
 

@@ -11,6 +11,7 @@ from jaxred.studies.results.cluster_sweep import (
     SweepEntry,
     SweepEntryOfRepeats,
 )
+from jaxred.studies.results.controls import ControlledProbe, ControlsResult, ExpectedLayer
 from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, SetOfBoth, SetOfOne
 from jaxred.studies.results.minimal_neurons import MinimalClassesOfRepeats, MinimalNeuronsRepeats, MinimalNeuronsResult
 from jaxred.studies.results.pipeline import (
@@ -48,8 +49,11 @@ __all__ = [
     "ClusterSweepResult",
     "ClustersAt",
     "ConstantAnswer",
+    "ControlledProbe",
+    "ControlsResult",
     "Difference",
     "EncoderSummary",
+    "ExpectedLayer",
     "FineTuningResult",
     "GeneralRedundancy",
     "LayerChoice",
@@ -101,5 +105,6 @@ RESULTS: dict[str, type[Result]] = {
         SpeedResult,
         SeveralTasks,
         TwoModels,
+        ControlsResult,
     )
 }
