@@ -47,6 +47,8 @@ _WHERE = {
 __all__ = [
     "ClusterSweepResult",
     "ClusteringConfig",
+    "ControlsConfig",
+    "ControlsResult",
     "ElasticNetProbe",
     "ElasticNetProbeRegressor",
     "EncoderConfig",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from jaxred.activations.store import Store
     from jaxred.config import (
         ClusteringConfig,
+        ControlsConfig,
         EncoderConfig,
         ExtractionConfig,
         FinetuneConfig,
@@ -99,7 +102,13 @@ if TYPE_CHECKING:
     from jaxred.reduced.model import ReducedModel, load_reduced
     from jaxred.runs.from_python import finetune, hidden_states, redundancy, study
     from jaxred.runs.run import Run, open_run
-    from jaxred.studies.results import ClusterSweepResult, GeneralRedundancy, MinimalNeuronsResult, PipelineResult
+    from jaxred.studies.results import (
+        ClusterSweepResult,
+        ControlsResult,
+        GeneralRedundancy,
+        MinimalNeuronsResult,
+        PipelineResult,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -32,10 +32,9 @@ def of_types(
         train_targets: class ids or scores of the training rows, from whose distribution targets are drawn.
         seed: of the draws.
     """
-    types, number = np.unique(np.asarray(words, dtype=object).astype(str), return_inverse=True)
     ordered = np.sort(train_targets)
-    at = [int(_uniform(word, seed) * len(ordered)) for word in types.tolist()]
-    return ordered[np.minimum(np.asarray(at, int), len(ordered) - 1)][number]
+    of_type = {word: int(_uniform(word, seed) * len(ordered)) for word in set(words)}
+    return ordered[np.array([of_type[word] for word in words], int)]
 
 
 def _uniform(word: str, seed: int) -> float:

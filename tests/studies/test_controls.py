@@ -11,7 +11,7 @@ from jaxred.studies.controls import controls, expected_layer
 from jaxred.studies.pipeline import pipeline
 from jaxred.studies.results import ControlsResult
 from jaxred.studies.results.controls import ROWS, WORD_TYPES
-from tests.helpers.small_study import N_LAYERS, correlation_of, made_up_task, study_config
+from helpers.small_study import N_LAYERS, correlation_of, made_up_task, study_config
 
 
 def run(features, targets, kind, config):

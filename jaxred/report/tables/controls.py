@@ -48,7 +48,7 @@ def with_selectivity(
         line.append("" if entry is None else selectivity(entry))
         if entry is not None and entry.kind == "minimal" and entry.control_as_good:
             line[0] += f"{', ' if row.marks else ': '}{AS_GOOD}"
-    return [*head, "selectivity"], lines
+    return [*head, "selectivity" if controls.n_repeats == 1 else "selectivity, repeat 1"], lines
 
 
 def selectivity(entry: ControlledProbe) -> str:
