@@ -1,5 +1,5 @@
-"""Claim: control tasks and code lengths of all layers, prefixes and minimal sets cost at most 3 times the pipeline without
-them, so that a study with them takes at most 4 times.
+"""Claim: control tasks and code lengths of all layers, prefixes and minimal sets cost at most 3 times the pipeline
+without them, so that a study with them takes at most 4 times.
 
     python benchmarks/controls.py --glue=glue_data [--n_sentences=5000] [--encoder=all-MiniLM-L6-v2]
 

@@ -13,9 +13,7 @@ def entropy(targets: Int[np.ndarray, " row"], n_classes: int) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def surprisals(
-    outputs: Float[np.ndarray, "row class"], targets: Int[np.ndarray, " row"]
-) -> Float[np.ndarray, " row"]:
+def surprisals(outputs: Float[np.ndarray, "row class"], targets: Int[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:
     """-log2 of the probability that the softmax of a row's outputs gives its class, in float64."""
     values = outputs.astype(np.float64)
     values = values - values.max(1, keepdims=True)

@@ -1,7 +1,7 @@
 """Controls of the pipeline's probes: what of their scores is in the representation, and what in the probe.
 
-Every probe on a layer, on a prefix of layers and on a minimal set is trained again on the targets of a control task and,
-for its online code, on portions of the rows; all of them from the matrices in memory. The pipeline's own probes are
+Every probe on a layer, on a prefix of layers and on a minimal set is trained again on the targets of a control task
+and, for its online code, on portions of the rows; all of them from the matrices in memory. The pipeline's own probes are
 taken as they are.
 """
 
@@ -96,7 +96,7 @@ def controls(
 
 
 def expected_layer(prefixes: list[ProbeScores], split: str) -> ExpectedLayer:
-    """sum of l * D_l / sum of D_l, D_l being what layer l adds to the score of the layers below it (Tenney 2019).
+    """Sum of l * D_l / sum of D_l, D_l being what layer l adds to the score of the layers below it (Tenney 2019).
 
     Args:
         prefixes: of the probes on layers 0..l, with their draws.

@@ -38,7 +38,9 @@ def test_the_first_rows_are_a_matrix_that_trains_as_a_copy_does(task):
         first = matrix.first(n)
         assert first.shape == (n, N_COLUMNS)
         np.testing.assert_array_equal(np.asarray(first), rows[:n])
-        probes = [fit(family, m, targets[:n], 2, CONFIG).probe(0) for m in (first, FeatureMatrix.from_rows(rows[:n], 32))]
+        probes = [
+            fit(family, m, targets[:n], 2, CONFIG).probe(0) for m in (first, FeatureMatrix.from_rows(rows[:n], 32))
+        ]
         np.testing.assert_allclose(probes[0].weights, probes[1].weights, rtol=1e-5, atol=1e-6)
 
 

@@ -74,7 +74,9 @@ def test_the_expected_layer_is_that_of_the_planted_layer(sentences):
 def test_no_layer_is_expected_where_nothing_is_gained(sentences):
     features, found, _ = sentences
     del features
-    falling = [replace(entry, test={"__OVERALL__": 0.5}, draws={"test": np.full(9, 0.5)}) for entry in found.incremental]
+    falling = [
+        replace(entry, test={"__OVERALL__": 0.5}, draws={"test": np.full(9, 0.5)}) for entry in found.incremental
+    ]
     layer = expected_layer(falling, "test")
     assert layer.layer is None
     assert not layer.finding
