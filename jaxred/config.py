@@ -250,7 +250,7 @@ class ControlsConfig:
     enabled: bool = False
     """Run the controls after the pipeline. jaxred controls runs them in any case."""
     seed: int = 42
-    """The seed of the control tasks' labels."""
+    """The seed of the control tasks' labels, and of the order of the rows in codes where dev has its own file."""
 
 
 @dataclass(unsafe_hash=True)

@@ -2,6 +2,11 @@
 
 The labels of the first portion of the rows cost log2 K each. Those of every other portion cost their surprisal under a
 probe that was trained on all rows before it. Labels that a probe learns from few rows have a short code.
+
+A probe knows nothing of a class that none of its rows has, and one at its optimum gives such a class no probability
+at all. While classes are missing from the t rows before a portion, the probe's probabilities p are therefore mixed with
+the uniform ones, (t p + 1/K) / (t + 1): a label costs at most log2(K (t + 1)) bits, and a row well predicted at most
+log2(1 + 1/t) more than without.
 """
 
 import itertools
@@ -37,7 +42,7 @@ def online_code(
     Args:
         family: of the probes.
         matrix: the training rows, in the order in which labels are sent.
-        targets: class ids.
+        targets: class ids, in the same order.
         n_classes: K.
         config: how the probes of every portion are trained.
     """
@@ -45,9 +50,36 @@ def online_code(
     bits = np.full(family.n_probes, uniform_code(ends[0], n_classes))
     for stop, following in itertools.pairwise(ends):
         trained = fit(family, matrix.first(stop), targets[:stop], n_classes, config)
-        rows = slice(stop, following)
+        rows, complete = slice(stop, following), len(np.unique(targets[:stop])) == n_classes
         for number in range(family.n_probes):
             probe = trained.probe(number)
             outputs = matrix_outputs(probe.columns, probe.weights, probe.bias, matrix, rows)
-            bits[number] += surprisals(outputs, targets[rows]).sum()
+            of_rows = surprisals(outputs, targets[rows])
+            bits[number] += (of_rows if complete else mixed(of_rows, stop, n_classes)).sum()
     return bits
+
+
+def mixed(bits: Float[np.ndarray, " row"], n_before: int, n_classes: int) -> Float[np.ndarray, " row"]:
+    """The surprisals (n p + 1/K) / (n + 1) gives, where p are the probabilities that a probe gives.
+
+    Args:
+        bits: the surprisals that p gives: -log2 p.
+        n_before: the rows n that the probe was trained on.
+        n_classes: K.
+    """
+    return np.log2(n_before + 1) - np.logaddexp2(np.log2(n_before) - bits, -np.log2(n_classes))
+
+
+def shuffled(n_rows: int, seed: int, sentences: Int[np.ndarray, " row"] | None = None) -> Int[np.ndarray, " row"]:
+    """Rows in a random order, those of a sentence together and in their own order.
+
+    Args:
+        n_rows: rows.
+        seed: of the order.
+        sentences: the sentence of each row, where rows are words.
+    """
+    draw = np.random.default_rng(seed)
+    if sentences is None:
+        return draw.permutation(n_rows)
+    numbers = np.unique(sentences, return_inverse=True)[1]
+    return np.argsort(draw.permutation(numbers.max(initial=-1) + 1)[numbers], kind="stable")

@@ -37,7 +37,7 @@ def run_controls(stores: dict[str, Store], config: StudyConfig, workdir: Workdir
         features = load_features(stores, recorded_task(one), one.probe, workdir.scratch, by_rows)
         targets, kind = control_targets(features, stores, config)
         probes = _probes(workdir, result)
-        return controls.controls(features, result, probes, targets, kind, seed, one.probe)
+        return controls.controls(features, result, probes, targets, kind, seed, one.probe, workdir.scratch)
 
     return kept_with_tables(ControlsResult, identity, ("",), workdir, work, controls_tables)
 

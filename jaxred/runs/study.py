@@ -23,7 +23,7 @@ from jaxred.runs.finished import MODELS, TASKS
 from jaxred.runs.sources import OriginalExperiment, Source, TextSource, source_of
 from jaxred.runs.together import run_models, run_tasks
 from jaxred.runs.workdir import Workdir, locked
-from jaxred.studies.results import RESULTS, BeforeAfter, PipelineResult
+from jaxred.studies.results import RESULTS, BeforeAfter, ControlsResult, PipelineResult
 from jaxred.validation import validate_source
 
 log = logging.getLogger("jaxred")
@@ -44,7 +44,7 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     with locked(workdir):
         folder = run_stages(config, workdir, overwrite, STUDY)
         timed("report", lambda: report.write(folder))
-        table = tables.printed(folder.load(PipelineResult))
+        table = tables.printed(folder.load(PipelineResult), folder.find(ControlsResult))
         if (compared := folder.find(BeforeAfter)) is not None:
             table += f"\n\nBefore and after fine-tuning:\n\n{tables.printed(compared)}"
     print(f"\n{table}\n")
@@ -140,7 +140,9 @@ def result_of(stage: str, config: StudyConfig) -> str:
 def printed(stage: str, config: StudyConfig, folder: Workdir) -> str:
     """What a launcher prints of a stage that was run: its table, and where the result is."""
     name = result_of(stage, config)
-    return f"\n{tables.printed(folder.load(RESULTS[name]))}\n\nResults: {folder.result(name)}"
+    return (
+        f"\n{tables.printed(folder.load(RESULTS[name]), folder.find(ControlsResult))}\n\nResults: {folder.result(name)}"
+    )
 
 
 def _run_together(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:

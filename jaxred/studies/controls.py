@@ -7,14 +7,15 @@ taken as they are.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxred.config import ProbeConfig
 from jaxred.probing import Probe
-from jaxred.probing.code_length import online_code, portion_ends, uniform_code
-from jaxred.probing.families import subset_family
+from jaxred.probing.code_length import online_code, portion_ends, shuffled, uniform_code
+from jaxred.probing.families import Family, subset_family
 from jaxred.probing.features import SPLITS, Features
 from jaxred.probing.information import entropy, surprisals, usable_information
 from jaxred.probing.outputs import matrix_outputs
@@ -31,6 +32,7 @@ def controls(
     control: str,
     seed: int,
     probe: ProbeConfig,
+    scratch: Path | None = None,
 ) -> ControlsResult:
     """The controls of a pipeline (of its first repeat).
 
@@ -40,8 +42,9 @@ def controls(
         probes: its probes, by name.
         control_targets: the targets of the control task, by split.
         control: the kind of control task.
-        seed: that its targets were drawn with.
+        seed: that its targets were drawn with; of the order of the rows in codes, too.
         probe: how probes are trained.
+        scratch: a folder for a matrix that does not fit in memory.
     """
     names = _names(pipeline)
     own = [probes[name] for name in names]
@@ -55,7 +58,7 @@ def controls(
     bits, uncertainty, uniform = np.zeros(0), 0.0, 0.0
     if n_classes:
         uncertainty, uniform = entropy(train, n_classes), uniform_code(len(train), n_classes)
-        bits = online_code(family, features.matrices["train"], train, n_classes, probe)
+        bits = _code(family, features, probe, seed, scratch)
     entries = []
     for i, (name, kind) in enumerate(names.items()):
         information, ends = None, None
@@ -117,6 +120,17 @@ def expected_layer(prefixes: list[ProbeScores], split: str) -> ExpectedLayer:
 def _centre(scores: Float[np.ndarray, "draw layer"]) -> Float[np.ndarray, " draw"]:
     gains = np.diff(scores, axis=1)
     return (gains @ np.arange(1, scores.shape[1])) / gains.sum(1)
+
+
+def _code(
+    family: Family, features: Features, probe: ProbeConfig, seed: int, scratch: Path | None
+) -> Float[np.ndarray, " probe"]:
+    """Codes of the training labels in bits, of rows in random order: where dev was held out of train they are."""
+    matrix, targets = features.matrices["train"], features.targets["train"]
+    if features.data_split is None:
+        order = shuffled(len(targets), seed, features.sentences.get("train"))
+        matrix, targets = matrix.taken(order, scratch), targets[order]
+    return online_code(family, matrix, targets, len(features.classes), probe)
 
 
 def _names(pipeline: PipelineResult) -> dict[str, str]:

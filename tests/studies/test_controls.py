@@ -2,16 +2,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.small_study import N_LAYERS, correlation_of, made_up_task, study_config
 
 from jaxred.activations.matrix import FeatureMatrix
+from jaxred.data.split import train_dev_split
+from jaxred.probing import Probe
+from jaxred.probing.code_length import shuffled
 from jaxred.probing.controls import of_types, permuted
 from jaxred.probing.features import SPLITS, Features
 from jaxred.report.tables.controls import controls_table
+from jaxred.studies import controls as module
 from jaxred.studies.controls import controls, expected_layer
 from jaxred.studies.pipeline import pipeline
 from jaxred.studies.results import ControlsResult
 from jaxred.studies.results.controls import ROWS, WORD_TYPES
-from helpers.small_study import N_LAYERS, correlation_of, made_up_task, study_config
 
 
 def run(features, targets, kind, config):
@@ -128,3 +132,26 @@ def test_scores_have_no_code_and_no_information():
     assert {entry.information for entry in result.probes} == {None}
     assert result.of("layer")[1].selectivity.interval[0] > 0
     assert "no code" in controls_table(result)
+
+
+def test_codes_are_of_shuffled_rows_unless_the_split_has_shuffled_them(sentences, monkeypatch):
+    features, found, _ = sentences
+    features = replace(features, sentences={"train": np.arange(160) // 4})
+    seen = []
+
+    def code(family, matrix, targets, n_classes, config):
+        del n_classes, config
+        seen.append((np.asarray(matrix), targets))
+        return np.ones(family.n_probes)
+
+    monkeypatch.setattr(module, "online_code", code)
+    probes, config = sentences[1].training.keys(), study_config()
+    zero = Probe(np.arange(24), np.zeros((24, 2), np.float32), np.zeros(2, np.float32), np.zeros(0, np.float32))
+    for split in (None, train_dev_split(200, 0.2, 1)):
+        own = replace(features, data_split=split)
+        controls(own, found, dict.fromkeys(probes, zero), features.targets, ROWS, 7, config.probe)
+    rows, targets = np.asarray(features.matrices["train"]), features.targets["train"]
+    order = shuffled(160, 7, features.sentences["train"])
+    for (seen_rows, seen_targets), expected in zip(seen, (order, np.arange(160)), strict=True):
+        np.testing.assert_array_equal(seen_rows, rows[expected])
+        np.testing.assert_array_equal(seen_targets, targets[expected])

@@ -1,12 +1,13 @@
 """The table of controls, and what the pipeline's table shows of them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxred.io.tables import markdown
-from jaxred.report.tables.probes import Row, cells
+from jaxred.report.tables.probes import Row, cells, pipeline_head, pipeline_notes, rows
 from jaxred.report.values import Value
 from jaxred.report.warnings import control_warning
-from jaxred.studies.results import ControlledProbe, ControlsResult
+from jaxred.studies.results import ControlledProbe, ControlsResult, PipelineResult
 from jaxred.studies.results.controls import WORD_TYPES
 
 AS_GOOD = "control as good"
@@ -37,18 +38,47 @@ def controls_table(result: ControlsResult) -> str:
 
 
 def with_selectivity(
-    head: Sequence[str], rows: Sequence[Row], controls: ControlsResult | None
+    head: Sequence[str], table: Sequence[Row], controls: ControlsResult | None
 ) -> tuple[list[str], list[list[str]]]:
     """The pipeline's table, with a column and marks of the controls where they were run."""
-    lines = list(map(cells, rows))
+    lines = list(map(cells, table))
     if controls is None:
         return list(head), lines
-    for line, row in zip(lines, rows, strict=True):
+    for line, row in zip(lines, table, strict=True):
         entry = controls.named(row.probe)
         line.append("" if entry is None else selectivity(entry))
         if entry is not None and entry.kind == "minimal" and entry.control_as_good:
             line[0] += f"{', ' if row.marks else ': '}{AS_GOOD}"
     return [*head, "selectivity" if controls.n_repeats == 1 else "selectivity, repeat 1"], lines
+
+
+def pipeline_lines(pipeline: PipelineResult, controls: ControlsResult | None = None) -> list[list[str]]:
+    """The pipeline's table; the first line is its head."""
+    head, lines = with_selectivity(pipeline_head(pipeline), rows(pipeline), controls)
+    return [head, *lines]
+
+
+def pipeline_table(pipeline: PipelineResult, controls: ControlsResult | None = None) -> str:
+    """The pipeline's outcome as a Markdown table with its notes."""
+    text = f"{markdown(pipeline_lines(pipeline, controls))}\n\n{pipeline_notes(pipeline, rows(pipeline))}"
+    doubt = control_warning(controls) if controls else ""
+    return f"{text}\nNote: {doubt}" if doubt else text
+
+
+def numbers_with_selectivity(pipeline: PipelineResult, controls: ControlsResult | None) -> list[dict[str, Any]]:
+    """The pipeline's rows for a program, with selectivity and its interval where controls were run."""
+    lines = pipeline.rows()
+    if controls is None:
+        return lines
+    layers = range(len(pipeline.incremental))
+    names = [pipeline.oracle_probe, *(f"layer-{layer}" for layer in layers), *(f"layers-0-{layer}" for layer in layers)]
+    names += [f"layers-0-{choice.top_layer}" for choice in pipeline.layer_selection]
+    names += [choice.minimal_probe for choice in pipeline.selection]
+    for line, name in zip(lines, names, strict=True):
+        if (entry := controls.named(name)) is not None:
+            low, high = entry.selectivity.interval
+            line |= {"selectivity": entry.selectivity.difference, "selectivity_low": low, "selectivity_high": high}
+    return lines
 
 
 def selectivity(entry: ControlledProbe) -> str:
