@@ -140,9 +140,8 @@ def result_of(stage: str, config: StudyConfig) -> str:
 def printed(stage: str, config: StudyConfig, folder: Workdir) -> str:
     """What a launcher prints of a stage that was run: its table, and where the result is."""
     name = result_of(stage, config)
-    return (
-        f"\n{tables.printed(folder.load(RESULTS[name]), folder.find(ControlsResult))}\n\nResults: {folder.result(name)}"
-    )
+    table = tables.printed(folder.load(RESULTS[name]), folder.find(ControlsResult))
+    return f"\n{table}\n\nResults: {folder.result(name)}"
 
 
 def _run_together(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:

@@ -1,7 +1,7 @@
 """Controls of the pipeline's probes: what of their scores is in the representation, and what in the probe.
 
 Every probe on a layer, on a prefix of layers and on a minimal set is trained again on the targets of a control task
-and, for its online code, on portions of the rows; all of them from the matrices in memory. The pipeline's own probes are
+and, for its online code, on portions of the rows; all of them from the same matrices. The pipeline's own probes are
 taken as they are.
 """
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -49,7 +51,7 @@ def test_a_code_is_the_sum_of_its_portions(task):
     family = subset_family(sets, N_COLUMNS)
     ends = portion_ends(N_ROWS)
     expected = np.full(len(sets), ends[0] * np.log2(2.0))
-    for stop, following in zip(ends[:-1], ends[1:], strict=True):
+    for stop, following in itertools.pairwise(ends):
         trained = fit(family, FeatureMatrix.from_rows(rows[:stop], 32), targets[:stop], 2, CONFIG)
         for i, columns in enumerate(sets):
             probe = trained.probe(i)
@@ -70,7 +72,7 @@ def test_a_class_without_rows_yet_costs_little_more_than_its_count_would(task):
     config = ProbeConfig(batch_size=32, solver="fista", l1=1e-4, l2=1e-4)
     expected, plain, ends = np.full(2, np.log2(3.0)), np.zeros(2), portion_ends(N_ROWS)
     assert ends[0] == 1
-    for stop, following in zip(ends[:-1], ends[1:], strict=True):
+    for stop, following in itertools.pairwise(ends):
         trained = fit(family, FeatureMatrix.from_rows(rows[:stop], 32), targets[:stop], 3, config)
         for i, columns in enumerate(([*range(N_COLUMNS)], [3])):
             probe = trained.probe(i)
