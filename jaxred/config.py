@@ -266,6 +266,16 @@ class AblationConfig:
 
 
 @dataclass(unsafe_hash=True)
+class ControlsConfig:
+    """Control tasks, code lengths and usable information next to the pipeline's scores (docs/controls.md)."""
+
+    enabled: bool = False
+    """Run the controls after the pipeline. jaxred controls runs them in any case."""
+    seed: int = 42
+    """The seed of the control tasks' labels, and of the order of the rows in codes where dev has its own file."""
+
+
+@dataclass(unsafe_hash=True)
 class StudyConfig:
     """A whole study, from text to report."""
 
@@ -276,6 +286,7 @@ class StudyConfig:
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
     repeats: int = 1
     """Run the studies so many times, each time with another dev split, other initial weights and other
     representatives."""

@@ -229,6 +229,9 @@ def validate(config: StudyConfig) -> None:
             "variance or random."
         )
     _choice("selection.search", selection.search, ("auto", "full", "early"))
+    seed = config.controls.seed
+    _whole("controls.seed", seed, 0, 2**32 - 1, "between 0 and 2**32 - 1")
+    _require(isinstance(config.controls.enabled, bool), "controls.enabled", config.controls.enabled, "True or False")
     _whole("repeats", config.repeats, 1, 1000, "from 1 to 1000")
 
 

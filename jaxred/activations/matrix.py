@@ -99,6 +99,25 @@ class FeatureMatrix:
         rows = self.blocks.transpose(0, 2, 1).reshape(-1, self.blocks.shape[1])[: self.n_rows]
         return np.ascontiguousarray(rows, dtype)
 
+    def first(self, n_rows: int) -> "FeatureMatrix":
+        """The first rows, without a copy: in the last batch, rows beyond `counts` hold what does not count."""
+        return FeatureMatrix(self.blocks[: -(-n_rows // self.batch_size)], min(n_rows, self.n_rows))
+
+    def taken(self, order: Int[np.ndarray, " taken"], scratch: Path | None = None) -> "FeatureMatrix":
+        """A copy of some rows in another order.
+
+        Args:
+            order: their numbers.
+            scratch: a folder for the copy where it does not fit in memory.
+        """
+        fits = scratch is None or fits_in_memory(len(order), self.shape[1])
+        matrix, space = FeatureMatrix.allocate(len(order), self.shape[1], self.batch_size, None if fits else scratch)
+        for start in range(0, len(order), self.batch_size):
+            batches, rows = np.divmod(order[start : start + self.batch_size], self.batch_size)
+            space[start : start + len(rows)] = self.blocks[batches, :, rows]
+        matrix.arrange()
+        return matrix
+
     def batched(self, values: np.ndarray) -> np.ndarray:
         """A value for each row as [batch, row]; zero for rows that do not exist."""
         space = np.zeros(self.blocks.shape[0] * self.batch_size, values.dtype)

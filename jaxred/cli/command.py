@@ -19,6 +19,7 @@ COMMANDS = (
     "cluster-sweep",
     "minimal-neurons",
     "rankings",
+    "controls",
     "redundancy",
     "ablation",
     "neurons",

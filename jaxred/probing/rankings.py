@@ -1,7 +1,7 @@
 """Rankings of neurons by other means than a probe's weights, each an order of all columns, best first, ties by column.
 
 - probeless: how far apart the classes' means are, summed over all pairs of classes (Antverg and Belinkov 2022).
-- gaussian: neurons are added one by one, always that with which class-conditional Gaussians give the dev labels the
+- gaussian: neurons are added one by one, always that with which class-conditional Gaussians give held-out labels the
   highest likelihood (Torroba Hennigen et al. 2020; `jaxred.probing.gaussian`).
 - average_precision: the average precision of the activation, or of its negative, as the score of a class, of the class
   where it is largest (Mu and Andreas 2020, whose mask at a threshold is left out).
@@ -27,7 +27,7 @@ def order(features: Features, name: str, seed: int = 0) -> Int[np.ndarray, " neu
     """All neurons in the order of a ranking.
 
     Args:
-        features: the data; the ranking sees train and, of gaussian, dev.
+        features: the data; the ranking sees train alone.
         name: of `ORDERS`.
         seed: of random.
     """

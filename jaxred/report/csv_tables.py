@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxred.studies.results import GeneralRedundancy, LayerMeasures, OfHalves, SeveralTasks, TwoModels
+from jaxred.studies.results import ControlsResult, GeneralRedundancy, LayerMeasures, OfHalves, SeveralTasks, TwoModels
 
 Lines = list[list[Any]]
 
@@ -37,6 +37,12 @@ def _with_halves(measures: Mapping[str, OfHalves], at: Any) -> list[Any]:
         halves = [half[at] for half in values.halves] or [None, None]
         cells += [values.whole[at], *halves]
     return cells
+
+
+def controls_tables(result: ControlsResult) -> dict[str, Lines]:
+    """A line for every probe."""
+    rows = result.rows()
+    return {"": [list(rows[0]), *(list(row.values()) for row in rows)]}
 
 
 def tasks_tables(result: SeveralTasks) -> dict[str, Lines]:

@@ -12,22 +12,24 @@ from markupsafe import Markup, escape
 from jaxred.io.visible_text import visible
 from jaxred.report.findings import headline, minimal_set_names, smallest_finding
 from jaxred.report.tables.ablation import ablation_lines
+from jaxred.report.tables.controls import controls_lines, with_selectivity
 from jaxred.report.tables.finetuning import before_after_lines, finetuning_lines
 from jaxred.report.tables.layer_measures import layer_sections
 from jaxred.report.tables.neurons import neuron_notes, neurons_note
-from jaxred.report.tables.probes import INTERVALS, cells, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
+from jaxred.report.tables.probes import INTERVALS, marks_note, minimal_lines, pipeline_head, rows, sweep_lines
 from jaxred.report.tables.rankings import ranking_lines
 from jaxred.report.tables.speed import speed_lines
 from jaxred.report.tables.together import models_lines, tasks_lines
 from jaxred.report.values import Value
-from jaxred.report.warnings import not_converged, warning
-from jaxred.studies.results import NeuronExamples, PipelineResult, ProbeStudy, Result
+from jaxred.report.warnings import control_warning, not_converged, warning
+from jaxred.studies.results import ControlsResult, NeuronExamples, PipelineResult, ProbeStudy, Result
 
 PROBES = ("pipeline", "minimal_neurons", "cluster_sweep")  # the studies of one task's probes, the main one first
 STUDIES = {
     "before_after": ("Before and after fine-tuning", before_after_lines),
     "finetuning": ("Fine-tuning", finetuning_lines),
     "speed": ("How much faster", speed_lines),
+    "controls": ("Controls: what the probes would score on labels that mean nothing", controls_lines),
     "minimal_neurons": ("The minimal set out of all neurons", minimal_lines),
     "cluster_sweep": ("Clusters of all neurons", sweep_lines),
     "rankings": ("Rankings of neurons", ranking_lines),
@@ -41,6 +43,8 @@ CAPTIONS = {
     "minimal_neurons": "Neurons are ranked by a probe on all candidates; each point is a probe retrained from "
     "scratch on the first "
     "k of the ranking.",
+    "control_scores": "Test scores with their intervals, and those of the same probes on the control task.",
+    "compression": "How many times as short the online code of the training labels is as one without a probe.",
     "kept_neurons": "The layers that the neurons of the minimal sets come from.",
     "training": "Mean loss of each epoch, penalties included, of the probes on layers 0 to l.",
     "minimal_of_all": "The neurons of all layers, ranked by the oracle; a point is a probe retrained on the first k.",
@@ -90,6 +94,10 @@ def html(results: Mapping[str, Result], images: Mapping[str, bytes], run: Run, i
     """
     pipeline, study, examples = results.get("pipeline"), main_study(results), results.get("neurons")
     table = rows(pipeline) if isinstance(pipeline, PipelineResult) else []
+    found = results.get("controls")
+    controls = found if isinstance(found, ControlsResult) else None
+    head = pipeline_head(pipeline) if isinstance(pipeline, PipelineResult) else []
+    head, lines = with_selectivity(head, table, controls)
     notes: list[str] = []
     if isinstance(pipeline, PipelineResult):
         notes = [INTERVALS, marks_note(pipeline, table), not_converged(pipeline)]
@@ -111,11 +119,19 @@ def html(results: Mapping[str, Result], images: Mapping[str, bytes], run: Run, i
         redundancy=results.get("redundancy"),
         studies=_titled(STUDIES, results),
         together=_titled(TOGETHER, results),
-        head=pipeline_head(pipeline) if isinstance(pipeline, PipelineResult) else [],
-        lines=list(map(cells, table)),
+        head=head,
+        lines=lines,
         notes=notes,
         headline=headline(study) if study else "",
-        warning=warning(study) if study and study.minimal_sets else "",
+        warning=" ".join(
+            filter(
+                None,
+                (
+                    warning(study) if study and study.minimal_sets else "",
+                    control_warning(controls) if controls else "",
+                ),
+            )
+        ),
         class_scores=_class_scores(study) if study else {},
         neurons=neuron_lines(study) if study else [],
         neuron_notes=neuron_notes(examples) if isinstance(examples, NeuronExamples) else [],

@@ -3,7 +3,7 @@
 from jaxred.original.importing import IMPORTED
 from jaxred.report.findings import constant, in_a_sentence, what_is_beaten
 from jaxred.report.values import value
-from jaxred.studies.results import PipelineResult, ProbeStudy
+from jaxred.studies.results import ControlsResult, PipelineResult, ProbeStudy
 
 LEARNT = 0.02  # by so much accuracy an oracle must beat the majority class to have learnt something worth selecting
 CORRELATED = 0.1  # with the training scores an oracle must correlate by so much
@@ -35,6 +35,19 @@ def not_converged(study: ProbeStudy) -> str:
             "are not those of the optimum."
         )
     return f"{n_left:,} of {n_probes:,} probes had not converged when training ended."
+
+
+def control_warning(controls: ControlsResult) -> str:
+    """A sentence where the control task is reached as well as the task by a minimal set; else empty."""
+    minimal = controls.of("minimal")
+    as_good = [entry for entry in minimal if entry.control_as_good]
+    if not as_good:
+        return ""
+    names = ", ".join(f"{entry.n_neurons:,} neurons of layers 0–{entry.top_layer}" for entry in as_good)
+    return (
+        f"{len(as_good)} of {len(minimal)} minimal sets ({names}) score no higher on the task than on its control task "
+        f"({controls.control}) by more than the uncertainty: what they score may be the probe's memory."
+    )
 
 
 def _oracle(study: ProbeStudy, split: str) -> float:

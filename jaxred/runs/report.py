@@ -22,7 +22,7 @@ from jaxred.probing.probe_files import load_probes
 from jaxred.report import page, tables
 from jaxred.report.neuron_table import neuron_table
 from jaxred.runs.workdir import Workdir, locked
-from jaxred.studies.results import RESULTS, NeuronExamples, ProbeStudy, Result
+from jaxred.studies.results import RESULTS, ControlsResult, NeuronExamples, ProbeStudy, Result
 
 log = logging.getLogger("jaxred")
 
@@ -84,13 +84,14 @@ def _write_page(workdir: Workdir, results: dict[str, Result], identity: str, for
 def _write_tables(workdir: Workdir, results: dict[str, Result], identity: str) -> None:
     """Of the main study results/table.md, .csv and .tex and results/neurons.csv; of every other, its own table."""
     study = page.main_study(results)
-    texts = {}
+    texts, found = {}, results.get("controls")
+    controls = found if isinstance(found, ControlsResult) else None
     for name, result in results.items():
         stem = "table" if result is study else f"{name}_table"
-        lines = tables.lines(result)
+        lines = tables.lines(result, controls)
         texts |= {
             f"{stem}.md": markdown(lines) + "\n",
-            f"{stem}.csv": as_csv(_numbers(result)),
+            f"{stem}.csv": as_csv(tables.numbers(result, controls)),
             f"{stem}.tex": latex(lines),
         }
     files = [workdir.result(name).with_name(name) for name in texts]
@@ -105,13 +106,6 @@ def _write_tables(workdir: Workdir, results: dict[str, Result], identity: str) -
 
     made = [*files, *([neurons] if with_neurons else [])]
     get_or_make(of_files(workdir.path, TABLES, identity, made), make, "the tables are made again")
-
-
-def _numbers(result: Result) -> list[Sequence[object]]:
-    """The rows of a result as they are, for a program; the first line is the head."""
-    rows = result.rows()
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    return [columns, *([row.get(column) for column in columns] for row in rows)]
 
 
 def _neurons(workdir: Workdir, study: ProbeStudy, results: dict[str, Result]) -> Iterable[Sequence[object]]:

@@ -23,6 +23,7 @@ from jaxred.studies.results import (
     AblationResult,
     BeforeAfter,
     ClusterSweepResult,
+    ControlsResult,
     FineTuningResult,
     GeneralRedundancy,
     MinimalNeuronsResult,
@@ -168,7 +169,8 @@ class Run:
         Raises:
             UserError: there is no such result.
         """
-        return tables.printed(self._named(name))
+        controls = self.results.get("controls")
+        return tables.printed(self._named(name), controls if isinstance(controls, ControlsResult) else None)
 
     def _named(self, name: str | None) -> Result:
         result = self.results.get(name) if name is not None else self.study or next(iter(self.results.values()))

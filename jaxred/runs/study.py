@@ -17,12 +17,13 @@ from jaxred.io.result_files import fingerprint
 from jaxred.original import experiment
 from jaxred.report import tables
 from jaxred.runs import publishing, report, stages
+from jaxred.runs.controls import run_controls
 from jaxred.runs.finetuning import require_text, run_finetuning, studied
 from jaxred.runs.finished import MODELS, TASKS
 from jaxred.runs.sources import OriginalExperiment, Source, TextSource, source_of
 from jaxred.runs.together import run_models, run_tasks
 from jaxred.runs.workdir import Workdir, locked
-from jaxred.studies.results import RESULTS, BeforeAfter, PipelineResult
+from jaxred.studies.results import RESULTS, BeforeAfter, ControlsResult, PipelineResult
 from jaxred.validation import validate_source
 
 log = logging.getLogger("jaxred")
@@ -34,6 +35,7 @@ STAGES = {
     "cluster_sweep": stages.run_cluster_sweep,
     "minimal_neurons": stages.run_minimal_neurons,
     "rankings": stages.run_rankings,
+    "controls": run_controls,
 }
 TOGETHER = {TASKS: run_tasks, MODELS: run_models}  # general redundancy of other runs, by source
 STUDY = ("redundancy", "layer_measures", "pipeline", "cluster_sweep")  # the stages of jaxred study
@@ -44,7 +46,7 @@ def run(config: StudyConfig, workdir: str, overwrite: bool = False) -> None:
     with locked(workdir):
         folder = run_stages(config, workdir, overwrite, STUDY)
         timed("report", lambda: report.write(folder))
-        table = tables.printed(folder.load(PipelineResult))
+        table = tables.printed(folder.load(PipelineResult), folder.find(ControlsResult))
         if (compared := folder.find(BeforeAfter)) is not None:
             table += f"\n\nBefore and after fine-tuning:\n\n{tables.printed(compared)}"
     print(f"\n{table}\n")
@@ -74,6 +76,8 @@ def run_stages(
 
 
 def _run_stages(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...], source: Source) -> Workdir:
+    if config.controls.enabled and "pipeline" in wanted and "controls" not in wanted:
+        wanted = *wanted, "controls"
     if source_kind(config) in TOGETHER:
         return _run_together(config, workdir, overwrite, wanted)
     if wanted:
@@ -143,7 +147,8 @@ def result_of(stage: str, config: StudyConfig) -> str:
 def printed(stage: str, config: StudyConfig, folder: Workdir) -> str:
     """What a launcher prints of a stage that was run: its table, and where the result is."""
     name = result_of(stage, config)
-    return f"\n{tables.printed(folder.load(RESULTS[name]))}\n\nResults: {folder.result(name)}"
+    table = tables.printed(folder.load(RESULTS[name]), folder.find(ControlsResult))
+    return f"\n{table}\n\nResults: {folder.result(name)}"
 
 
 def _run_together(config: StudyConfig, workdir: str, overwrite: bool, wanted: tuple[str, ...]) -> Workdir:

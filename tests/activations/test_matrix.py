@@ -256,3 +256,16 @@ def test_a_matrix_says_what_it_holds(tmp_path):
     )
     matrix = FeatureMatrix.allocate(5, 3, 4, tmp_path)[0]
     assert repr(matrix) == "<FeatureMatrix: 5 rows x 3 columns, in a scratch file>"
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_rows_are_taken_in_another_order(scratch, tmp_path, monkeypatch):
+    if scratch:
+        monkeypatch.setattr("jaxred.activations.matrix.MEMORY_SHARE", 0.0)
+    rows = np.random.default_rng(0).normal(size=(13, 3)).astype(np.float32)
+    matrix = FeatureMatrix.from_rows(rows, 4)
+    for order in (np.random.default_rng(1).permutation(13), np.array([5, 5, 0]), np.arange(13)):
+        copy = matrix.taken(order, tmp_path if scratch else None)
+        assert copy.in_memory is not scratch
+        np.testing.assert_array_equal(np.asarray(copy), rows[order])
+    np.testing.assert_array_equal(np.asarray(matrix), rows)

@@ -79,21 +79,24 @@ def test_greedy_gaussians_are_those_of_scipy(monkeypatch):
     monkeypatch.setattr(gaussian, "SHRINKAGE", 0.0)
     jax.clear_caches()
     random = np.random.default_rng(2)
-    targets = {split: np.arange(n) % 3 for split, n in (("train", 150), ("dev", 61))}
+    targets = {"train": random.integers(0, 3, 300)}
     centres, mixing = random.normal(size=(3, 9)), random.normal(size=(3, 9, 9))
     rows = {
         split: np.stack([centres[c] + mixing[c] @ random.normal(size=9) for c in y]) for split, y in targets.items()
     }
     found = gaussian_order(made_up_features(rows, targets), n_greedy=5)
-    prior = np.log((np.bincount(targets["train"]) + 1) / (150 + 3))
+    fitted, held = gaussian.held_out(300)
+    assert (len(fitted), len(held), len({*fitted, *held})) == (240, 60, 300)
+    x, y = rows["train"][fitted], targets["train"][fitted]
+    prior = np.log((np.bincount(y) + 1) / (240 + 3))
 
     def likelihood(columns: list[int]) -> float:
-        joint = np.empty((3, 61))
+        joint = np.empty((3, 60))
         for c in range(3):
-            own = rows["train"][targets["train"] == c][:, columns]
+            own = x[y == c][:, columns]
             covariance = np.cov(own.T, bias=True).reshape(len(columns), len(columns))
-            joint[c] = prior[c] + multivariate_normal.logpdf(rows["dev"][:, columns], own.mean(0), covariance)
-        return float(np.mean(joint[targets["dev"], np.arange(61)] - logsumexp(joint, axis=0)))
+            joint[c] = prior[c] + multivariate_normal.logpdf(rows["train"][held][:, columns], own.mean(0), covariance)
+        return float(np.mean(joint[targets["train"][held], np.arange(60)] - logsumexp(joint, axis=0)))
 
     chosen: list[int] = []
     for _ in range(5):
@@ -122,8 +125,8 @@ def test_copies_constants_and_a_class_of_one_row_do_not_look_certain():
 
 def test_samples_and_candidates_bound_what_is_looked_at(monkeypatch):
     monkeypatch.setattr(gaussian, "CANDIDATES", 5)
-    monkeypatch.setitem(gaussian._MOST, "train", 150)
-    monkeypatch.setitem(gaussian._MOST, "dev", 40)
+    monkeypatch.setattr(gaussian, "TRAIN_ROWS", 120)
+    monkeypatch.setattr(gaussian, "HELD_ROWS", 30)
     found = gaussian_order(planted(deciding=11))
     assert found[0] == 11
     np.testing.assert_array_equal(np.sort(found), np.arange(24))

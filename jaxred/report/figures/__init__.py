@@ -9,7 +9,7 @@ from jaxred.statistics.cluster_map import ClusterMap
 
 from jaxred.report.figures.style import STYLE, mpl  # isort: skip  (first, as it imports matplotlib whatever $MPLBACKEND is)
 from jaxred.io.files import replace_file
-from jaxred.report.figures import ablation, finetuning, layer_measures, probes, rankings, redundancy, together
+from jaxred.report.figures import ablation, controls, finetuning, layer_measures, probes, rankings, redundancy, together
 from jaxred.studies.results import Result
 
 __all__ = ["STYLE", "draw", "draw_cluster_map"]
@@ -22,6 +22,7 @@ FIGURES: dict[str, dict[str, Callable[[Any], Any]]] = {
         "kept_neurons": probes.kept_neurons,
         "training": probes.training,
     },
+    "controls": {"control_scores": controls.control_scores, "compression": controls.compression},
     "cluster_sweep": {"cluster_sweep": probes.cluster_sweep},
     "minimal_neurons": {"minimal_of_all": probes.minimal_of_all},
     "redundancy": {"cka": redundancy.cka, "clusters": redundancy.clusters, "windows": redundancy.windows},
@@ -53,7 +54,8 @@ def draw(folder: Path, results: Mapping[str, Result], also: Sequence[str] = ()) 
     figures = {}
     with mpl.rc_context(STYLE):
         for name, result in results.items():
-            figures |= {figure: make(result) for figure, make in FIGURES.get(name, {}).items()}
+            made = {figure: make(result) for figure, make in FIGURES.get(name, {}).items()}
+            figures |= {figure: drawn for figure, drawn in made.items() if drawn is not None}
         files = {}
         for name, figure in figures.items():
             files[name] = folder / f"{name}.png"

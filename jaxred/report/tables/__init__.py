@@ -4,6 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxred.report.tables.ablation import ablation_lines, ablation_table
+from jaxred.report.tables.controls import (
+    controls_lines,
+    controls_table,
+    numbers_with_selectivity,
+    pipeline_lines,
+    pipeline_table,
+)
 from jaxred.report.tables.finetuning import (
     before_after_lines,
     before_after_table,
@@ -12,21 +19,12 @@ from jaxred.report.tables.finetuning import (
 )
 from jaxred.report.tables.layer_measures import layer_lines, layer_measures_table
 from jaxred.report.tables.neurons import neurons_lines, neurons_table
-from jaxred.report.tables.probes import (
-    cells,
-    minimal_lines,
-    minimal_table,
-    pipeline_head,
-    pipeline_table,
-    rows,
-    sweep_lines,
-    sweep_table,
-)
+from jaxred.report.tables.probes import minimal_lines, minimal_table, sweep_lines, sweep_table
 from jaxred.report.tables.rankings import ranking_lines, rankings_table
 from jaxred.report.tables.redundancy import redundancy_lines, redundancy_table
 from jaxred.report.tables.speed import speed_lines, speed_table
 from jaxred.report.tables.together import models_lines, models_table, tasks_lines, tasks_table
-from jaxred.studies.results import PipelineResult, Result
+from jaxred.studies.results import ControlsResult, PipelineResult, Result
 
 PRINTED: dict[str, Callable[[Any], str]] = {
     "pipeline": pipeline_table,
@@ -42,15 +40,12 @@ PRINTED: dict[str, Callable[[Any], str]] = {
     "models": models_table,
     "ablation": ablation_table,
     "rankings": rankings_table,
+    "controls": controls_table,
 }
 
 
-def _pipeline_lines(pipeline: PipelineResult) -> list[list[str]]:
-    return [pipeline_head(pipeline), *map(cells, rows(pipeline))]
-
-
 _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
-    "pipeline": _pipeline_lines,
+    "pipeline": pipeline_lines,
     "cluster_sweep": lambda result: sweep_lines(result)[0][0],
     "minimal_neurons": lambda result: minimal_lines(result)[0][0],
     "redundancy": redundancy_lines,
@@ -63,14 +58,26 @@ _LINES: dict[str, Callable[[Any], list[list[str]]]] = {
     "models": lambda result: models_lines(result)[0][0],
     "ablation": lambda result: ablation_lines(result)[0][0],
     "rankings": lambda result: ranking_lines(result)[0][0],
+    "controls": lambda result: controls_lines(result)[0][0],
 }
 
 
-def printed(result: Result) -> str:
-    """The table of a result as it is printed: Markdown, with notes."""
+def printed(result: Result, controls: ControlsResult | None = None) -> str:
+    """The table of a result as it is printed: Markdown, with notes; the pipeline's with selectivity by its controls."""
+    if isinstance(result, PipelineResult):
+        return pipeline_table(result, controls)
     return PRINTED[result.name](result)
 
 
-def lines(result: Result) -> list[list[str]]:
-    """The (first) table of a result; the first line is its head."""
+def lines(result: Result, controls: ControlsResult | None = None) -> list[list[str]]:
+    """The (first) table of a result; the first line is its head; the pipeline's with selectivity by its controls."""
+    if isinstance(result, PipelineResult):
+        return pipeline_lines(result, controls)
     return _LINES[result.name](result)
+
+
+def numbers(result: Result, controls: ControlsResult | None = None) -> list[list[Any]]:
+    """The rows of a result as they are, for a program; the first line is the head."""
+    rows = numbers_with_selectivity(result, controls) if isinstance(result, PipelineResult) else result.rows()
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return [columns, *([row.get(column) for column in columns] for row in rows)]

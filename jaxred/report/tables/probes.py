@@ -31,6 +31,7 @@ class Row:
     to_oracle: Value | None  # the difference on test
     encoder_parameters: int | None  # of the encoder cut after the highest layer used
     probe_parameters: int | None
+    probe: str = ""  # by its name
     marks: tuple[str, ...] = ()  # that it is no finding, or not at its optimum
 
     @property
@@ -72,6 +73,7 @@ def rows(pipeline: PipelineResult) -> list[Row]:
             None if name == "Oracle" else to_oracle(scores, mean),
             round(sum(parameters) / len(parameters)) if parameters else None,
             (round(n_neurons.mean) + 1) * n_outputs,
+            probe,
             tuple(filter(None, (not_a_finding, "not at its optimum" if unsolved else ""))),
         )
 
@@ -122,12 +124,10 @@ def rows(pipeline: PipelineResult) -> list[Row]:
     return table
 
 
-def pipeline_table(pipeline: PipelineResult) -> str:
-    """The pipeline's outcome as a Markdown table, and a note where it means little."""
-    table = rows(pipeline)
-    text = markdown([pipeline_head(pipeline), *map(cells, table)])
+def pipeline_notes(pipeline: PipelineResult, table: list[Row]) -> str:
+    """What is below the pipeline's table: its rows and intervals, and a note where it means little."""
     counts = ", ".join(f"{split} {n:,}" for split, n in pipeline.task.rows.items())
-    text += f"\n\nRows: {counts}. Layers and neurons are selected on dev. {INTERVALS}{of_repeats(pipeline)}"
+    text = f"Rows: {counts}. Layers and neurons are selected on dev. {INTERVALS}{of_repeats(pipeline)}"
     notes = " ".join(filter(None, (marks_note(pipeline, table), warning(pipeline), not_converged(pipeline))))
     return f"{text}\nNote: {notes}" if notes else text
 

@@ -12,6 +12,7 @@ from jaxred.studies.results.cluster_sweep import (
     SweepEntry,
     SweepEntryOfRepeats,
 )
+from jaxred.studies.results.controls import ControlledProbe, ControlsResult, ExpectedLayer
 from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, SetOfBoth, SetOfOne
 from jaxred.studies.results.layer_measures import AgreementOfOrders, Block, DropOrder, LayerMeasures, OfHalves
 from jaxred.studies.results.minimal_neurons import MinimalClassesOfRepeats, MinimalNeuronsRepeats, MinimalNeuronsResult
@@ -57,9 +58,12 @@ __all__ = [
     "ClusterSweepResult",
     "ClustersAt",
     "ConstantAnswer",
+    "ControlledProbe",
+    "ControlsResult",
     "Difference",
     "DropOrder",
     "EncoderSummary",
+    "ExpectedLayer",
     "FineTuningResult",
     "GeneralRedundancy",
     "LayerChoice",
@@ -125,5 +129,6 @@ RESULTS: dict[str, type[Result]] = {
         TwoModels,
         AblationResult,
         RankingsResult,
+        ControlsResult,
     )
 }
