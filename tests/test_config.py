@@ -242,6 +242,7 @@ def test_a_configuration_as_json():
         "deltas": [[1.0, 2.0]],
         "minimal_delta": 1.0,
         "fractions": [],
+        "ranking": "weights",
         "search": "auto",
         "rule": "delta",
     }
