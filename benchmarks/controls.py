@@ -28,8 +28,9 @@ SMALLEST = flags.DEFINE_bool("smallest", False, "A quick run that shows that the
 def main(argv: list[str]) -> None:
     del argv
     n = 80 if SMALLEST.value else N_SENTENCES.value
-    named = {"name": "sst2", "data_dir": GLUE.value} if GLUE.value else {}
-    config = StudyConfig(TaskConfig(limit_instances=n, **named), encoder=EncoderConfig(path=ENCODER.value))
+    task = TaskConfig(name="sst2", data_dir=GLUE.value) if GLUE.value else TaskConfig()
+    task.limit_instances = n
+    config = StudyConfig(task, encoder=EncoderConfig(path=ENCODER.value))
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:
         run_stages(config, place, False, ())  # the activations

@@ -9,6 +9,7 @@ from helpers.tiny_encoder import study_config
 from jaxred.activations.store import Store
 from jaxred.config import SelectionConfig, recorded_task
 from jaxred.data import load_task
+from jaxred.data.examples import WordDataset
 from jaxred.io.result_files import load_result
 from jaxred.probing.features import SPLITS, load_features
 from jaxred.report import tables
@@ -53,7 +54,9 @@ def test_words_of_rows_are_those_of_the_text(workdir, config):
     for split in SPLITS:
         expected = [LABELS[int(word[1:]) % 3] for word in words[split]]
         assert [features.classes[label] for label in features.targets[split]] == expected
-    assert {*words["train"], *words["dev"]} <= {w for s in load_task(config.task).splits["train"] for w in s.words}
+    dataset = load_task(config.task)
+    assert isinstance(dataset, WordDataset)
+    assert {*words["train"], *words["dev"]} <= {word for sentence in dataset.splits["train"] for word in sentence.words}
     targets, kind = controls.control_targets(features, stores, config)
     assert kind == WORD_TYPES
     of_type = {}
