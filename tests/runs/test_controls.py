@@ -1,5 +1,7 @@
 """Controls of a whole run of labelled words, and of sentences, under a tiny random encoder."""
 
+import csv
+
 import numpy as np
 import pytest
 from helpers.tiny_encoder import study_config
@@ -7,11 +9,13 @@ from helpers.tiny_encoder import study_config
 from jaxred.activations.store import Store
 from jaxred.config import SelectionConfig, recorded_task
 from jaxred.data import load_task
+from jaxred.data.examples import WordDataset
 from jaxred.io.result_files import load_result
 from jaxred.probing.features import SPLITS, load_features
+from jaxred.report import tables
 from jaxred.runs import controls, report, study
 from jaxred.runs.workdir import Workdir
-from jaxred.studies.results import ControlsResult
+from jaxred.studies.results import ControlsResult, PipelineResult
 from jaxred.studies.results.controls import WORD_TYPES
 
 LABELS = ("ADJ", "NOUN", "VERB")
@@ -50,7 +54,9 @@ def test_words_of_rows_are_those_of_the_text(workdir, config):
     for split in SPLITS:
         expected = [LABELS[int(word[1:]) % 3] for word in words[split]]
         assert [features.classes[label] for label in features.targets[split]] == expected
-    assert {*words["train"], *words["dev"]} <= {w for s in load_task(config.task).splits["train"] for w in s.words}
+    dataset = load_task(config.task)
+    assert isinstance(dataset, WordDataset)
+    assert {*words["train"], *words["dev"]} <= {word for sentence in dataset.splits["train"] for word in sentence.words}
     targets, kind = controls.control_targets(features, stores, config)
     assert kind == WORD_TYPES
     of_type = {}
@@ -73,6 +79,30 @@ def test_results_tables_and_report_are_written(workdir):
     assert "selectivity" in page
     assert "every word type has one label" in page
     assert {"control_scores", "compression"} <= {path.stem for path in workdir.figures.glob("*.png")}
+
+
+def test_the_pipelines_own_tables_have_selectivity(workdir, config):
+    result, pipeline = workdir.load(ControlsResult), workdir.load(PipelineResult)
+    oracle = result.named(pipeline.oracle_probe)
+    assert oracle is not None
+    table = workdir.result("table").with_suffix(".md").read_text()
+    assert table.splitlines()[0].rstrip("| ").endswith("selectivity")
+    shown = f"{oracle.selectivity.difference:.3f}"
+    for text in (table, study.printed("pipeline", config, workdir)):
+        (line,) = [line for line in text.splitlines() if line.startswith("| Oracle")]
+        assert shown in line.split("|")[-2]
+    lines = list(csv.DictReader(workdir.result("table").with_suffix(".csv").open()))
+    names = {"oracle": pipeline.oracle_probe, "LS + CCFS": pipeline.selection[0].minimal_probe}
+    for kind, name in names.items():
+        entry = result.named(name)
+        assert entry is not None
+        row = next(line for line in lines if line["set"] == kind)
+        assert float(row["selectivity"]) == pytest.approx(entry.selectivity.difference)
+        assert float(row["selectivity_low"]) == pytest.approx(entry.selectivity.interval[0])
+    for part, kind in (("independent", "layer"), ("incremental", "layers")):
+        shown_of_layers = [float(line["selectivity"]) for line in lines if line["set"] == part]
+        assert shown_of_layers == pytest.approx([entry.selectivity.difference for entry in result.of(kind)])
+    assert "selectivity" not in tables.printed(pipeline)
 
 
 def test_a_second_run_keeps_them(workdir, config, monkeypatch):

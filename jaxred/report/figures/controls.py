@@ -11,7 +11,7 @@ KINDS = (("layers", "layers 0 to this one", BLUE, "o"), ("layer", "this layer al
 
 
 def control_scores(result: ControlsResult) -> Figure:
-    figure, axes = new_axes()
+    figure, axes = new_axes(height=4.3)
     for kind, label, color, marker in KINDS:
         entries = result.of(kind)
         x, scores = np.arange(len(entries)), np.array([entry.score["test"] for entry in entries])
@@ -26,7 +26,7 @@ def control_scores(result: ControlsResult) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     metric = result.task.metric.replace("_", " ").replace("corrcoef", "correlation")
     axes.set(xlabel="layer (0 is the embedding output)", ylabel=metric, title=f"Task and control ({result.control})")
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(fontsize=7.5, ncols=2, loc="outside lower center")  # below, as the lines are all over the axes
     return figure
 
 
