@@ -56,7 +56,7 @@ def test_the_oracle_learns_and_everything_is_written(workdir):
     assert pipeline["task"]["classes"] == list(LABELS)
     assert pipeline["oracle"]["test"][OVERALL] > pipeline["task"]["majority"]["accuracy"]["test"] + 0.2
     names = {"all_results", "all_results_cluster_sweep", "all_results_minimal_neurons"}
-    names |= {"pipeline", "cluster_sweep", "minimal_neurons", "redundancy", "neurons"}
+    names |= {"pipeline", "cluster_sweep", "minimal_neurons", "redundancy", "layer_measures"}
     assert {path.stem for path in workdir.results()} == names
 
 

@@ -163,11 +163,14 @@ def run_before_after(workdir: Workdir) -> BeforeAfter:
     after = workdir.find_with_identity(PipelineResult)
     assert before is not None, "the pipeline was just run on both"
     assert after is not None, "the pipeline was just run on both"
-    identity, file = fingerprint([BeforeAfter.name, before[1], after[1]]), workdir.result(BeforeAfter.name)
+    measured = [folder.find_with_identity(LayerMeasures) for folder in (Workdir(workdir.before), workdir)]
+    measures = None if measured[0] is None or measured[1] is None else (measured[0][0], measured[1][0])
+    decided_by = [before[1], after[1], *(each[1] for each in measured if each is not None)]
+    identity, file = fingerprint([BeforeAfter.name, *decided_by]), workdir.result(BeforeAfter.name)
     artifact = Artifact(workdir.path, BeforeAfter.name, identity, [file], lambda: workdir.kept(BeforeAfter, identity))
     return get_or_make(
         artifact,
-        lambda: save_result(file, identity, before_and_after(before[0], after[0]).to_json()),
+        lambda: save_result(file, identity, before_and_after(before[0], after[0], measures).to_json()),
         "it is made again",
     )
 

@@ -122,7 +122,8 @@ def _fine_tuned(
             encoder=replace(config.encoder, n_layers=config.finetune.n_layers),
             extraction=replace(config.extraction, store=elsewhere),
         )
-        _run_stages(pretrained, str(folder.before), overwrite, ("pipeline",), source)
+        compared = tuple(stage for stage in ("layer_measures", "pipeline") if stage in wanted)
+        _run_stages(pretrained, str(folder.before), overwrite, compared, source)
     return studied(config, folder)
 
 

@@ -2,17 +2,30 @@
 
 from typing import Any
 
-from jaxred.studies.results import BeforeAfter, PipelineResult, SetOfBoth, SetOfOne
+import numpy as np
+
+from jaxred.studies.results import (
+    BeforeAfter,
+    LayerMeasures,
+    MeasureOfBoth,
+    OfHalves,
+    PipelineResult,
+    SetOfBoth,
+    SetOfOne,
+)
 
 BEST_LAYER = "Best layer alone"  # the rule that takes the layer that is best on dev by itself
 
 
-def before_and_after(before: PipelineResult, after: PipelineResult) -> BeforeAfter:
+def before_and_after(
+    before: PipelineResult, after: PipelineResult, measures: tuple[LayerMeasures, LayerMeasures] | None = None
+) -> BeforeAfter:
     """Sets that one rule selects in both, next to each other.
 
     Args:
         before: of the pretrained encoder.
         after: of the same encoder fine-tuned, on the same task with the same rules.
+        measures: of the layers of both, where they were measured.
     """
     sides = [_sets(result) for result in (before, after)]
     constant = after.task.constant
@@ -22,7 +35,24 @@ def before_and_after(before: PipelineResult, after: PipelineResult) -> BeforeAft
         sets=[SetOfBoth(*rule, sides[0][rule], sides[1][rule]) for rule in sides[1] if rule in sides[0]],
         layers={"before": _layers(before), "after": _layers(after)},
         constant=None if constant is None else constant.scores["test"],
+        measures={} if measures is None else _measures(*measures),
     )
+
+
+def _measures(before: LayerMeasures, after: LayerMeasures) -> dict[str, MeasureOfBoth]:
+    """The measures of layers, and those of a layer and the one before it, that both have."""
+    sides = []
+    for found in (before, after):
+        to_predecessor = {name: _to_predecessor(values) for name, values in found.by_pair.items()}
+        sides.append({**found.by_layer, **to_predecessor})
+    return {name: MeasureOfBoth(sides[0][name], sides[1][name]) for name in sides[1] if name in sides[0]}
+
+
+def _to_predecessor(values: OfHalves) -> OfHalves:
+    def diagonal(pairs: np.ndarray) -> np.ndarray:
+        return np.concatenate([[np.nan], np.diagonal(pairs, 1)])
+
+    return OfHalves(diagonal(values.whole), [diagonal(half) for half in values.halves])
 
 
 def _layers(pipeline: PipelineResult) -> list[float]:

@@ -1,11 +1,16 @@
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 from helpers.small_study import correlation_of, made_up_task, study_config
 
+from jaxred.activations.in_memory import HiddenStates
 from jaxred.io.result_files import as_json
 from jaxred.report.tables.finetuning import before_after_lines
+from jaxred.statistics.streaming import from_store
 from jaxred.studies.before_after import BEST_LAYER, before_and_after
+from jaxred.studies.layer_measures import layer_measures, pass_over
 from jaxred.studies.pipeline import pipeline
 from jaxred.studies.results import BeforeAfter
 
@@ -59,3 +64,23 @@ def test_the_table_has_a_line_for_what_is_equal(sides):
     assert lines[0][0] == ""
     assert any(f"{both.sets[-1].delta}, 9/9; {twice.clustering}" in line[0] for line in lines)
     assert len({tuple(line) for line in lines}) == len(lines)
+
+
+def test_measures_of_layers_are_next_to_each_other(sides):
+    measured = []
+    for seed in (0, 1):
+        states = HiddenStates(np.random.default_rng(seed).normal(size=(40, 3, 6)).astype(np.float32))
+        measured.append(layer_measures(from_store(states), pass_over(states)))
+    both = before_and_after(sides[0], sides[1], (measured[0], measured[1]))
+    assert {*both.measures} == {*measured[0].by_layer, *measured[0].by_pair}
+    rank = both.measures["effective_rank"]
+    np.testing.assert_array_equal(rank.before.whole, measured[0].by_layer["effective_rank"].whole)
+    cka = both.measures["cka"]
+    np.testing.assert_array_equal(cka.after.whole[1:], np.diagonal(measured[1].by_pair["cka"].whole, 1))
+    assert np.isnan(cka.after.whole[0])
+    lines = before_after_lines(both)[1][0]
+    assert lines[0][0] == "layer"
+    assert len(lines) == 4
+    again = BeforeAfter.from_json(json.loads(as_json(both.to_json())))
+    np.testing.assert_array_equal(again.measures["cka"].after.whole, cka.after.whole)
+    assert len(before_after_lines(before_and_after(*sides))) == 1

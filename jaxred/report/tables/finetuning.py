@@ -1,10 +1,13 @@
 """The tables of fine-tuning: epochs, and what is found before and after."""
 
+import numpy as np
+
 from jaxred.io.tables import markdown
 from jaxred.probing.resampling import LEVEL
+from jaxred.report.tables.layer_measures import TITLES, number
 from jaxred.report.values import Value
 from jaxred.studies.before_after import BEST_LAYER
-from jaxred.studies.results import BeforeAfter, FineTuningResult, SetOfOne
+from jaxred.studies.results import BeforeAfter, FineTuningResult, MeasureOfBoth, SetOfOne
 
 Table = tuple[list[list[str]], str]
 
@@ -46,7 +49,34 @@ def before_after_lines(result: BeforeAfter) -> list[Table]:
             details += [clustering] if clustering else []
             lines.append([f"{rule} ({'; '.join(details)})" if details else rule, *cells])
     note = f"[ ]: {LEVEL:.0%} bootstrap interval over test rows. *: no finding."
-    return [(lines, note)]
+    return [(lines, note), *([(_changes(result), CHANGES)] if result.measures else [])]
+
+
+CHANGES = (
+    "Measures without labels of each layer, before -> after (CKA, Procrustes, mutual kNN and angular distance: to the layer "
+    "before it). Bold: the values of the two halves of the sentences do not overlap between before and after."
+)
+
+
+def _changes(result: BeforeAfter) -> list[list[str]]:
+    """A line per layer: every measure before and after."""
+    n_layers = max(len(both.after.whole) for both in result.measures.values())
+    lines = [["layer", *(TITLES[name] for name in result.measures)]]
+    for layer in range(n_layers):
+        lines.append([str(layer), *(_change(both, layer) for both in result.measures.values())])
+    return lines
+
+
+def _change(both: MeasureOfBoth, layer: int) -> str:
+    if layer >= min(len(both.before.whole), len(both.after.whole)):
+        return "–"
+    before, after = (float(side.whole[layer]) for side in (both.before, both.after))
+    if np.isnan(before) or np.isnan(after):
+        return "–"
+    halves = [[float(half[layer]) for half in side.halves] for side in (both.before, both.after)]
+    apart = bool(halves[0] and halves[1]) and (max(halves[0]) < min(halves[1]) or max(halves[1]) < min(halves[0]))
+    text = f"{number(before)} -> {number(after)}"
+    return f"**{text}**" if apart else text
 
 
 def _layers(side: SetOfOne) -> str:

@@ -35,7 +35,7 @@ def order_lines(result: LayerMeasures) -> list[list[str]]:
     """The order in which each measure would drop the layers, and how far the orders of two halves agree."""
     head = ["measure", "drops first ... last", "tau of halves"]
     rest = [
-        [TITLES[each.measure], " ".join(map(str, each.layers)), _number(each.agreement_of_halves)]
+        [TITLES[each.measure], " ".join(map(str, each.layers)), number(each.agreement_of_halves)]
         for each in result.orders
     ]
     return [head, *rest]
@@ -44,7 +44,7 @@ def order_lines(result: LayerMeasures) -> list[list[str]]:
 def agreement_lines(result: LayerMeasures) -> list[list[str]]:
     """How far two orders agree."""
     rest = [
-        [" and ".join(TITLES[name] for name in each.measures), _number(each.tau), f"{each.overlap:.2f}"]
+        [" and ".join(TITLES[name] for name in each.measures), number(each.tau), f"{each.overlap:.2f}"]
         for each in result.agreements
     ]
     return [["orders", "tau", "overlap"], *rest]
@@ -95,8 +95,8 @@ def _with_range(value: float, halves: list[float]) -> str:
     if np.isnan(value):
         return "–"
     known = [half for half in halves if not np.isnan(half)]
-    return f"{_number(value)} ({_number(min(known))} to {_number(max(known))})" if known else _number(value)
+    return f"{number(value)} ({number(min(known))} to {number(max(known))})" if known else number(value)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

@@ -13,7 +13,7 @@ from jaxred.studies.results.cluster_sweep import (
     SweepEntryOfRepeats,
 )
 from jaxred.studies.results.controls import ControlledProbe, ControlsResult, ExpectedLayer
-from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, SetOfBoth, SetOfOne
+from jaxred.studies.results.finetuning import BeforeAfter, FineTuningResult, MeasureOfBoth, SetOfBoth, SetOfOne
 from jaxred.studies.results.layer_measures import AgreementOfOrders, Block, DropOrder, LayerMeasures, OfHalves
 from jaxred.studies.results.minimal_neurons import MinimalClassesOfRepeats, MinimalNeuronsRepeats, MinimalNeuronsResult
 from jaxred.studies.results.neuron_examples import NeuronClass, NeuronExample, NeuronExamples, NeuronProfile
@@ -72,6 +72,7 @@ __all__ = [
     "Majority",
     "MeanClustersAt",
     "MeanScores",
+    "MeasureOfBoth",
     "MinimalClassesOfRepeats",
     "MinimalNeuronsRepeats",
     "MinimalNeuronsResult",

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from jaxred.studies.results.base import Result
+from jaxred.studies.results.layer_measures import OfHalves
 from jaxred.studies.results.probe_study import Interval
 
 
@@ -31,6 +32,14 @@ class SetOfBoth:
     after: SetOfOne
 
 
+@dataclass(frozen=True)
+class MeasureOfBoth:
+    """A measure of each layer without labels, or of a layer and the one before it, under both encoders."""
+
+    before: OfHalves  # [layer]
+    after: OfHalves
+
+
 @dataclass(frozen=True, kw_only=True)
 class BeforeAfter(Result):
     """What the same pipeline finds in an encoder before and after it is fine-tuned."""
@@ -42,6 +51,7 @@ class BeforeAfter(Result):
     sets: list[SetOfBoth]
     layers: dict[str, list[float]]  # before, after: the test score of each layer alone
     constant: float | None  # the best constant answer's test score
+    measures: dict[str, MeasureOfBoth] = field(default_factory=dict)  # empty where layers were not measured
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per rule and side."""
