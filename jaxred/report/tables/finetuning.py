@@ -53,8 +53,8 @@ def before_after_lines(result: BeforeAfter) -> list[Table]:
 
 
 CHANGES = (
-    "Measures without labels of each layer, before -> after (CKA, Procrustes, mutual kNN and angular distance: to the layer "
-    "before it). Bold: the values of the two halves of the sentences do not overlap between before and after."
+    "Measures without labels of each layer, before -> after (CKA, Procrustes, mutual kNN and angular distance: to the "
+    "layer before it). Bold: the values of the two halves of the sentences do not overlap between before and after."
 )
 
 
