@@ -2,10 +2,10 @@
 
 p(x | c) is a Gaussian of the chosen neurons, with mean and covariance of class c's training rows. Starting with none,
 the neuron is added with which the sum of log p(c | x) over held-out rows is largest. These are a fifth of the training
-rows: dev, on which sizes are selected, is not looked at. A Gaussian of one more neuron is that of
-the others times that of the new one's residual after regressing it on them, within each class: so the residuals of all
-candidates are kept, for training and held-out rows, and a step takes the part along the new neuron off them (Gram-Schmidt);
-all candidates are scored at once.
+rows: dev, on which sizes are selected, is not looked at. A Gaussian of one more neuron is that of the others times that
+of the new one's residual after regressing it on them, within each class: so the residuals of all candidates are kept,
+for fitted and held-out rows, and a step takes the part along the new neuron off them (Gram-Schmidt); all candidates are
+scored at once.
 
 Variances are shrunk towards those within classes, as if each class had PRIOR_ROWS more rows of these, and get
 SHRINKAGE of the neuron's variance, so that neither a class of one row nor a copy of a chosen neuron looks certain.
