@@ -21,7 +21,7 @@ from jaxred.errors import UserError
 from jaxred.io.paths import is_url
 from jaxred.runs.ablation import run_ablation
 from jaxred.runs.run import Run
-from jaxred.runs.sources import IN_MEMORY, Arrays, Source, Texts, TextSource
+from jaxred.runs.sources import IN_MEMORY, OF_PYTHON, Arrays, Source, Texts, TextSource
 from jaxred.runs.study import STAGES, STUDY, run_stages
 from jaxred.runs.study import finetune as run_finetune
 from jaxred.runs.workdir import Workdir
@@ -33,7 +33,6 @@ from jaxred.studies.results import AblationResult, GeneralRedundancy, LayerMeasu
 from jaxred.validation import validate
 
 DEFAULT_MODEL = EncoderConfig().path
-OF_PYTHON = "texts"  # the name of the task of texts that Python gave
 
 Labelled = tuple[Any, Any]  # texts or activations, and their labels
 

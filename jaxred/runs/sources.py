@@ -20,6 +20,7 @@ from jaxred.original import experiment
 from jaxred.original.importing import STORES, import_activations, open_stores
 
 IN_MEMORY = "activations"  # the name of the task of a study of activations that Python gave
+OF_PYTHON = "texts"  # of texts that Python gave, which are not kept
 
 
 @runtime_checkable

@@ -9,12 +9,12 @@ from jaxred.data import load_task
 from jaxred.data.examples import WordDataset
 from jaxred.models import pretrained
 from jaxred.models.tokenization import Tokenizer
+from jaxred.runs.sources import IN_MEMORY, OF_PYTHON
 
 if TYPE_CHECKING:
     from jaxred.activations.token_changes import TokenChanges
 
 N_SENTENCES = 2_000  # at most; the mean over tens of thousands of tokens moves little with more
-NOT_READ_AGAIN = ("texts", "activations")  # tasks that Python gave
 
 
 def token_changes_of(config: StudyConfig) -> "TokenChanges | None":
@@ -24,7 +24,7 @@ def token_changes_of(config: StudyConfig) -> "TokenChanges | None":
     Args:
         config: of what is studied.
     """
-    if source_kind(config) or config.task.name in NOT_READ_AGAIN:
+    if source_kind(config) or config.task.name in (IN_MEMORY, OF_PYTHON):
         return None
     from jaxred.activations.token_changes import token_changes  # here, because Flax takes half a second to import
     from jaxred.models import load_encoder

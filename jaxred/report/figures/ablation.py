@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from jaxred.report.figures.style import GREY, INK, many_colors, named, new_axes
 from jaxred.studies.results import Ablated, AblationResult
@@ -22,7 +22,7 @@ def neurons(result: AblationResult) -> Figure:
     removed.xaxis.set_major_formatter(PercentFormatter(1))
     kept.set(xscale="log", xlabel="share of all neurons kept (log)", ylabel="", title="The same by what is kept")
     kept.invert_xaxis()
-    kept.xaxis.set_major_formatter(PercentFormatter(1))
+    kept.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     handles, labels = removed.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
