@@ -68,7 +68,7 @@ def test_the_report_is_one_file_that_shows_every_figure(study):
     html = (workdir / "report.html").read_text()
     figures = sorted(path.stem for path in (workdir / "figures").glob("*.png"))
     pipeline = ["kept_neurons", "layers", "minimal_neurons", "training"]
-    assert figures == sorted(["cka", "cluster_sweep", "clusters", "windows", *pipeline])
+    assert figures == sorted(["cka", "cluster_sweep", "clusters", "layer_pairs", "windows", *pipeline])
     assert html.count("data:image/png;base64,") == len(figures)
     assert not re.search(r"""(src|href)=["'](?!data:)""", html)
     assert "accuracy of always saying" in html
@@ -129,7 +129,8 @@ def test_results_of_other_data_do_not_stay_beside_new_ones(study, tmp_path):
         (workdir.parent / "kept").rename(workdir.parent / "task")
     assert refused.returncode == 2
     assert done.returncode == 0, done.stderr
-    assert [file.stem for file in (tmp_path / "copy" / "results").glob("*.json")] == ["redundancy"]
+    left = {file.stem for file in (tmp_path / "copy" / "results").glob("*.json")}
+    assert left == {"redundancy", "layer_measures"}
     assert not (tmp_path / "copy" / "report.html").exists()
 
 
