@@ -19,6 +19,7 @@ WORD_POOLINGS = ("last", "first", "average")
 METRICS = (
     "accuracy", "f1", "accuracy_and_f1", "matthews_corrcoef", "pearson", "spearman", "pearson_and_spearman",
 )  # fmt: skip
+ABLATION_SCORES = ("head", "perplexity")
 ABLATION_VALUES = ("zero", "mean", "resample")
 RANKINGS = ("weights", "probeless", "gaussian", "average_precision", "variance", "random")  # of probing/rankings.py
 RANKINGS_OF_CLASSES = ("probeless", "gaussian", "average_precision")  # which scores have not
@@ -253,6 +254,8 @@ class SelectionConfig:
 class AblationConfig:
     """What `jaxred ablation` removes inside the model's forward pass (docs/ablation.md)."""
 
+    score: str = "head"
+    """What is measured on the test text: the score of the model's own head, or, of causal models, the perplexity."""
     value: str = "zero"
     """What takes a removed neuron's place: zero, mean (over the training rows), or resample (another row's value)."""
     shares: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)

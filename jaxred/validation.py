@@ -4,6 +4,7 @@ import numbers
 from typing import Any
 
 from jaxred.config import (
+    ABLATION_SCORES,
     ABLATION_VALUES,
     DTYPES,
     METRICS,
@@ -101,6 +102,7 @@ def validate_ablation(ablation: AblationConfig) -> None:
     Raises:
         UserError: naming the field, the value found and the values allowed.
     """
+    _choice("ablation.score", ablation.score, ABLATION_SCORES)
     _choice("ablation.value", ablation.value, ABLATION_VALUES)
     _require(
         len(ablation.shares) > 0 and all(_number(share) and 0 <= share <= 1 for share in ablation.shares),

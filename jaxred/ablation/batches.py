@@ -11,7 +11,7 @@ from jaxtyping import Int
 from jaxred.activations.fetching import token_budget
 from jaxred.activations.packing import WordSlots, Work, justified_budget, pack, pack_words
 from jaxred.finetuning.batches import Rows
-from jaxred.models.tokenization import PaddedBatch, Tokenizer
+from jaxred.models.tokenization import PaddedBatch, TokenBatch, Tokenizer
 
 
 class Batch(NamedTuple):
@@ -47,6 +47,34 @@ def batches_of(rows: Rows, tokenizer: Tokenizer, budget: int = 0, seed: int = 0)
         packed = pack(rows.tokens.lengths, justified_budget(budget, rows.tokens.lengths), tokenizer.longest)
         work = (packing.work(tokenizer, rows.tokens) for packing in packed)
     return [_batch(each, random) for each in work]
+
+
+def token_batches(
+    tokens: TokenBatch, tokenizer: Tokenizer, budget: int = 0, seed: int = 0
+) -> tuple[list[Batch], Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
+    """The batches of texts whose rows are tokens that have a next one; with that next token, and the text, of each.
+
+    Args:
+        tokens: of the texts.
+        tokenizer: pads them.
+        budget: tokens of a batch; 0: as extraction has it.
+        seed: of the circles in which texts exchange values.
+    """
+    n_before = np.cumsum([0, *(tokens.lengths - 1)])
+    batches = []
+    texts = Rows(tokens, np.zeros(len(tokens), np.int32))
+    for batch in batches_of(texts, tokenizer, budget, seed):
+        mask = np.asarray(batch.tokens.attention_mask)
+        n_slots = np.reshape(batch.tokens.positions, (len(mask), -1)).shape[1]
+        rows, places = [], []
+        for text, place in zip(batch.rows.tolist(), batch.places.tolist(), strict=True):
+            row, slot = divmod(place, n_slots)
+            own = row * mask.shape[1] + np.flatnonzero(mask[row] == slot + 1)[:-1]
+            rows.append(n_before[text] + np.arange(len(own)))
+            places.append(own)
+        batches.append(batch._replace(rows=np.concatenate(rows), places=np.concatenate(places)))
+    following = np.concatenate([np.asarray(ids[1:]) for ids in tokens.ids])
+    return batches, following, np.repeat(np.arange(len(tokens)), tokens.lengths - 1)
 
 
 def _batch(work: Work, random: np.random.Generator) -> Batch:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxred.ablation.batches import Batch
 from jaxred.ablation.interventions import Interventions
+from jaxred.ablation.language import LanguageModel
 from jaxred.config import ABLATION_VALUES
 from jaxred.errors import UserError
 from jaxred.finetuning.classifier import Classifier
@@ -25,6 +26,8 @@ from jaxred.io.processors import n_cores
 from jaxred.io.progress import progress_bar
 from jaxred.models import pooling
 from jaxred.models.dropout import SILENT
+
+Model = Classifier | LanguageModel  # an encoder, and what gives its outputs
 
 SETS_AT_ONCE = 16  # on an accelerator; on a CPU one
 
@@ -34,7 +37,7 @@ class Ablation:
 
     def __init__(
         self,
-        model: Classifier,
+        model: Model,
         value: str = "zero",
         means: Float[np.ndarray, "layer hidden"] | None = None,
         word_pooling: str = "last",
@@ -121,9 +124,9 @@ class Ablation:
         return outputs
 
     @staticmethod
-    def _positions(model: Classifier, mask: Array, positions: Array, words: Any) -> Array | None:
+    def _positions(model: Model, mask: Array, positions: Array, words: Any) -> Array | None:
         """The tokens that the head reads; None: all."""
-        if words is not None:
+        if words is not None or isinstance(model, LanguageModel):
             return None
         positions = positions.reshape(len(positions), -1)
         if model.encoder.config.tokens.sentence_position is None:
@@ -131,7 +134,7 @@ class Ablation:
         return positions
 
     def _states(
-        self, model: Classifier, ids: Array, mask: Array, types: Array, positions: Array, words: Any
+        self, model: Model, ids: Array, mask: Array, types: Array, positions: Array, words: Any
     ) -> tuple[Float[Array, "layer batch token hidden"], Float[Array, "batch query hidden"]]:
         """The hidden states of the whole model before its last layer, and the last layer's where the head reads them,
         before the norm that follows it.
@@ -153,7 +156,7 @@ class Ablation:
 
     def _outputs(
         self,
-        model: Classifier,
+        model: Model,
         ids: Array,
         mask: Array,
         types: Array,
@@ -168,7 +171,6 @@ class Ablation:
         skipped: Array,
     ) -> Float[Array, "set row output"]:
         """The outputs of a few sets, of which none changes a layer before `start`."""
-        del ids
         encoder, top = model.encoder, model.encoder.config.n_layers
         mask, types, positions = (jnp.asarray(array) for array in (mask, types, positions))
         at = self._positions(model, mask, positions, words)
@@ -215,6 +217,8 @@ class Ablation:
             else:
                 fill = self._fills[top]
             hidden = jnp.where(gone[top], fill, hidden)
+            if isinstance(model, LanguageModel):
+                return model.losses(hidden, jnp.asarray(ids), mask)[:, None]
             if words is None:
                 return model.head(hidden.reshape(-1, hidden.shape[-1]), SILENT)
             return model.head(pooling.words(self._word_pooling, hidden, *map(jnp.asarray, words)), SILENT)

@@ -20,6 +20,12 @@ class Scored:
     resampled: Float[np.ndarray, "resample set"]  # of the same resamples for all sets
 
 
+def perplexities(losses: Float[np.ndarray, "set row"], resamples: Resamples) -> Scored:
+    """Exp of the mean loss over tokens, on the rows and on resamples of whole texts."""
+    sums, counts = resamples.sums(losses.T.astype(np.float64)), resamples.sums(np.ones(losses.shape[1]))
+    return Scored(np.exp(losses.mean(1, dtype=np.float64)), np.exp(sums / counts[:, None]))
+
+
 def answers_of(outputs: np.ndarray, regression: bool) -> Shaped[np.ndarray, "set row"]:
     """Outputs [set, row, output] as class ids or, of regression, as scores."""
     return outputs[..., 0] if regression else np.argmax(outputs, axis=-1).astype(np.int32)

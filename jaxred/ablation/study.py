@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from jaxred.ablation import interventions
 from jaxred.ablation.batches import Batch
 from jaxred.ablation.forward import Ablation
-from jaxred.ablation.scoring import Scored, answers, scored
+from jaxred.ablation.scoring import Scored, answers, perplexities, scored
 from jaxred.probing.metrics import best_constant, score
 from jaxred.probing.resampling import N_RESAMPLES, draw, interval
 from jaxred.studies.results import Ablated, AblationResult, CanGo, ProbeAt
@@ -21,6 +21,7 @@ from jaxred.studies.results import Ablated, AblationResult, CanGo, ProbeAt
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 LOSSES = (1.0, 3.0)  # percent of the whole model's score
 RANDOM = "random"
+PERPLEXITY = "perplexity"  # the metric of language models, of which less is better
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TestRows:
 
     batches: list[Batch]
     targets: Shaped[np.ndarray, " row"]  # class ids or scores
-    n_classes: int  # 0 for regression
+    n_classes: int  # 0 for regression, and for language models
     metric: str
     task: str = ""
     sentences: Int[np.ndarray, " row"] | None = None  # of each row, where rows are words
@@ -111,10 +112,14 @@ def ablate(
             layers.append(_Entry(name, count, count / max(top, 1), add(gone)))
     predictions = answers(ablation, test.batches, interventions.together(*sets), test.n_classes == 0)
     resamples = draw(len(test.targets), N_RESAMPLES["test"], test.sentences)
-    found = scored(test.metric, predictions, test.targets, test.n_classes, resamples)
+    less_is_better = test.metric == PERPLEXITY
+    if less_is_better:
+        found = perplexities(predictions, resamples)
+    else:
+        found = scored(test.metric, predictions, test.targets, test.n_classes, resamples)
     low, high = interval(found.resampled[:, whole])
     constant = _constant(test)
-    finding = constant is None or low > constant
+    finding = constant is None or (high < constant if less_is_better else low > constant)
     cumulative = [entry for entry in layers if not entry.order.endswith(" alone")]
     return AblationResult(
         task=test.task,
@@ -130,15 +135,21 @@ def ablate(
         neurons=[_ablated(entry, found, whole) for entry in neurons],
         sets=[_ablated(entry, found, whole) for entry in kept],
         layers=[_ablated(entry, found, whole) for entry in layers],
-        can_go=_can_go(neurons, found, whole) if finding else [],
-        layers_can_go=_can_go(cumulative, found, whole) if finding else [],
+        can_go=_can_go(neurons, found, whole, less_is_better) if finding else [],
+        layers_can_go=_can_go(cumulative, found, whole, less_is_better) if finding else [],
         probe=list(probe),
         encoder=encoder,
     )
 
 
 def _constant(test: TestRows) -> float | None:
-    """The best constant answer's score on the rows; None for scores, where a correlation with a constant is 0."""
+    """The best constant answer's score on the rows; None for scores, where a correlation with a constant is 0.
+
+    Of a language model it is the perplexity of always giving the tokens' own shares.
+    """
+    if test.metric == PERPLEXITY:
+        shares = np.bincount(test.targets) / len(test.targets)
+        return float(np.exp(-np.sum(shares[shares > 0] * np.log(shares[shares > 0]))))
     if test.n_classes == 0:
         return None
     answer = best_constant(test.metric, test.targets, test.n_classes)
@@ -162,7 +173,7 @@ def _ablated(entry: _Entry, found: Scored, whole: int) -> Ablated:
     )
 
 
-def _can_go(entries: Sequence[_Entry], found: Scored, whole: int) -> list[CanGo]:
+def _can_go(entries: Sequence[_Entry], found: Scored, whole: int, less_is_better: bool = False) -> list[CanGo]:
     table = []
     for name in dict.fromkeys(entry.order for entry in entries):
         curve = sorted((entry for entry in entries if entry.order == name), key=lambda entry: entry.share)
@@ -170,10 +181,12 @@ def _can_go(entries: Sequence[_Entry], found: Scored, whole: int) -> list[CanGo]
         for loss in LOSSES:
             mean = found.scores[columns].mean(1)
             each = [
-                largest_share(shares, found.resampled[:, columns[:, i]], found.resampled[:, whole], loss)
+                largest_share(
+                    shares, found.resampled[:, columns[:, i]], found.resampled[:, whole], loss, less_is_better
+                )
                 for i in range(columns.shape[1])
             ]
-            own = largest_share(shares, mean[None], found.scores[[whole]], loss)
+            own = largest_share(shares, mean[None], found.scores[[whole]], loss, less_is_better)
             low, high = interval(np.concatenate(each))
             table.append(CanGo(order=name, loss=loss, share=float(own[0]), interval=(low, high)))
     return table
@@ -184,6 +197,7 @@ def largest_share(
     scores: Float[np.ndarray, "resample share"],
     whole: Float[np.ndarray, " resample"],
     loss: float,
+    less_is_better: bool = False,
 ) -> Float[np.ndarray, " resample"]:
     """The largest share up to which every score keeps (1 - loss / 100) of the whole's; 0 where none does.
 
@@ -192,7 +206,11 @@ def largest_share(
         scores: with each share removed.
         whole: with nothing removed.
         loss: percent of the whole's score that may be lost.
+        less_is_better: of perplexities, which may grow by so many percent.
     """
-    keeps = scores >= whole[:, None] * (1 - loss / 100) - 1e-12
+    if less_is_better:
+        keeps = scores <= whole[:, None] * (1 + loss / 100) + 1e-12
+    else:
+        keeps = scores >= whole[:, None] * (1 - loss / 100) - 1e-12
     n_kept = np.cumprod(keeps, axis=1).sum(1)
     return np.where(n_kept > 0, shares[np.maximum(n_kept - 1, 0)], 0.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,11 @@ from jaxred.runs.kept_moments import training_moments
 from jaxred.runs.sources import Source, TextSource, source_of
 from jaxred.runs.workdir import Workdir
 from jaxred.studies.results import AblationResult, FineTuningResult, LayerMeasures, MinimalNeuronsResult, ProbeAt
+
+if TYPE_CHECKING:
+    from jaxred.ablation.study import TestRows
+
+PERPLEXITY = "perplexity"  # of `config.ablation.score`
 
 
 def run_ablation(config: StudyConfig, workdir: Workdir, source: Source | None = None) -> AblationResult:
@@ -41,7 +46,10 @@ def run_ablation(config: StudyConfig, workdir: Workdir, source: Source | None = 
     if found is None:
         raise UserError(f"{workdir.path} has no minimal set of neurons: run jaxred minimal-neurons first.")
     dataset = source.load(config)
-    folder, classes = model_with_head(config, workdir, dataset)
+    if config.ablation.score == PERPLEXITY:
+        folder, classes = pretrained.resolve(studied(config, workdir).encoder.path), ()
+    else:
+        folder, classes = model_with_head(config, workdir, dataset)
     decided_by = found[1], pretrained.weights_digest(folder), to_dict(config.ablation), _layer_orders(workdir)
     identity = fingerprint([AblationResult.name, *decided_by])
     file = workdir.result(AblationResult.name)
@@ -87,18 +95,11 @@ def _measured(
     classes: tuple[str, ...],
     found: MinimalNeuronsResult,
 ) -> AblationResult:
-    from jaxred.ablation.batches import batches_of  # here, because Flax takes seconds to import
-    from jaxred.ablation.forward import Ablation
-    from jaxred.ablation.study import TestRows, ablate
-    from jaxred.finetuning.classifier import load_classifier
+    from jaxred.ablation.forward import Ablation  # here, because Flax takes seconds to import
+    from jaxred.ablation.study import ablate
 
     settings = config.ablation
-    words = isinstance(dataset, WordDataset)
-    model, _ = load_classifier(folder, len(classes) or 1, words, fine_tuned=True)
-    tokenizer = Tokenizer(folder, model.encoder.config)
-    rows: Any = rows_of_split(dataset, "test", config, classes, tokenizer)
-    if settings.limit_rows != -1:
-        rows = rows.subset(np.arange(min(settings.limit_rows, rows.n_sentences)))
+    model, test = _model_and_rows(config, dataset, folder, classes, found.task.name)
     n_layers, hidden_size = found.n_layers, found.hidden_size
     own = studied(config, workdir)
     means = None
@@ -107,14 +108,6 @@ def _measured(
         means = training_moments(stores, own, workdir).mean.reshape(n_layers, hidden_size)
     ablation = Ablation(model, settings.value, means, config.extraction.word_pooling)
     minimal = np.array([layer * hidden_size + index for layer, index in found.minimal_neurons], np.int64)
-    test = TestRows(
-        batches_of(rows, tokenizer, seed=settings.seed),
-        rows.targets,
-        len(classes),
-        config.task.metric,
-        found.task.name,
-        None if rows.words is None else rows.words.sentence_index,
-    )
     return ablate(
         ablation,
         test,
@@ -127,6 +120,35 @@ def _measured(
         _probe_curve(found),
         encoder_name(own, workdir),
     )
+
+
+def _model_and_rows(
+    config: StudyConfig, dataset: Dataset | WordDataset, folder: Path, classes: tuple[str, ...], task: str
+) -> tuple[Any, "TestRows"]:
+    """The model with its head, or the language model, and the test rows that it is scored on."""
+    from jaxred.ablation.batches import batches_of, token_batches
+    from jaxred.ablation.language import load_language_model
+    from jaxred.ablation.study import TestRows
+    from jaxred.finetuning.classifier import load_classifier
+
+    settings = config.ablation
+    of_language = settings.score == PERPLEXITY
+    if of_language:
+        model: Any = load_language_model(folder)
+    else:
+        words = isinstance(dataset, WordDataset)
+        model, _ = load_classifier(folder, len(classes) or 1, words, fine_tuned=True)
+    tokenizer = Tokenizer(folder, model.encoder.config)
+    named = classes or classes_of(dataset, "test")
+    rows: Any = rows_of_split(dataset, "test", config, named if of_language else classes, tokenizer)
+    if settings.limit_rows != -1:
+        rows = rows.subset(np.arange(min(settings.limit_rows, rows.n_sentences)))
+    if of_language:
+        batches, following, texts = token_batches(rows.tokens, tokenizer, seed=settings.seed)
+        return model, TestRows(batches, following, 0, PERPLEXITY, task, texts)
+    sentences = None if rows.words is None else rows.words.sentence_index
+    batches = batches_of(rows, tokenizer, seed=settings.seed)
+    return model, TestRows(batches, rows.targets, len(classes), config.task.metric, task, sentences)
 
 
 def _orders(found: MinimalNeuronsResult, config: StudyConfig, workdir: Workdir) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from jaxred.runs.sources import IN_MEMORY, OF_PYTHON
 if TYPE_CHECKING:
     from jaxred.activations.token_changes import TokenChanges
 
-N_SENTENCES = 2_000  # at most; the mean over tens of thousands of tokens moves little with more
+N_SENTENCES = 500  # at most: the mean over some ten thousand tokens moves little with more
 
 
 def token_changes_of(config: StudyConfig) -> "TokenChanges | None":

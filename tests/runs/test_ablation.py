@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import tiny_encoder
+from helpers import small_models, tiny_encoder
 from helpers.processes import launch
 from helpers.small_training import separable
 
@@ -124,3 +124,21 @@ def test_the_command_prints_the_table(tuned):
     done = launch("ablation", *named, *settings)
     assert done.returncode == 0, done.stderr
     assert "can go at a loss of" in done.stdout
+
+
+def test_a_causal_model_is_scored_by_its_perplexity(tuned, tmp_path):
+    config, _, _ = tuned
+    encoder = small_models.write_encoder(tmp_path / "gpt2", "gpt2")
+    causal = small_config(encoder, config.task.data_dir, FinetuneConfig())
+    causal.extraction = dataclasses.replace(causal.extraction, pooling="last")
+    causal.ablation = dataclasses.replace(ABLATION, score="perplexity", limit_rows=9)
+    folder = study.run_stages(causal, str(tmp_path / "run"), False, ("minimal_neurons",))
+    found = run_ablation(causal, folder)
+    assert (found.metric, found.value) == ("perplexity", "zero")
+    assert found.whole > 1
+    assert found.constant is not None
+    report.write(folder)
+    assert "test perplexity" in folder.report.read_text() or (folder.figures / "ablation.png").exists()
+    masked = dataclasses.replace(config, ablation=causal.ablation)
+    with pytest.raises(UserError, match="is of causal models"):
+        run_ablation(masked, tuned[1])
