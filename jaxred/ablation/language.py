@@ -42,10 +42,9 @@ class LanguageModel(nnx.Module):
             mask: which tokens belong together, as the encoder takes it.
         """
         embeddings = self.encoder.embeddings.word.embedding if self.output is None else self.output
+        vectors = jnp.asarray(embeddings[...], jnp.float32)
         # One row of the batch at a time: the scores of a whole vocabulary are large.
-        found = jax.lax.map(
-            lambda row: self._of_row(*row, jnp.asarray(embeddings[...], jnp.float32)), (hidden, ids, mask)
-        )
+        found = jax.lax.map(lambda row: self._of_row(row[0], row[1], row[2], vectors), (hidden, ids, mask))
         return found.reshape(-1)
 
     def _of_row(self, hidden: Array, ids: Array, mask: Array, embeddings: Array) -> Float[Array, " token"]:
