@@ -123,7 +123,7 @@ def main(argv: list[str]) -> None:
         encoder = of_base_size(name)
         counts = range(encoder.config.n_layers + 1)
         found[name] = timed({n: reading(encoder.first_layers(n), lengths) for n in counts}, len(lengths))
-    longest = max(max(of_layers) for of_layers in found.values())
+    longest = max((max(of_layers) for of_layers in found.values()), default=-1)  # -1: of runs alone (--encoders=)
     lines = [["layers", *found]]
     for n_layers in range(longest + 1):
         cells = [of_layers.get(n_layers) for of_layers in found.values()]
